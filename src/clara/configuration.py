@@ -1,0 +1,129 @@
+"""ClaraConfig: every choice that a Clara model is made with, saved as `config.json` beside its weights."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from transformers import AutoConfig, PreTrainedConfig
+
+COMPRESSORS = ("appended", "segment")
+ATTENTIONS = ("causal", "blocks")
+SCORES = ("slots", "mean")
+ROLE_KINDS = ("lora", "full")
+PROMPT_FORMATS = ("released", "plain", "blocks")
+
+
+class ClaraConfig(PreTrainedConfig):
+    """Configuration of a `ClaraModel`.
+
+    Args:
+        text_config: Configuration of the base language model, or a dictionary of it.
+        roles: The roles that the model has, each mapped to how its weights differ from the base:
+            "lora" (low-rank adapter) or "full" (weights of its own).
+        compressor: How a memory comes about. "appended": M learned memory tokens after the document in a
+            causal model, whose final states are the memory (the paper, section 3). "segment": one memory
+            token per `compression_rate` text tokens, which starts from the tokens of its segment and reads
+            the whole document in both directions.
+        attention: What the generator's prompt positions see. "causal": all earlier positions. "blocks":
+            documents and question in both directions within themselves, the question every document, the
+            answer everything before it; each block counts its positions from 0.
+        score: Similarity of question and document. "slots": cosine of flattened memories, slot against
+            slot (the paper, eq. for retrieval). "mean": cosine of the memories' length-weighted means.
+        prompt_format: Which prompts `clara.prompts` builds.
+        compression_rate: Text tokens per memory token.
+        doc_max_tokens: Tokens of a document that are read, special tokens not counted.
+        query_max_tokens: Tokens of a question that are read, special tokens not counted.
+        num_selected: Documents that answer a question by default (K).
+        selection_temperature: Temperature of the straight-through selection (the paper: 0.02).
+        alignment_weight: Weight of the alignment loss (the paper: 0.1).
+        lora_rank: Rank of "lora" roles.
+        lora_alpha: Scale numerator of "lora" roles; the scale is alpha / rank.
+        lora_dropout: Dropout before the low-rank path while training.
+        memory_token_ids: Token ids of the memory placeholders, in slot order; one id serves every slot.
+        separator_token_id: Token after each memory in a prompt, or None.
+        encode_token_id: Token that opens a text to compress, or None.
+        answer_token_id: Token that opens an answer in the "blocks" prompt format, or None.
+        base_model_name: Where the base's weights come from when they are not in the folder, or None.
+        training_stage: The stage that the weights come from, for reports.
+
+    Raises:
+        ValueError: A named choice is not one of those listed.
+    """
+
+    model_type = "clara"
+    sub_configs = {"text_config": AutoConfig}  # noqa: RUF012 - the base class declares it so
+    has_no_defaults_at_init = True
+
+    def __init__(
+        self,
+        text_config: PreTrainedConfig | dict[str, Any] | None = None,
+        roles: dict[str, str] | None = None,
+        compressor: str = "appended",
+        attention: str = "causal",
+        score: str = "slots",
+        prompt_format: str = "plain",
+        compression_rate: int = 16,
+        doc_max_tokens: int = 256,
+        query_max_tokens: int = 256,
+        num_selected: int = 5,
+        selection_temperature: float = 0.02,
+        alignment_weight: float = 0.1,
+        lora_rank: int = 16,
+        lora_alpha: float = 32.0,
+        lora_dropout: float = 0.1,
+        memory_token_ids: list[int] | None = None,
+        separator_token_id: int | None = None,
+        encode_token_id: int | None = None,
+        answer_token_id: int | None = None,
+        base_model_name: str | None = None,
+        training_stage: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if text_config is None:
+            text_config = AutoConfig.for_model("llama")
+        if isinstance(text_config, dict):
+            fields = dict(text_config)
+            text_config = AutoConfig.for_model(fields.pop("model_type", "llama"), **fields)
+        # a copy, since the base class sets attention choices on sub-configurations
+        self.text_config = copy.deepcopy(text_config)
+        self.roles = (
+            dict.fromkeys(("compressor", "query_reasoner", "generator"), "lora")
+            if roles is None
+            else dict(roles)
+        )
+        self.compressor = compressor
+        self.attention = attention
+        self.score = score
+        self.prompt_format = prompt_format
+        self.compression_rate = compression_rate
+        self.doc_max_tokens = doc_max_tokens
+        self.query_max_tokens = query_max_tokens
+        self.num_selected = num_selected
+        self.selection_temperature = selection_temperature
+        self.alignment_weight = alignment_weight
+        self.lora_rank = lora_rank
+        self.lora_alpha = lora_alpha
+        self.lora_dropout = lora_dropout
+        self.memory_token_ids = list(memory_token_ids or [])
+        self.separator_token_id = separator_token_id
+        self.encode_token_id = encode_token_id
+        self.answer_token_id = answer_token_id
+        self.base_model_name = base_model_name
+        self.training_stage = training_stage
+        for name, value, allowed in (
+            ("compressor", compressor, COMPRESSORS),
+            ("attention", attention, ATTENTIONS),
+            ("score", score, SCORES),
+            ("prompt_format", prompt_format, PROMPT_FORMATS),
+            *((f"roles[{role!r}]", kind, ROLE_KINDS) for role, kind in self.roles.items()),
+        ):
+            if value not in allowed:
+                raise ValueError(f"{name} is {value!r}, but must be one of {', '.join(allowed)}.")
+        kwargs.setdefault("tie_word_embeddings", False)
+        super().__init__(**kwargs)
+
+    @property
+    def max_memory_tokens(self) -> int:
+        """M: memory tokens of the longest document."""
+        return max(1, self.doc_max_tokens // self.compression_rate)

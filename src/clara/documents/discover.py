@@ -1,0 +1,80 @@
+"""Which files a list of paths stands for."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from clara.documents.readers import SUFFIXES
+from clara.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+
+def find_files(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """Find the files to read, in a stable order and each once.
+
+    A file that is named is taken whatever its ending. A folder is searched through all its folders for
+    the endings in `SUFFIXES`; within it, hidden files and folders are skipped, links are followed, and
+    each folder's files come before those of its folders, both by name.
+
+    Args:
+        paths: Files and folders, or one of them.
+
+    Returns:
+        Absolute paths with symbolic links resolved, in the order of `paths`.
+
+    Raises:
+        InputError: A path does not exist or is neither a file nor a folder, or a folder, or everything
+            together, holds no file that can be read.
+    """
+    if isinstance(paths, (str, os.PathLike)):
+        paths = [paths]
+    found: dict[Path, None] = {}  # a dict for its order: one file may be reached by several paths
+    for path in map(Path, paths):
+        found.update(dict.fromkeys(_files_of(path)))
+    if not found:
+        raise InputError(f"No path was given; name files, or folders with files ending in {_endings()}.")
+    return list(found)
+
+
+def _files_of(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path.resolve()]
+    if path.is_dir():
+        files = list(_walk(path))
+        if not files:
+            raise InputError(
+                f"The folder {path} holds no file to read; files ending in {_endings()} are read."
+            )
+        return files
+    if path.exists():
+        raise InputError(f"{path} is neither a file nor a folder; name a document or a folder of documents.")
+    raise InputError(f"{path} does not exist; check the path.")
+
+
+def _walk(top: Path) -> Iterator[Path]:
+    """The readable files below `top`; a folder reached a second time, as by a looping link, is skipped."""
+    seen: set[str] = set()
+    for folder, folders, files in os.walk(top, followlinks=True, onerror=_skipped):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            path = Path(folder, name)
+            if not name.startswith(".") and path.suffix.lower() in SUFFIXES and path.is_file():
+                yield path.resolve()
+
+
+def _skipped(error: OSError) -> None:
+    # one closed folder in a large tree is no reason to read none of it
+    logger.warning("The folder %s was skipped: %s.", error.filename, error.strerror)
+
+
+def _endings() -> str:
+    return ", ".join(SUFFIXES)

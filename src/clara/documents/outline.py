@@ -1,0 +1,103 @@
+"""What each reader returns, and how headings and paragraphs become sections."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from typing import NamedTuple
+
+from clara.records import Section
+
+_SITE_NAME = re.compile(r"\s+[-–—|·:»]\s")
+
+
+class Reading(NamedTuple):
+    """What a reader finds in a file's bytes.
+
+    Attributes:
+        title: The title that the file states, or "".
+        sections: Its text in order; it may be blank.
+    """
+
+    title: str
+    sections: tuple[Section, ...]
+
+
+class UnreadableError(Exception):
+    """A file's bytes cannot be read; the message goes on from the file's name, as in "is encrypted".
+
+    `read_document` makes a `DocumentError` of it, so it never leaves this package.
+    """
+
+
+@dataclass(slots=True)
+class _Part:
+    headings: tuple[str, ...]
+    blocks: list[str] = field(default_factory=list)
+
+
+class Outline:
+    """Collects headings and blocks of text in reading order and gives them as sections."""
+
+    def __init__(self) -> None:
+        self._open: list[tuple[int, str]] = []  # (level, heading) of the headings that text stands under now
+        self._parts = [_Part(())]
+        self._first_level = 0
+
+    @property
+    def leading_heading(self) -> str:
+        """The document's first heading if it is of level 1, else ""."""
+        first = next((part.headings for part in self._parts if part.headings), ())
+        return first[0] if first and self._first_level == 1 else ""
+
+    def heading(self, level: int, text: str) -> None:
+        """Begin a part under a heading of `level` 1 (outermost) to 6."""
+        if not text:
+            return
+        self._first_level = self._first_level or level
+        while self._open and self._open[-1][0] >= level:
+            self._open.pop()
+        self._open.append((level, text))
+        self._parts.append(_Part(tuple(heading for _, heading in self._open)))
+
+    def block(self, text: str) -> None:
+        """Add a paragraph, list, table or piece of code."""
+        if text.strip():
+            self._parts[-1].blocks.append(text)
+
+    def sections(self, title: str) -> tuple[Section, ...]:
+        """The sections of a document called `title`; the title is not repeated among the headings.
+
+        A heading without any text below it becomes text itself, so that its words are not lost.
+        """
+        sections = []
+        for part, following in zip_longest(self._parts, self._parts[1:]):
+            headings, blocks = part.headings, part.blocks
+            if not blocks and headings and not _is_below(following, headings):
+                headings, blocks = headings[:-1], [headings[-1]]
+            if blocks:
+                sections.append(Section("\n\n".join(blocks), " > ".join(_without_title(headings, title))))
+        return tuple(sections)
+
+
+def item_lines(text: str, depth: int, mark: str) -> list[str]:
+    """The lines of a part of a list item: `depth` lists are open, and `mark` is "" after the item's first part."""
+    if not depth:
+        return text.split("\n")
+    indent = "  " * (depth - 1)
+    first, *rest = text.split("\n")
+    return [indent + (mark or "  ") + first, *(f"{indent}  {line}" for line in rest)]
+
+
+def _is_below(part: _Part | None, headings: tuple[str, ...]) -> bool:
+    return (
+        part is not None and len(part.headings) > len(headings) and part.headings[: len(headings)] == headings
+    )
+
+
+def _without_title(headings: Sequence[str], title: str) -> Sequence[str]:
+    """The headings less a first one that says the title, be it without the site's name at its end."""
+    names = {title.casefold(), _SITE_NAME.split(title, maxsplit=1)[0].casefold()}
+    return headings[1:] if headings and headings[0].casefold() in names else headings

@@ -1,0 +1,334 @@
+"""Cutting documents into passages that fit the model's budget of tokens.
+
+A section's text is taken apart into atoms: its sentences, the words of a sentence that is too long alone,
+the pieces of a word that is. Neighbouring atoms are then filled into passages, which end at the best border
+near the budget: that of a paragraph, else of a sentence, else of a word. Atoms are counted one by one, and
+the counts of neighbours only roughly add up, so that every passage is counted whole before it is returned.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from itertools import groupby
+
+from clara.errors import InputError
+from clara.records import Document, Passage
+
+CountTokens = Callable[[list[str]], list[int]]
+"""Gives the number of tokens of each text, as the model will see it."""
+
+_LINE = re.compile(r"[^\n]*\S[^\n]*")
+_WORD = re.compile(r"\S+")
+_SLAB = re.compile(r".{1,10000}(?:\s+|$)|.{1,10000}", re.DOTALL)
+_JOINERS = frozenset("\u200c\u200d")
+_LONGEST_CLUSTER = 16  # characters; text that goes on longer with marks is no text to spare
+_SEPARATOR = " > "
+
+# a passage that is filled to this share may end early at a better border
+_FULL_ENOUGH = 0.6
+# a last passage below this share of the budget is evened out with the one before it
+_TINY = 0.4
+
+
+class _Border(IntEnum):
+    """What ends at an atom's end; the higher, the better to cut there."""
+
+    PIECE = 0
+    WORD = 1
+    SENTENCE = 2
+    PARAGRAPH = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Atom:
+    """Characters `start` to `stop` of a section's text, and their number of tokens once it is known."""
+
+    section: int
+    start: int
+    stop: int
+    border: _Border
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """The title and headings of a section's passages, shortened to fit, and what remains for text."""
+
+    title: str
+    heading: str
+    room: int
+
+
+_Group = list[_Atom]
+
+
+def cut(document: Document, max_tokens: int, count_tokens: CountTokens) -> list[Passage]:
+    """Cut a document into passages whose `content` counts at most `max_tokens` tokens each.
+
+    Passages never reach over a section's border, and together they hold all text of the sections in order;
+    only white space between them is dropped. A title or heading that takes more than half of the budget is
+    shortened, in `Passage.title` and `Passage.heading` too.
+
+    Args:
+        document: What to cut; blank sections are skipped.
+        max_tokens: The budget of a passage's `content`, in tokens.
+        count_tokens: Gives the number of tokens of each text; called a few times with many texts.
+
+    Returns:
+        The passages in order, `position` counted from 0; empty if the document has no text.
+
+    Raises:
+        InputError: `max_tokens` is so small that single characters do not fit.
+    """
+    if max_tokens < 1:
+        raise InputError(f"A passage of {max_tokens} tokens holds no text; max_tokens must be at least 1.")
+    return _Cutter(document, max_tokens, count_tokens).run()
+
+
+class _Cutter:
+    """One call of `cut`: the document, the budget and the counter, which nearly every step needs."""
+
+    def __init__(self, document: Document, max_tokens: int, count_tokens: CountTokens) -> None:
+        self._title = document.title
+        self._sections = [section for section in document.sections if section.text.strip()]
+        self._max_tokens = max_tokens
+        self._count_tokens = count_tokens
+        self._empty = count_tokens([""])[0]  # special tokens, which come once a passage and not once an atom
+        self._heads = self._fit_heads()
+
+    def run(self) -> list[Passage]:
+        atoms = [atom for at, section in enumerate(self._sections) for atom in _sentences(at, section.text)]
+        atoms = self._split(self._sized(atoms), _words)
+        atoms = self._split(atoms, self._pieces)
+        while any(map(self._is_long, atoms)):  # the parts of a word need not be equal in tokens
+            atoms = self._split(atoms, self._pieces)
+        groups = [
+            group
+            for at, of_section in groupby(atoms, key=lambda atom: atom.section)
+            for group in _fill(list(of_section), self._heads[at].room)
+        ]
+        passages = map(self._passage, self._fitting(groups))
+        return [replace(passage, position=position) for position, passage in enumerate(passages)]
+
+    def _fitting(self, groups: list[_Group]) -> list[_Group]:
+        """The groups, those that are too long when counted whole in halves, in order."""
+        fitting: list[_Group] = []
+        while groups:
+            sizes = self._count_tokens([self._passage(group).content for group in groups])
+            halves: list[_Group] = []
+            for group, size in zip(groups, sizes, strict=True):
+                if size <= self._max_tokens:
+                    fitting.append(group)
+                else:
+                    halves += self._halve(group)
+            groups = halves
+        return sorted(fitting, key=lambda group: (group[0].section, group[0].start))
+
+    def _halve(self, group: _Group) -> tuple[_Group, ...]:
+        if len(group) == 1:
+            text = self._sections[group[0].section].text
+            words = _words(group[0], text)
+            group = self._sized(words if len(words) > 1 else self._pieces(group[0], text))
+            if len(group) == 1:
+                return (group,)
+        middle = _middle(group)
+        return group[:middle], group[middle:]
+
+    def _passage(self, group: _Group) -> Passage:
+        section = self._sections[group[0].section]
+        head = self._heads[group[0].section]
+        text = section.text[group[0].start : group[-1].stop].strip()
+        return Passage(text, head.title, head.heading, section.page)
+
+    def _sized(self, atoms: list[_Atom]) -> list[_Atom]:
+        """The atoms with their sizes, each counted with the white space before it."""
+        texts = [self._sections[atom.section].text[atom.start : atom.stop] for atom in atoms]
+        sizes = self._count_tokens(texts) if texts else []
+        return [replace(atom, size=size - self._empty) for atom, size in zip(atoms, sizes, strict=True)]
+
+    def _is_long(self, atom: _Atom) -> bool:
+        return atom.size > self._heads[atom.section].room
+
+    def _split(self, atoms: list[_Atom], split: Callable[[_Atom, str], list[_Atom]]) -> list[_Atom]:
+        """The atoms, those that do not fit into a passage alone replaced by their parts."""
+        parts = [split(atom, self._sections[atom.section].text) for atom in atoms if self._is_long(atom)]
+        sized = iter(self._sized([part for each in parts for part in each]))
+        lengths = map(len, parts)
+        split_atoms: list[_Atom] = []
+        for atom in atoms:
+            if self._is_long(atom):
+                split_atoms += (next(sized) for _ in range(next(lengths)))
+            else:
+                split_atoms.append(atom)
+        return split_atoms
+
+    def _pieces(self, atom: _Atom, text: str) -> list[_Atom]:
+        """Equal pieces of a single word, as many as should fit, and two at least."""
+        start = atom.stop - len(text[atom.start : atom.stop].lstrip())
+        length = atom.stop - start
+        if length == 1:
+            if start == atom.start:
+                raise InputError(
+                    f"A passage of {self._max_tokens} tokens cannot hold the character {text[start]!r} below "
+                    "its title; raise max_tokens."
+                )
+            return [replace(atom, start=start)]  # it was the white space before it that took the room
+        number = min(length, max(2, math.ceil(atom.size / self._heads[atom.section].room)))
+        ideal = (start + length * at // number for at in range(1, number))
+        borders = sorted({_outside_cluster(text, start, border) for border in ideal})
+        starts, stops = [atom.start, *borders], [*borders, atom.stop]
+        kinds = [_Border.PIECE] * len(borders) + [atom.border]
+        return [_Atom(atom.section, *span) for span in zip(starts, stops, kinds, strict=True)]
+
+    def _fit_heads(self) -> list[_Head]:
+        """The head of each section's passages, for which at most half of the budget is used."""
+        headings = list(dict.fromkeys(section.heading for section in self._sections))
+        costs = self._costs([(self._title, heading) for heading in headings])
+        heads = {}
+        short_title: str | None = None
+        for heading, cost in zip(headings, costs, strict=True):
+            title, kept = self._title, heading
+            if cost > self._max_tokens // 2:
+                if short_title is None:
+                    share = 4 if any(headings) else 2
+                    short_title = self._longest(
+                        self._title, lambda text: (text, ""), self._max_tokens // share
+                    )
+                title, kept = short_title, self._shorten(short_title, heading)
+                cost = self._costs([(title, kept)])[0]
+            room = self._max_tokens - self._empty - cost
+            if room < 1:
+                raise InputError(
+                    f"A passage of {self._max_tokens} tokens has no room for text; raise max_tokens."
+                )
+            heads[heading] = _Head(title, kept, room)
+        return [heads[section.heading] for section in self._sections]
+
+    def _shorten(self, title: str, heading: str) -> str:
+        """The innermost headings that fit into half of the budget below `title`, or the start of the last."""
+        names = heading.split(_SEPARATOR)
+        inner = [_SEPARATOR.join(names[at:]) for at in range(len(names))]
+        for candidate, cost in zip(inner, self._costs([(title, each) for each in inner]), strict=True):
+            if cost <= self._max_tokens // 2:
+                return candidate
+        return self._longest(inner[-1], lambda text: (title, text), self._max_tokens // 2)
+
+    def _longest(self, text: str, head: Callable[[str], tuple[str, str]], budget: int) -> str:
+        """The longest start of `text`, whole words if possible, whose head costs at most `budget` tokens."""
+        low, high = 0, len(text)
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self._costs([head(text[:middle])])[0] <= budget:
+                low = middle
+            else:
+                high = middle - 1
+        start = text[:low]
+        if low < len(text) and not text[low].isspace() and " " in start:
+            start = start[: start.rindex(" ")]
+        return start.strip()
+
+    def _costs(self, heads: Sequence[tuple[str, str]]) -> list[int]:
+        """What each (title, heading) takes of a passage's tokens."""
+        contents = [Passage("", title, heading).content for title, heading in heads]
+        return [count - self._empty for count in self._count_tokens(contents)] if contents else []
+
+
+def _sentences(section: int, text: str) -> Iterator[_Atom]:
+    """A section's sentences; a line's end ends a sentence too, as in lists, tables and code."""
+    start = 0
+    lines = list(_LINE.finditer(text))
+    for line, following in zip(lines, [*lines[1:], None], strict=True):
+        blank = following is None or text.count("\n", line.end(), following.start()) > 1
+        stops = list(_sentence_stops(line[0], line.start()))
+        for stop in stops:
+            is_last = stop == stops[-1]
+            border = _Border.PARAGRAPH if is_last and blank else _Border.SENTENCE
+            yield _Atom(section, start, stop, border)
+            start = stop
+
+
+def _sentence_stops(line: str, offset: int) -> Iterator[int]:
+    """Where the sentences of a line end, without the white space after them."""
+    from sentencex import segment
+
+    for slab in _SLAB.finditer(line):  # the segmenter takes quadratic time on quotes that are never closed
+        sentences = segment("en", slab[0])
+        if "".join(sentences) != slab[0]:
+            sentences = [slab[0]]
+        end = offset + slab.start()
+        for sentence in sentences:
+            if sentence.strip():
+                yield end + len(sentence.rstrip())
+            end += len(sentence)
+
+
+def _words(atom: _Atom, text: str) -> list[_Atom]:
+    stops = [word.end() for word in _WORD.finditer(text, atom.start, atom.stop)]
+    starts = [atom.start, *stops[:-1]]
+    kinds = [_Border.WORD] * (len(stops) - 1) + [atom.border]
+    return [_Atom(atom.section, *span) for span in zip(starts, stops, kinds, strict=True)]
+
+
+def _outside_cluster(text: str, start: int, border: int) -> int:
+    """The last border up to `border` that does not part a letter from its marks, if there is one near."""
+    for at in range(border, max(start, border - _LONGEST_CLUSTER), -1):
+        if not (
+            unicodedata.category(text[at]).startswith("M") or _JOINERS.intersection(text[at - 1 : at + 1])
+        ):
+            return at
+    return border
+
+
+def _fill(atoms: _Group, room: int) -> list[_Group]:
+    """A section's atoms in groups of at most `room` tokens, by the sum of their sizes."""
+    groups: list[_Group] = []
+    start = 0
+    while start < len(atoms):
+        stop = _stop(atoms, start, room)
+        groups.append(atoms[start:stop])
+        start = stop
+    if len(groups) > 1 and _total(groups[-1]) < _TINY * room:
+        last = groups.pop()
+        both = groups.pop() + last
+        middle = len(both) if _total(both) <= room else _middle(both, room)
+        groups += [group for group in (both[:middle], both[middle:]) if group]
+    return groups
+
+
+def _stop(atoms: _Group, start: int, room: int) -> int:
+    """Where the group that begins at `start` ends best."""
+    filled = 0
+    best = start + 1
+    best_border = _Border.PIECE
+    for stop in range(start + 1, len(atoms) + 1):
+        atom = atoms[stop - 1]
+        filled += atom.size
+        if filled > room:
+            return best
+        if filled < _FULL_ENOUGH * room:
+            best = stop
+        elif atom.border >= best_border:
+            best, best_border = stop, atom.border
+    return len(atoms)
+
+
+def _middle(atoms: _Group, room: int | None = None) -> int:
+    """Where to part two or more atoms in halves, at a sentence's end if possible, each within `room`."""
+    total = _total(atoms)
+    left = 0
+    choices = []
+    for at, atom in enumerate(atoms[:-1], 1):
+        left += atom.size
+        larger = max(left, total - left)
+        is_over = room is not None and larger > room
+        choices.append((is_over, -min(atom.border, _Border.SENTENCE), larger, at))
+    return min(choices)[-1]
+
+
+def _total(atoms: _Group) -> int:
+    return sum(atom.size for atom in atoms)

@@ -1,0 +1,179 @@
+"""Roles: one base model that works as compressor, query reasoner and generator.
+
+Each layer that differs between roles is wrapped in a `RoleLayer`, which holds the base layer and one
+*variant* per role: a low-rank adapter (`LowRank`) or a copy with weights of its own. The role of a call is
+given by `with role("compressor"):` around it. It lives in a context variable, so it belongs to the calling
+thread alone, and `checkpoint_contexts` carries it into the recomputation of gradient checkpointing; the
+autograd graph holds the variant's own tensors. Hence a later role changes nothing about an earlier forward
+pass, which is why this layer is ours and not PEFT's, whose active adapter is state of the shared module.
+Files are PEFT's (`clara.checkpoints.adapters`).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+
+import torch
+from torch import Tensor, nn
+
+COMPRESSOR = "compressor"
+QUERY_REASONER = "query_reasoner"
+GENERATOR = "generator"
+ROLES = (COMPRESSOR, QUERY_REASONER, GENERATOR)
+
+Role = str | tuple[str, ...] | None
+
+_current: ContextVar[Role] = ContextVar("clara_role", default=None)
+
+
+@contextmanager
+def role(name: Role) -> Iterator[None]:
+    """Run the enclosed forward passes under a role.
+
+    Args:
+        name: A role for the whole batch, a tuple with one role per row of the batch, or None for the base
+            model alone.
+    """
+    token = _current.set(name)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def checkpoint_contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """`context_fn` for `torch.utils.checkpoint`: the recomputation runs under the forward pass's role."""
+    return nullcontext(), role(_current.get())
+
+
+class LowRank(nn.Module):
+    """A LoRA variant of a linear layer: adds `scale * B(A(dropout(x)))` to the base layer's output.
+
+    Source: Hu et al., arXiv 2106.09685. A starts as PEFT's does (Kaiming uniform, a = sqrt 5), B at zero,
+    so that a fresh role equals the base.
+    """
+
+    def __init__(self, base: nn.Linear, rank: int, alpha: float, dropout: float) -> None:
+        super().__init__()
+        like = {"device": base.weight.device, "dtype": base.weight.dtype}
+        self.lora_A = nn.Linear(base.in_features, rank, bias=False, **like)
+        self.lora_B = nn.Linear(rank, base.out_features, bias=False, **like)
+        self.dropout = nn.Dropout(dropout)
+        self.scale = alpha / rank
+        nn.init.kaiming_uniform_(self.lora_A.weight, a=5**0.5)
+        nn.init.zeros_(self.lora_B.weight)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.lora_B(self.lora_A(self.dropout(inputs))) * self.scale
+
+    def merged(self, base: nn.Linear) -> nn.Linear:
+        """A copy of `base` with this variant's product added to its weight, summed in float32."""
+        layer = copy.deepcopy(base)
+        with torch.no_grad():
+            delta = self.lora_B.weight.float() @ self.lora_A.weight.float() * self.scale
+            layer.weight.copy_(base.weight.float() + delta)
+        return layer
+
+
+class RoleLayer(nn.Module):
+    """A layer of the base model together with its variants by role; a role without variant uses the base."""
+
+    def __init__(self, base: nn.Module) -> None:
+        super().__init__()
+        self.base = base
+        self.variants = nn.ModuleDict()
+
+    @property
+    def weight(self) -> Tensor:
+        """The base layer's weight; some model code asks a layer for its weight's dtype or device."""
+        return self.base.weight  # type: ignore[return-value]
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        current = _current.get()
+        if not isinstance(current, tuple):
+            return self._forward_as(current, inputs)
+        return self._forward_rows(current, inputs)
+
+    def _forward_as(self, name: str | None, inputs: Tensor) -> Tensor:
+        if name is None or name not in self.variants:
+            return self.base(inputs)  # type: ignore[no-any-return]
+        variant = self.variants[name]
+        if isinstance(variant, LowRank):
+            return self.base(inputs) + variant(inputs)  # type: ignore[no-any-return]
+        return variant(inputs)  # type: ignore[no-any-return]
+
+    def _forward_rows(self, names: tuple[str, ...], inputs: Tensor) -> Tensor:
+        if inputs.shape[0] != len(names):
+            raise ValueError(f"{len(names)} roles were given for a batch of {inputs.shape[0]} rows.")
+        order: list[int] = []
+        parts: list[Tensor] = []
+        for name in dict.fromkeys(names):
+            rows = [row for row, other in enumerate(names) if other == name]
+            order += rows
+            parts.append(self._forward_as(name, inputs[rows]))
+        back = torch.empty(len(order), dtype=torch.long, device=inputs.device)
+        back[torch.tensor(order, device=inputs.device)] = torch.arange(len(order), device=inputs.device)
+        return torch.cat(parts)[back]
+
+
+def add_roles(
+    body: nn.Module, roles: dict[str, str], rank: int, alpha: float, dropout: float, keep: Sequence[nn.Module]
+) -> None:
+    """Wrap the layers of `body` in place so that each role has its variants.
+
+    Args:
+        body: The base model without its output head.
+        roles: Role name to "lora" (variants of every linear layer) or "full" (a copy of every layer with
+            weights).
+        rank: LoRA rank.
+        alpha: LoRA alpha.
+        dropout: LoRA dropout.
+        keep: Layers that every role shares (the word embeddings).
+    """
+    full = [name for name, kind in roles.items() if kind == "full"]
+    lora = [name for name, kind in roles.items() if kind == "lora"]
+    for path, layer in list(body.named_modules()):
+        is_linear = isinstance(layer, nn.Linear)
+        has_weights = next(layer.parameters(recurse=False), None) is not None
+        if any(layer is other for other in keep) or not (is_linear and lora or has_weights and full):
+            continue
+        wrapped = RoleLayer(layer)
+        for name in full:
+            wrapped.variants[name] = copy.deepcopy(layer)
+        for name in lora if is_linear else ():
+            wrapped.variants[name] = LowRank(layer, rank, alpha, dropout)  # type: ignore[arg-type]
+        parent, _, child = path.rpartition(".")
+        setattr(body.get_submodule(parent), child, wrapped)
+
+
+def role_layers(model: nn.Module) -> Iterator[tuple[str, RoleLayer]]:
+    """Every wrapped layer with its path, in the model's order."""
+    for path, layer in model.named_modules():
+        if isinstance(layer, RoleLayer):
+            yield path, layer
+
+
+def role_parameters(model: nn.Module, name: str) -> Iterator[tuple[str, nn.Parameter]]:
+    """The parameters of one role with their paths."""
+    for path, layer in role_layers(model):
+        if name in layer.variants:
+            for key, parameter in layer.variants[name].named_parameters():
+                yield f"{path}.{key}", parameter
+
+
+def copy_role(model: nn.Module, source: str, target: str) -> None:
+    """Give `target` the weights of `source` (end-to-end training starts the query reasoner so)."""
+    for _, layer in role_layers(model):
+        if source in layer.variants and target in layer.variants:
+            layer.variants[target].load_state_dict(layer.variants[source].state_dict())
+
+
+def merge_roles(model: nn.Module) -> None:
+    """Replace every low-rank variant by a linear layer of its own weights: faster, at one copy per role."""
+    for _, layer in role_layers(model):
+        for name, variant in list(layer.variants.items()):
+            if isinstance(variant, LowRank):
+                layer.variants[name] = variant.merged(layer.base)  # type: ignore[arg-type]

@@ -1,0 +1,48 @@
+"""Every prompt as text with document slots. No tokenizer, no model.
+
+`SLOT` marks where a document goes: its memory, or its text. The strings of the released format are that
+format's constants, which its weights were trained with; our own format is `PLAIN_*`. The "blocks" format has
+no words at all: documents, question and answer are told apart by their blocks (`clara.processing`).
+"""
+
+from __future__ import annotations
+
+SLOT = "\N{OBJECT REPLACEMENT CHARACTER}"
+
+RELEASED_ANSWER_SYSTEM = (
+    "You are a helpful assistant. Your task is to extract relevant information from provided documents and to "
+    "answer to questions as briefly as possible."
+)
+RELEASED_QA_SYSTEM = (
+    "You are a helpful assistant. Given a document, your task is to generate some single questions to cover all "
+    "key information of the document and answer them sequentially."
+)
+RELEASED_PARAPHRASE_SYSTEM = "You are a helpful assistant. Your task is follow the instructions to paraphrase the background information."
+RELEASED_PARAPHRASE = "In other words, background: {documents} is just another way of saying:"
+
+
+def released_answer(question: str, num_documents: int) -> tuple[str, str]:
+    """System and user message of the released format for answering."""
+    return RELEASED_ANSWER_SYSTEM, f"Background:\n{SLOT * num_documents}\n\nQuestion:{question}"
+
+
+def released_qa(num_documents: int = 1) -> tuple[str, str]:
+    """System and user message of the released format for question-answer pretraining."""
+    return RELEASED_QA_SYSTEM, f"Background:\n{SLOT * num_documents}"
+
+
+def released_qa_target(questions: list[str], answers: list[str]) -> str:
+    """The target of question-answer pretraining: all pairs of one passage."""
+    return "\n".join(
+        f"Question: {question}\nAnswer: {answer}" for question, answer in zip(questions, answers, strict=True)
+    )
+
+
+def released_paraphrase(num_documents: int = 1) -> tuple[str, str]:
+    """System and user message of the released format for paraphrase pretraining."""
+    return RELEASED_PARAPHRASE_SYSTEM, RELEASED_PARAPHRASE.format(documents=SLOT * num_documents)
+
+
+def plain_answer(question: str, num_documents: int) -> str:
+    """Our own prompt for a causal base without chat template."""
+    return f"Documents:\n{SLOT * num_documents}\nQuestion: {question}\nAnswer:"

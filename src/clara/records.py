@@ -1,0 +1,98 @@
+"""The plain values that layers hand to each other. No torch, no files, no behaviour beyond formatting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A run of a document's text under one heading (and, for PDF, on one page).
+
+    Attributes:
+        text: The section's text; paragraphs are separated by a blank line.
+        heading: The nearest headings above it, outermost first, joined with " > "; empty if none.
+        page: Page number from 1 for paged formats, else None.
+    """
+
+    text: str
+    heading: str = ""
+    page: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A file after reading: what it is called, where it came from, and its sections in order.
+
+    Attributes:
+        source: The absolute path of the file, or any other name unique within a store.
+        title: The title that the file states, or its name without ending.
+        sections: The text in order.
+        sha256: Hex digest of the file's bytes; tells whether it changed.
+        modified: Modification time, seconds since the epoch (0 where there is no file).
+    """
+
+    source: str
+    title: str
+    sections: tuple[Section, ...]
+    sha256: str
+    modified: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A piece of a document that is compressed into one memory.
+
+    Attributes:
+        text: The passage's own words.
+        title: The document's title.
+        heading: The headings it stands under, outermost first, joined with " > ".
+        page: Page number from 1 for paged formats, else None.
+        position: Index of the passage within its document, from 0.
+    """
+
+    text: str
+    title: str = ""
+    heading: str = ""
+    page: int | None = None
+    position: int = 0
+
+    @property
+    def content(self) -> str:
+        """What the model reads: the title and headings on a line of their own, then the text."""
+        return with_title(self.text, " > ".join(part for part in (self.title, self.heading) if part))
+
+
+def with_title(text: str, title: str) -> str:
+    """A passage as the model reads it: `title` on a line of its own before `text`, or `text` alone."""
+    return f"{title}\n{text}" if title else text
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPassage:
+    """A passage as a store returns it.
+
+    Attributes:
+        id: The store's number for it; never reused.
+        source: The document's `Document.source`.
+        passage: The passage itself.
+    """
+
+    id: int
+    source: str
+    passage: Passage
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A passage that a search returned.
+
+    Attributes:
+        stored: The passage.
+        score: Cosine between the question's and the passage's key, in [-1, 1].
+        rank: 1 for the best.
+    """
+
+    stored: StoredPassage
+    score: float
+    rank: int

@@ -1,0 +1,67 @@
+"""Reading examples: a passage with questions on it, from JSON lines (plain or xz-compressed)."""
+
+from __future__ import annotations
+
+import json
+import lzma
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from clara.errors import InputError
+from clara.records import with_title
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingExample:
+    """A passage and questions that it answers.
+
+    Attributes:
+        id: The record's own id.
+        title: Title of the article, empty if none.
+        passage: The text.
+        turns: (question, acceptable answers) pairs; an unanswerable question has no answers.
+    """
+
+    id: str
+    title: str
+    passage: str
+    turns: tuple[tuple[str, tuple[str, ...]], ...]
+
+    @property
+    def content(self) -> str:
+        """What the model reads: title and passage."""
+        return with_title(self.passage, self.title)
+
+
+def open_lines(path: Path) -> IO[str]:
+    """A text file, decompressed if its name ends in .xz."""
+    if not path.is_file():
+        raise InputError(f"{path} does not exist or is not a file.")
+    if path.suffix == ".xz":
+        return lzma.open(path, "rt", encoding="utf-8")
+    return path.open(encoding="utf-8")
+
+
+def read_reading_examples(path: Path | str) -> Iterator[ReadingExample]:
+    """Examples of a file with records `{"id", "title", "passage", "qas": [{"question", "answers"}]}`.
+
+    Raises:
+        InputError: The file is missing, or a line is not such a record; the message names file and line.
+    """
+    path = Path(path)
+    with open_lines(path) as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                record = json.loads(line)
+                yield ReadingExample(
+                    id=str(record["id"]),
+                    title=record["title"],
+                    passage=record["passage"],
+                    turns=tuple((qa["question"], tuple(qa["answers"])) for qa in record["qas"]),
+                )
+            except (ValueError, KeyError, TypeError) as error:
+                raise InputError(
+                    f"{path}, line {number}: not a reading record with id, title, passage and qas ({error})."
+                ) from error

@@ -1,0 +1,165 @@
+"""The loop: optimise step by step, report, save, and go on where a killed run stopped.
+
+A run is a folder: `metrics.jsonl` (one line per report), `state.safetensors` (trained parameters and the
+optimiser's moments, replaced atomically) and `state.json` (the step it belongs to). What a step computes may
+depend only on its number, so a resumed run repeats what the killed one would have done.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+StepLoss = Callable[[int], tuple[Tensor, dict[str, float]]]
+
+
+@dataclass(frozen=True, slots=True)
+class LoopOptions:
+    """How to optimise.
+
+    Attributes:
+        steps: Total number of steps.
+        learning_rate: Peak rate.
+        warmup: Share of the steps over which the rate rises from 0.
+        decay: Share of the steps at the end over which it falls linearly to 0; constant between.
+        clip: Largest gradient norm.
+        weight_decay: Of AdamW, on matrices only.
+        report_every: Steps between lines of metrics.
+        save_every: Steps between checkpoints.
+        autocast: Run the forward pass in bfloat16.
+    """
+
+    steps: int
+    learning_rate: float = 2e-4
+    warmup: float = 0.03
+    decay: float = 0.4
+    clip: float = 1.0
+    weight_decay: float = 0.01
+    report_every: int = 20
+    save_every: int = 200
+    autocast: bool = True
+
+
+def learning_rate(step: int, options: LoopOptions) -> float:
+    """Rate at a step: linear warm-up, constant, linear decay to 0."""
+    rise = (step + 1) / max(1.0, options.warmup * options.steps)
+    fall = (options.steps - step) / max(1.0, options.decay * options.steps)
+    return options.learning_rate * min(1.0, rise, fall)
+
+
+class TrainingLoop:
+    """Optimises named parameters for a number of steps, saving to and resuming from a run folder.
+
+    Args:
+        parameters: (name, parameter) pairs to train; names must not change between runs.
+        options: How.
+        folder: The run folder; made if missing.
+        report: Called with each metrics line.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[tuple[str, nn.Parameter]],
+        options: LoopOptions,
+        folder: Path,
+        report: Callable[[dict[str, float]], None],
+    ) -> None:
+        self.parameters = dict(parameters)
+        self.options = options
+        self.folder = folder
+        self.report = report
+        folder.mkdir(parents=True, exist_ok=True)
+        matrices = [parameter for parameter in self.parameters.values() if parameter.dim() > 1]
+        others = [parameter for parameter in self.parameters.values() if parameter.dim() <= 1]
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": matrices, "weight_decay": options.weight_decay},
+                {"params": others, "weight_decay": 0.0},
+            ],
+            lr=options.learning_rate,
+            betas=(0.9, 0.98),
+        )
+        self.step = self._resume()
+
+    def run(self, step_loss: StepLoss) -> None:
+        """Train to the last step.
+
+        Args:
+            step_loss: Loss and its parts of a step, given its number.
+
+        Raises:
+            FloatingPointError: The loss is not finite; the last checkpoint stays.
+        """
+        device = next(iter(self.parameters.values())).device
+        window: list[dict[str, float]] = []
+        started, first = time.perf_counter(), self.step
+        while self.step < self.options.steps:
+            with torch.autocast(device.type, torch.bfloat16, enabled=self.options.autocast):
+                loss, parts = step_loss(self.step)
+            if not math.isfinite(loss.item()):
+                raise FloatingPointError(f"The loss of step {self.step} is {loss.item()}; training stopped.")
+            loss.backward()
+            norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.options.clip)
+            for group in self.optimizer.param_groups:
+                group["lr"] = learning_rate(self.step, self.options)
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+            self.step += 1
+            window.append({**parts, "gradient_norm": norm.item()})
+            if self.step % self.options.report_every == 0 or self.step == self.options.steps:
+                self._report(window, (time.perf_counter() - started) / (self.step - first))
+                window = []
+            if self.step % self.options.save_every == 0 or self.step == self.options.steps:
+                self.save()
+
+    def _report(self, window: Sequence[dict[str, float]], seconds_per_step: float) -> None:
+        names = sorted({name for parts in window for name in parts})
+        line: dict[str, float] = {"step": self.step, "seconds_per_step": round(seconds_per_step, 4)}
+        for name in names:
+            values = [parts[name] for parts in window if name in parts]
+            line[name] = round(sum(values) / len(values), 5)
+        line["learning_rate"] = learning_rate(self.step - 1, self.options)
+        line["seconds_left"] = round((self.options.steps - self.step) * seconds_per_step)
+        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        self.report(line)
+
+    def save(self) -> None:
+        """Write parameters and moments; a kill at any moment leaves the old or the new checkpoint."""
+        tensors = {f"parameter/{name}": parameter.detach() for name, parameter in self.parameters.items()}
+        for name, parameter in self.parameters.items():
+            for key in ("exp_avg", "exp_avg_sq", "step"):
+                if key in self.optimizer.state.get(parameter, {}):
+                    tensors[f"{key}/{name}"] = self.optimizer.state[parameter][key]
+        tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        temporary = self.folder / "state.safetensors.new"
+        save_file(tensors, temporary, metadata={"step": str(self.step)})
+        temporary.replace(self.folder / "state.safetensors")
+
+    def _resume(self) -> int:
+        path = self.folder / "state.safetensors"
+        if not path.exists():
+            return 0
+        with safe_open(path, "pt") as file:
+            step = int(file.metadata()["step"])
+            names = set(file.keys())
+            for name, parameter in self.parameters.items():
+                with torch.no_grad():
+                    parameter.copy_(file.get_tensor(f"parameter/{name}"))
+                if f"exp_avg/{name}" in names:
+                    self.optimizer.state[parameter] = {
+                        key: file.get_tensor(f"{key}/{name}")
+                        if key == "step"
+                        else file.get_tensor(f"{key}/{name}").to(parameter.device)
+                        for key in ("step", "exp_avg", "exp_avg_sq")
+                    }
+        return step

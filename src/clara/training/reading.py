@@ -1,0 +1,143 @@
+"""One training step of joint reading and retrieval: answers from documents as text or memory, and keys.
+
+A row of the batch holds a few documents and every question on them; each question sees all documents of its
+row, so the others are its distractors, and each document is read once for all its questions. A document
+stands in its row as text or as its memory. In-batch contrastive learning of the search keys is optional.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from clara.model.losses import alignment_loss, contrastive_loss
+from clara.model.modeling import ClaraModel
+from clara.processing import (
+    ClaraProcessor,
+    MemorySlot,
+    Prompt,
+    Slot,
+    TextSlot,
+    collate_prompts,
+    collate_texts,
+)
+from clara.training.examples import ReadingExample
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingForm:
+    """How the documents of a step stand in the prompts.
+
+    Attributes:
+        documents_per_row: Documents that share a row (and all its questions).
+        memory_share: Probability that a document stands as its memory; else as text.
+        rate: Text tokens per memory token.
+        contrastive_weight: Weight of the contrastive loss; 0 leaves the query reasoner out of the step.
+        contrastive_temperature: Its temperature.
+    """
+
+    documents_per_row: int = 1
+    memory_share: float = 0.0
+    rate: int = 4
+    contrastive_weight: float = 0.0
+    contrastive_temperature: float = 0.05
+
+
+def reading_loss(
+    model: ClaraModel,
+    processor: ClaraProcessor,
+    examples: Sequence[ReadingExample],
+    form: ReadingForm,
+    rng: random.Random,
+) -> tuple[Tensor, dict[str, float]]:
+    """The loss of one step and its parts.
+
+    Args:
+        model: With attention in blocks.
+        processor: Of the same configuration.
+        examples: The step's passages; consecutive ones share rows.
+        form: How they stand in the prompts.
+        rng: Draws which documents stand as memory and which answer of several is trained.
+
+    Returns:
+        The scalar loss, and its parts by name.
+    """
+    device = model.device
+    documents = processor.encode_documents([example.content for example in examples])
+    as_memory = [rng.random() < form.memory_share for _ in examples]
+    chosen = (
+        list(range(len(examples))) if form.contrastive_weight else [i for i, m in enumerate(as_memory) if m]
+    )
+    memories: dict[int, Tensor] = {}
+    parts: dict[str, Tensor] = {}
+    if chosen:
+        ids, lengths = collate_texts([documents[index] for index in chosen])
+        compressed = model.compress(ids.to(device), lengths.to(device), rate=form.rate)
+        memories = dict(zip(chosen, compressed.unpadded(), strict=True))
+        if model.config.alignment_weight:
+            parts["alignment"] = alignment_loss(compressed.text_means, compressed.means)
+
+    rows, row_memories = [], []
+    for start in range(0, len(examples), form.documents_per_row):
+        group = range(start, min(start + form.documents_per_row, len(examples)))
+        rows.append(_row(processor, examples, documents, memories, as_memory, group, form.rate, rng))
+        held = [memories[index] for index in group if as_memory[index]]
+        row_memories.append(torch.cat(held) if held else torch.zeros(0, model.hidden_size, device=device))
+    output = model(collate_prompts(rows).to(device), row_memories if any(as_memory) else None)
+    parts["answer"] = output.loss
+    loss = output.loss
+    if "alignment" in parts:
+        loss = loss + model.config.alignment_weight * parts["alignment"]
+    if form.contrastive_weight:
+        parts["contrastive"] = _contrastive(model, processor, examples, compressed, form)
+        loss = loss + form.contrastive_weight * parts["contrastive"]
+    return loss, {name: float(value.detach()) for name, value in parts.items()}
+
+
+def _row(
+    processor: ClaraProcessor,
+    examples: Sequence[ReadingExample],
+    documents: Sequence[list[int]],
+    memories: dict[int, Tensor],
+    as_memory: Sequence[bool],
+    group: range,
+    rate: int,
+    rng: random.Random,
+) -> Prompt:
+    """The prompt of a group of documents with every question on them."""
+    slots: list[Slot] = [
+        MemorySlot(len(memories[index]), rate) if as_memory[index] else TextSlot(documents[index])
+        for index in group
+    ]
+    turns = [
+        (question, rng.choice(answers))
+        for index in group
+        for question, answers in examples[index].turns
+        if answers
+    ]
+    return processor.packed_prompt(slots, turns)
+
+
+def _contrastive(
+    model: ClaraModel,
+    processor: ClaraProcessor,
+    examples: Sequence[ReadingExample],
+    compressed: object,
+    form: ReadingForm,
+) -> Tensor:
+    """InfoNCE of every question against the step's documents."""
+    questions = [
+        (question, index)
+        for index, example in enumerate(examples)
+        for question, answers in example.turns
+        if answers
+    ]
+    ids, lengths = collate_texts(processor.encode_questions([question for question, _ in questions]))
+    queries = model.encode_query(ids.to(model.device), lengths.to(model.device), rate=form.rate)
+    scores = model.score(queries, compressed)  # type: ignore[arg-type]
+    positives = torch.tensor([index for _, index in questions], device=scores.device)
+    return contrastive_loss(scores, positives, form.contrastive_temperature)

@@ -1,0 +1,88 @@
+"""What a list of paths stands for, against the files that were put there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from clara.documents import SUFFIXES, find_files
+from clara.errors import InputError
+
+
+def write(folder: Path, *names: str) -> list[Path]:
+    paths = [folder / name for name in names]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("text", encoding="utf-8")
+    return paths
+
+
+def test_folder_gives_known_endings_in_order_of_folders(tmp_path: Path) -> None:
+    expected = write(tmp_path, "b.md", "z.TXT", "a/c.html", "a/d/e.pdf", "b/a.htm")
+    write(tmp_path, "code.py", ".hidden.md", ".git/readme.md", "a/.cache/x.txt", "README")
+    assert find_files(tmp_path) == expected
+    assert find_files([str(tmp_path)]) == expected
+
+
+def test_named_file_is_taken_whatever_its_ending_and_once(tmp_path: Path) -> None:
+    odd, hidden, note = write(tmp_path, "LICENSE", ".notes", "note.md")
+    assert find_files([odd, hidden, tmp_path, note, odd]) == [odd, hidden, note]
+
+
+def test_hidden_folder_that_is_named_is_searched(tmp_path: Path) -> None:
+    assert find_files(tmp_path / ".notes") if write(tmp_path, ".notes/a.md") else False
+
+
+def test_links_are_followed_and_loops_survived(tmp_path: Path) -> None:
+    (inside,) = write(tmp_path, "docs/sub/a.md")
+    (outside,) = write(tmp_path, "elsewhere/b.md")
+    docs = tmp_path / "docs"
+    (docs / "sub" / "loop").symlink_to(docs, target_is_directory=True)
+    (docs / "other").symlink_to(outside.parent, target_is_directory=True)
+    (docs / "again.md").symlink_to(inside)
+    (docs / "broken.md").symlink_to(tmp_path / "nothing.md")
+    (docs / "self.md").symlink_to(docs / "self.md")
+    assert sorted(find_files(docs)) == sorted([inside, outside])
+
+
+def test_missing_path_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nothing\.md does not exist; check the path\.$"):
+        find_files([tmp_path / "nothing.md"])
+
+
+def test_folder_without_documents_names_the_endings(tmp_path: Path) -> None:
+    write(tmp_path, "code.py")
+    with pytest.raises(InputError, match=r"holds no file to read; files ending in \.txt, \.text, .* are read"):
+        find_files([tmp_path])
+
+
+def test_no_path_at_all_names_the_endings() -> None:
+    with pytest.raises(InputError, match=f"No path was given; .*{SUFFIXES[-1]}"):
+        find_files([])
+
+
+def test_a_pipe_is_neither_file_nor_folder(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.txt")
+    with pytest.raises(InputError, match="neither a file nor a folder"):
+        find_files([tmp_path / "pipe.txt"])
+    with pytest.raises(InputError, match="holds no file to read"):
+        find_files([tmp_path])
+
+
+def test_closed_folder_is_skipped_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (note,) = write(tmp_path, "a.md")
+    write(tmp_path, "closed/b.md")
+    scandir = os.scandir
+
+    def closed(path: str) -> object:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    assert find_files(tmp_path) == [note]
+    assert "closed was skipped: Permission denied." in caplog.text
