@@ -10,6 +10,7 @@ again; `--scale 10` trains ten times as long with the same schedule. On a GPU it
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.util
 import json
 import random
@@ -28,7 +29,6 @@ from clara.training.examples import ReadingExample, read_reading_examples
 from clara.training.loop import LoopOptions, TrainingLoop
 from clara.training.reading import ReadingForm, reading_loss
 
-PASSAGES_PER_STEP = 10
 MEMORY_TOKEN, ANSWER_TOKEN = "[unused1]", "[unused2]"
 
 
@@ -38,30 +38,36 @@ class Phase:
 
     Attributes:
         steps: Steps at scale 1.
+        passages: Passages of a step. Small steps at first: what counts until looking up is learnt is the
+            number of updates.
         forms: (weight, form) pairs; each step draws one.
     """
 
     steps: int
+    passages: int
     forms: tuple[tuple[float, ReadingForm], ...]
 
 
-def text(rows: int) -> ReadingForm:
-    return ReadingForm(documents_per_row=rows)
+def text(rows: int, cloze: int = 0) -> ReadingForm:
+    return ReadingForm(documents_per_row=rows, cloze_turns=cloze)
 
 
 def memory(rate: int, rows: int, share: float = 1.0, contrast: float = 0.0) -> ReadingForm:
     return ReadingForm(documents_per_row=rows, memory_share=share, rate=rate, contrastive_weight=contrast)
 
 
-# Text first: it is the ceiling of what memories can give. Then the rate is walked up, since a reader of text
-# reads memories of one token per token at once, of four after practice; text stays in the mixture throughout.
+# Text first: it is the ceiling of what memories can give, and cloze questions teach looking up long before
+# real ones do. Then the rate is walked up, since a reader of text reads memories of one token per token at
+# once, of four after practice; text stays in the mixture throughout.
 PHASES = (
-    Phase(500, ((0.7, text(1)), (0.3, text(2)))),
-    Phase(500, ((0.7, text(2)), (0.3, text(5)))),
-    Phase(150, ((0.4, text(2)), (0.6, memory(1, 2)))),
-    Phase(150, ((0.4, text(2)), (0.6, memory(2, 2)))),
+    Phase(600, 4, ((1.0, text(1, cloze=4)),)),
+    Phase(2400, 5, ((0.7, text(1, cloze=1)), (0.3, text(3, cloze=1)))),
+    Phase(1000, 8, ((0.6, text(2)), (0.4, text(5)))),
+    Phase(300, 8, ((0.4, text(2)), (0.6, memory(1, 2)))),
+    Phase(300, 8, ((0.4, text(2)), (0.6, memory(2, 2)))),
     Phase(
-        700,
+        1200,
+        10,
         (
             (0.30, text(5)),
             (0.15, memory(4, 5, share=0.7)),
@@ -132,40 +138,52 @@ def trained_parameters(model: ClaraModel) -> Iterator[tuple[str, torch.nn.Parame
             yield name, parameter
 
 
-def passages_of_step(examples: list[ReadingExample], step: int, seed: int) -> list[ReadingExample]:
-    """The passages of a step: runs of neighbours from one article, articles in an order drawn per epoch.
+def place_of_step(step: int, scale: float) -> tuple[Phase, int]:
+    """The phase of a step, and how many passages the steps before it took."""
+    taken = 0
+    for phase in PHASES:
+        steps = round(phase.steps * scale)
+        if step < steps:
+            break
+        step -= steps
+        taken += steps * phase.passages
+    return phase, taken + step * phase.passages
+
+
+def passages_of_step(
+    examples: list[ReadingExample], first: int, count: int, seed: int
+) -> list[ReadingExample]:
+    """`count` passages from place `first` of an endless stream: runs of neighbours in an order drawn per epoch.
 
     Neighbours are the distractors of each other's questions, which makes them hard ones.
     """
-    per_epoch = len(examples) // PASSAGES_PER_STEP
-    epoch, index = divmod(step, per_epoch)
-    rng = random.Random(f"{seed}/{epoch}")
-    runs = [list(range(start, min(start + 5, len(examples)))) for start in range(epoch % 5, len(examples), 5)]
-    rng.shuffle(runs)
-    order = [position for run in runs for position in run]
-    first = index * PASSAGES_PER_STEP
-    return [examples[position] for position in order[first : first + PASSAGES_PER_STEP]]
+    return [
+        examples[_order(len(examples), place // len(examples), seed)[place % len(examples)]]
+        for place in range(first, first + count)
+    ]
 
 
-def form_of_step(step: int, scale: float, seed: int) -> ReadingForm:
-    """The form that a step draws from its phase."""
-    end = 0
-    for phase in PHASES:
-        end += round(phase.steps * scale)
-        if step < end:
-            break
-    weights, forms = zip(*phase.forms, strict=True)
-    return random.Random(f"{seed}/form/{step}").choices(forms, weights)[0]
+@functools.cache
+def _order(count: int, epoch: int, seed: int) -> list[int]:
+    """Every index once, in shuffled runs of 5 whose borders move from epoch to epoch."""
+    shift = epoch % 5
+    runs = [list(range(max(0, start), min(start + 5, count))) for start in range(shift - 5, count, 5)]
+    random.Random(f"{seed}/{epoch}").shuffle(runs)
+    return [index for run in runs for index in run]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder with squad11_train.jsonl.xz")
     parser.add_argument("--run", type=Path, default=Path("runs/small"), help="run folder")
     parser.add_argument("--scale", type=float, default=1.0, help="times as many steps in every phase")
     parser.add_argument("--learning-rate", type=float, default=2e-4)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=None, help="CPU threads; torch's own choice if not given")
+    parser.add_argument(
+        "--threads", type=int, default=None, help="CPU threads; torch's own choice if not given"
+    )
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -183,11 +201,16 @@ def main() -> None:
         print(json.dumps(line), flush=True)
 
     def step_loss(step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        form = form_of_step(step, arguments.scale, arguments.seed)
-        passages = passages_of_step(examples, step, arguments.seed)
-        loss, parts = reading_loss(model, processor, passages, form, random.Random(f"{arguments.seed}/{step}"))
+        rng = random.Random(f"{arguments.seed}/{step}")
+        phase, first = place_of_step(step, arguments.scale)
+        weights, forms = zip(*phase.forms, strict=True)
+        form = rng.choices(forms, weights)[0]
+        passages = passages_of_step(examples, first, phase.passages, arguments.seed)
+        loss, parts = reading_loss(model, processor, passages, form, rng)
         kind = "text" if not form.memory_share else f"{form.rate}x"
-        return loss, {("answer_" + kind if name == "answer" else name): value for name, value in parts.items()}
+        return loss, {
+            ("answer_" + kind if name == "answer" else name): value for name, value in parts.items()
+        }
 
     options = LoopOptions(steps=steps, learning_rate=arguments.learning_rate)
     loop = TrainingLoop(trained_parameters(model), options, arguments.run, report)

@@ -35,6 +35,8 @@ class ClaraConfig(PreTrainedConfig):
         doc_max_tokens: Tokens of a document that are read, special tokens not counted.
         query_max_tokens: Tokens of a question that are read, special tokens not counted.
         num_selected: Documents that answer a question by default (K).
+        num_text_documents: How many of them, best first, a prompt holds as text beside the memories of the
+            rest.
         selection_temperature: Temperature of the straight-through selection (the paper: 0.02).
         alignment_weight: Weight of the alignment loss (the paper: 0.1).
         lora_rank: Rank of "lora" roles.
@@ -67,6 +69,7 @@ class ClaraConfig(PreTrainedConfig):
         doc_max_tokens: int = 256,
         query_max_tokens: int = 256,
         num_selected: int = 5,
+        num_text_documents: int = 0,
         selection_temperature: float = 0.02,
         alignment_weight: float = 0.1,
         lora_rank: int = 16,
@@ -100,6 +103,7 @@ class ClaraConfig(PreTrainedConfig):
         self.doc_max_tokens = doc_max_tokens
         self.query_max_tokens = query_max_tokens
         self.num_selected = num_selected
+        self.num_text_documents = num_text_documents
         self.selection_temperature = selection_temperature
         self.alignment_weight = alignment_weight
         self.lora_rank = lora_rank

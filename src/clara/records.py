@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,25 @@ class StoredPassage:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredDocument:
+    """What a store knows of a document.
+
+    Attributes:
+        source: The document's `Document.source`, unique within the store.
+        title: The document's title.
+        sha256: Hex digest of the file's bytes when it was stored.
+        modified: The file's modification time then, seconds since the epoch.
+        num_passages: Number of its passages.
+    """
+
+    source: str
+    title: str
+    sha256: str
+    modified: float
+    num_passages: int
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """A passage that a search returned.
 
@@ -96,3 +116,65 @@ class Hit:
     stored: StoredPassage
     score: float
     rank: int
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A passage that an answer was made from.
+
+    Attributes:
+        file: The document's `Document.source`.
+        title: The document's title.
+        heading: The headings that the passage stands under.
+        page: Page number from 1 for paged formats, else None.
+        text: The passage's own words.
+        score: Cosine between the question's and the passage's key.
+        rank: 1 for the best.
+        read_as: "memory", or "text" where the passage's words stood in the prompt.
+    """
+
+    file: str
+    title: str
+    heading: str
+    page: int | None
+    text: str
+    score: float
+    rank: int
+    read_as: str
+
+    @classmethod
+    def of(cls, hit: Hit, read_as: str) -> Source:
+        """The source of a hit."""
+        passage = hit.stored.passage
+        return cls(
+            file=hit.stored.source,
+            title=passage.title,
+            heading=passage.heading,
+            page=passage.page,
+            text=passage.text,
+            score=hit.score,
+            rank=hit.rank,
+            read_as=read_as,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer with what it was made from.
+
+    Attributes:
+        question: As asked.
+        text: The answer; empty if the model gave none.
+        sources: The passages that the model read, best first.
+    """
+
+    question: str
+    text: str
+    sources: tuple[Source, ...]
+
+    def __str__(self) -> str:
+        return self.text
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)

@@ -54,7 +54,9 @@ def test_missing_path_is_an_error(tmp_path: Path) -> None:
 
 def test_folder_without_documents_names_the_endings(tmp_path: Path) -> None:
     write(tmp_path, "code.py")
-    with pytest.raises(InputError, match=r"holds no file to read; files ending in \.txt, \.text, .* are read"):
+    with pytest.raises(
+        InputError, match=r"holds no file to read; files ending in \.txt, \.text, .* are read"
+    ):
         find_files([tmp_path])
 
 

@@ -93,7 +93,7 @@ class _Walk:
             case "bullet_list_open":
                 self._lists.append(_List(None))
             case "ordered_list_open":
-                self._lists.append(_List(int(token.attrGet("start") or 1)))
+                self._lists.append(_List(int(token.attrs.get("start", 1))))
             case "list_item_open":
                 self._begin_item()
             case "bullet_list_close" | "ordered_list_close":

@@ -83,7 +83,7 @@ class Outline:
 
 
 def item_lines(text: str, depth: int, mark: str) -> list[str]:
-    """The lines of a part of a list item: `depth` lists are open, and `mark` is "" after the item's first part."""
+    """The lines of a part of a list item in `depth` open lists; `mark` is "" after the item's first part."""
     if not depth:
         return text.split("\n")
     indent = "  " * (depth - 1)

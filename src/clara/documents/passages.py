@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from itertools import groupby
 
+from clara.documents.text import is_wide
 from clara.errors import InputError
 from clara.records import Document, Passage
 
@@ -260,11 +261,17 @@ def _sentence_stops(line: str, offset: int) -> Iterator[int]:
         sentences = segment("en", slab[0])
         if "".join(sentences) != slab[0]:
             sentences = [slab[0]]
-        end = offset + slab.start()
+        end = slab.start()
         for sentence in sentences:
-            if sentence.strip():
-                yield end + len(sentence.rstrip())
+            stop = end + len(sentence.rstrip())
             end += len(sentence)
+            if sentence.strip() and (end == slab.end() or _may_end(line, stop)):
+                yield offset + stop
+
+
+def _may_end(line: str, stop: int) -> bool:
+    """Whether white space follows, as after "end." but not in "example.Com", or the script has none."""
+    return line[stop].isspace() or is_wide(line[stop - 1]) or is_wide(line[stop])
 
 
 def _words(atom: _Atom, text: str) -> list[_Atom]:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
+from itertools import chain, takewhile
 from typing import TYPE_CHECKING
 
 from clara.documents.outline import Reading, UnreadableError
@@ -106,21 +107,24 @@ def _title(reader: PdfReader) -> str:
 def _without_running_heads(pages: list[list[str]]) -> list[list[str]]:
     """Drop what stands at the top or bottom of most pages, the numbers in it aside."""
     long = [page for page in pages if len(page) > 2 * _EDGE_LINES]
-    counts = Counter(key for page in long for key in {_pattern(page[at]) for at in _edges(page)})
+    counts = Counter(key for page in long for key in {_pattern(page[at]) for at in chain(*_both_edges(page))})
     least = max(_RUNNING_PAGES, _RUNNING_SHARE * len(long))
     running = {key for key, count in counts.items() if count >= least}
 
     def cleaned(page: list[str]) -> list[str]:
         if len(page) <= 2 * _EDGE_LINES:
             return page
-        dropped = {at for at in _edges(page) if _pattern(page[at]) in running}
-        return [line for at, line in enumerate(page) if at not in dropped]
+        top, bottom = (
+            len(list(takewhile(lambda at: _pattern(page[at]) in running, edge))) for edge in _both_edges(page)
+        )
+        return page[top : len(page) - bottom]
 
     return [cleaned(page) for page in pages]
 
 
-def _edges(page: Sequence[str]) -> tuple[int, ...]:
-    return (*range(_EDGE_LINES), *range(len(page) - _EDGE_LINES, len(page)))
+def _both_edges(page: Sequence[str]) -> tuple[range, range]:
+    """Indices of the first lines of a page, and of its last, from the edge inwards."""
+    return range(_EDGE_LINES), range(len(page) - 1, len(page) - 1 - _EDGE_LINES, -1)
 
 
 def _pattern(line: str) -> str:
@@ -155,7 +159,7 @@ def _between(first: str, second: str, usual: float) -> str:
     """What parts two lines of a page: a blank line, a line end, or nothing where the text runs on."""
     if starts_item(second):
         return "\n"
-    if len(first) >= _SHORT * usual:
+    if len(first) >= _SHORT * usual or _BROKEN_WORD.search(first):
         return ""
     if _SENTENCE_END.search(first):
         return "\n\n"

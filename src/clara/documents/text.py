@@ -122,9 +122,10 @@ def starts_item(line: str) -> bool:
 
 def join_lines(first: str, second: str) -> str:
     """Two lines as one: with a space between, unless the script is one that is written without spaces."""
-    wide = first and second and _is_wide(first[-1]) and _is_wide(second[0])
+    wide = first and second and is_wide(first[-1]) and is_wide(second[0])
     return first + second if wide else f"{first} {second}"
 
 
-def _is_wide(character: str) -> bool:
+def is_wide(character: str) -> bool:
+    """Whether a character is of a script, such as Chinese, that sets no spaces between words."""
     return unicodedata.east_asian_width(character) in "WF" and not "가" <= character <= "힣"

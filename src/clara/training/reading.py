@@ -25,6 +25,7 @@ from clara.processing import (
     collate_prompts,
     collate_texts,
 )
+from clara.training.cloze import cloze_turns
 from clara.training.examples import ReadingExample
 
 
@@ -36,6 +37,7 @@ class ReadingForm:
         documents_per_row: Documents that share a row (and all its questions).
         memory_share: Probability that a document stands as its memory; else as text.
         rate: Text tokens per memory token.
+        cloze_turns: Cloze questions drawn per document beside its own questions.
         contrastive_weight: Weight of the contrastive loss; 0 leaves the query reasoner out of the step.
         contrastive_temperature: Its temperature.
     """
@@ -43,6 +45,7 @@ class ReadingForm:
     documents_per_row: int = 1
     memory_share: float = 0.0
     rate: int = 4
+    cloze_turns: int = 0
     contrastive_weight: float = 0.0
     contrastive_temperature: float = 0.05
 
@@ -84,7 +87,7 @@ def reading_loss(
     rows, row_memories = [], []
     for start in range(0, len(examples), form.documents_per_row):
         group = range(start, min(start + form.documents_per_row, len(examples)))
-        rows.append(_row(processor, examples, documents, memories, as_memory, group, form.rate, rng))
+        rows.append(_row(processor, examples, documents, memories, as_memory, group, form, rng))
         held = [memories[index] for index in group if as_memory[index]]
         row_memories.append(torch.cat(held) if held else torch.zeros(0, model.hidden_size, device=device))
     output = model(collate_prompts(rows).to(device), row_memories if any(as_memory) else None)
@@ -105,12 +108,12 @@ def _row(
     memories: dict[int, Tensor],
     as_memory: Sequence[bool],
     group: range,
-    rate: int,
+    form: ReadingForm,
     rng: random.Random,
 ) -> Prompt:
     """The prompt of a group of documents with every question on them."""
     slots: list[Slot] = [
-        MemorySlot(len(memories[index]), rate) if as_memory[index] else TextSlot(documents[index])
+        MemorySlot(len(memories[index]), form.rate) if as_memory[index] else TextSlot(documents[index])
         for index in group
     ]
     turns = [
@@ -119,7 +122,16 @@ def _row(
         for question, answers in examples[index].turns
         if answers
     ]
-    return processor.packed_prompt(slots, turns)
+    for index in group if form.cloze_turns else ():
+        blank = processor.tokenizer.mask_token
+        turns += cloze_turns(examples[index].passage, form.cloze_turns, blank, rng)
+    return processor.packed_prompt(slots, _short_enough(processor, turns))
+
+
+def _short_enough(processor: ClaraProcessor, turns: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The turns whose question the model reads whole; in use a longer one is refused, so it trains nothing."""
+    counts = processor.count_tokens([question for question, _ in turns])
+    return [turn for turn, count in zip(turns, counts, strict=True) if 0 < count <= processor.query_max_tokens]
 
 
 def _contrastive(

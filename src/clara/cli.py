@@ -1,0 +1,222 @@
+"""The `clara` command: parses, calls the library, prints. Heavy imports happen inside the commands.
+
+Exit codes: 0 done, 1 an error in one sentence on standard error, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clara import __version__
+from clara.errors import ClaraError, InputError
+
+if TYPE_CHECKING:
+    from clara.library import AddReport, Library
+    from clara.pipeline import Clara
+
+app = typer.Typer(
+    name="clara",
+    help="Answers questions about your documents from compressed memories of them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+StoreOption = Annotated[
+    Path, typer.Option("--store", "-s", envvar="CLARA_STORE", help="Folder of the memory store.")
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model", "-m", envvar="CLARA_MODEL", help="Model folder or hub id; the packaged small model if not given."
+    ),
+]
+SubfolderOption = Annotated[
+    str | None, typer.Option("--subfolder", help="Folder within the model, such as compression-16.")
+]
+BaseOption = Annotated[
+    str | None, typer.Option("--base", help="Where the base model is, if not where the checkpoint says.")
+]
+DeviceOption = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, ...")]
+CountOption = Annotated[
+    int | None, typer.Option("-k", min=1, help="Passages to return or to answer from; 5 if the model says nothing else.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")]
+
+DEFAULT_STORE = Path("clara-store")
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"clara {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
+
+
+@app.command()
+def index(
+    paths: Annotated[list[Path], typer.Argument(help="Files and folders: text, Markdown, HTML, PDF.")],
+    store: StoreOption = DEFAULT_STORE,
+    remove_vanished: Annotated[
+        bool, typer.Option("--remove-vanished", help="Also remove documents whose files no longer exist.")
+    ] = False,
+    model: ModelOption = None,
+    subfolder: SubfolderOption = None,
+    base: BaseOption = None,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compress documents into a store; unchanged files are skipped, changed ones replaced."""
+    from clara.documents import find_files
+
+    find_files(paths)  # a wrong path is told at once, before the model is loaded
+    with _library(store, model, subfolder, base, device, writes=True) as library:
+        with _progress(quiet=as_json) as show:
+            report = library.add(paths, remove_vanished=remove_vanished, progress=show)
+        _print_report(library, report, as_json)
+    named = {path.resolve() for path in paths if path.is_file()}
+    if any(Path(file) in named for file, _ in report.refused):
+        raise typer.Exit(1)
+
+
+@app.command()
+def ask(
+    question: Annotated[str, typer.Argument(help="The question, in quotes.")],
+    store: StoreOption = DEFAULT_STORE,
+    k: CountOption = None,
+    text_passages: Annotated[
+        int | None,
+        typer.Option(min=0, help="How many of the best passages are read as text, not memory; the model's choice if not given."),
+    ] = None,
+    model: ModelOption = None,
+    subfolder: SubfolderOption = None,
+    base: BaseOption = None,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Answer a question from the memories of the best passages, and name them."""
+    _check_question(question)
+    with _library(store, model, subfolder, base, device) as library:
+        answer = library.ask(question, k, text_passages=text_passages)
+    if as_json:
+        typer.echo(json.dumps(answer.to_dict(), ensure_ascii=False))
+        return
+    from clara.rendering import print_answer
+
+    print_answer(answer)
+
+
+@app.command()
+def search(
+    question: Annotated[str, typer.Argument(help="The question, in quotes.")],
+    store: StoreOption = DEFAULT_STORE,
+    k: CountOption = None,
+    model: ModelOption = None,
+    subfolder: SubfolderOption = None,
+    base: BaseOption = None,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the passages that score best for a question."""
+    _check_question(question)
+    with _library(store, model, subfolder, base, device) as library:
+        hits = library.search(question, k)
+    from clara.records import Source
+
+    sources = [Source.of(hit, "memory") for hit in hits]
+    if as_json:
+        results = [{**vars_of(source)} for source in sources]
+        typer.echo(json.dumps({"question": question, "results": results}, ensure_ascii=False))
+        return
+    from clara.rendering import print_sources
+
+    print_sources(sources, full=True)
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="Folder in the released format.")],
+    target: Annotated[Path, typer.Argument(help="Folder to write; must not exist or be empty.")],
+    base: BaseOption = None,
+) -> None:
+    """Rewrite a released checkpoint as safetensors."""
+    if not source.is_dir():
+        raise InputError(f"{source} is not a folder; name a checkpoint folder in the released format.")
+    from clara import loading
+
+    loading.convert(source, target, base=base)
+    typer.echo(f"Wrote {target}.")
+
+
+def vars_of(source: object) -> dict[str, object]:
+    """The fields of a record."""
+    from dataclasses import asdict
+
+    return asdict(source)  # type: ignore[call-overload, no-any-return]
+
+
+def _check_question(question: str) -> None:
+    if not question.strip():
+        raise InputError("The question is empty; ask something.")
+
+
+@contextmanager
+def _library(
+    store: Path, model: str | None, subfolder: str | None, base: str | None, device: str | None, *, writes: bool = False
+) -> Iterator[Library]:
+    """The library at `store`; what needs no model is checked before the model is loaded."""
+    if not writes and not store.exists():
+        raise InputError(f"There is no store at {store}; make one with: clara index PATH --store {store}")
+    clara = _load(model, subfolder, base, device)
+    with clara.open(store, read_only=not writes) as library:
+        yield library
+
+
+def _load(model: str | None, subfolder: str | None, base: str | None, device: str | None) -> Clara:
+    from clara.pipeline import Clara
+
+    return Clara.from_pretrained(model, subfolder=subfolder, base=base, device=device)
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[object]:
+    from clara.rendering import progress_bar
+
+    with progress_bar(quiet=quiet) as show:
+        yield show
+
+
+def _print_report(library: Library, report: AddReport, as_json: bool) -> None:
+    from clara.rendering import print_report
+
+    print_report(library, report, as_json=as_json)
+
+
+def main() -> None:
+    """Run the command; every foreseen error is one sentence on standard error."""
+    try:
+        app(standalone_mode=True)
+    except ClaraError as error:
+        typer.echo(f"Error: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo("Interrupted; what was reported as stored is kept.", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

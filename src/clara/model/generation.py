@@ -1,0 +1,104 @@
+"""Answers token by token from prompts with memories: prefill once, then one cached step per token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from transformers import LogitsProcessorList
+
+from clara.model.compression import length_mask
+from clara.model.modeling import ClaraModel, PromptBatch
+
+
+@torch.inference_mode()
+def stream(
+    model: ClaraModel,
+    prompts: PromptBatch,
+    memories: Sequence[Tensor] | None = None,
+    *,
+    end_token_id: int | Sequence[int],
+    max_new_tokens: int = 64,
+    sample: bool = False,
+    logits_processor: LogitsProcessorList | None = None,
+    generator: torch.Generator | None = None,
+) -> Iterator[list[int | None]]:
+    """Yield the next token of every row, None for a row that has ended, until all have.
+
+    Greedy unless `sample`. Rows may differ in length and in their number of documents. The end token is not
+    yielded.
+
+    Args:
+        model: In evaluation mode.
+        prompts: A batch without targets, on the model's device; a single turn per row.
+        memories: One (n_b, H) tensor a row, or None if no prompt has a slot.
+        end_token_id: The token, or tokens, that end an answer.
+        max_new_tokens: Longest answer.
+        sample: Draw from the distribution instead of taking the likeliest token.
+        logits_processor: Applied to the logits with the answers so far; the warpers of transformers
+            (temperature, top-p and others) serve sampling.
+        generator: Source of randomness for sampling.
+
+    Raises:
+        PromptError: Slots and memories disagree.
+    """
+    ends = torch.tensor([end_token_id] if isinstance(end_token_id, int) else list(end_token_id))
+    ends = ends.to(prompts.ids.device)
+    output = model(prompts, memories, use_cache=True)
+    logits, cache = output.logits, output.past_key_values
+    visible = length_mask(prompts.lengths, prompts.ids.shape[1])
+    rows = torch.arange(len(prompts.lengths), device=prompts.ids.device)
+    positions = prompts.positions[rows, prompts.lengths - 1]
+    ended = torch.zeros_like(prompts.lengths, dtype=torch.bool)
+    answers = prompts.ids.new_zeros(len(rows), 0)
+    for step in range(max_new_tokens):
+        if logits_processor is not None:
+            logits = logits_processor(answers, logits)
+        tokens = _next_tokens(logits, sample, generator)
+        ended = ended | torch.isin(tokens, ends)
+        if ended.all():
+            return
+        yield [None if done else token for token, done in zip(tokens.tolist(), ended.tolist(), strict=True)]
+        if step + 1 == max_new_tokens:
+            return
+        answers = torch.cat([answers, tokens.unsqueeze(1)], dim=1)
+        visible = torch.cat([visible, visible.new_ones(len(rows), 1)], dim=1)
+        positions = positions + 1
+        logits = model.decode_step(tokens, positions, visible, cache)
+
+
+def generate(
+    model: ClaraModel,
+    prompts: PromptBatch,
+    memories: Sequence[Tensor] | None = None,
+    *,
+    end_token_id: int | Sequence[int],
+    max_new_tokens: int = 64,
+    sample: bool = False,
+    logits_processor: LogitsProcessorList | None = None,
+    generator: torch.Generator | None = None,
+) -> list[list[int]]:
+    """Token ids of one answer per row, end token excluded; arguments as for `stream`."""
+    answers: list[list[int]] = [[] for _ in range(len(prompts.lengths))]
+    for tokens in stream(
+        model,
+        prompts,
+        memories,
+        end_token_id=end_token_id,
+        max_new_tokens=max_new_tokens,
+        sample=sample,
+        logits_processor=logits_processor,
+        generator=generator,
+    ):
+        for answer, token in zip(answers, tokens, strict=True):
+            if token is not None:
+                answer.append(token)
+    return answers
+
+
+def _next_tokens(logits: Tensor, sample: bool, generator: torch.Generator | None) -> Tensor:
+    """(B,) tokens from logits (B, V)."""
+    if not sample:
+        return logits.argmax(dim=-1)
+    return torch.multinomial(logits.float().softmax(dim=-1), 1, generator=generator).squeeze(1)

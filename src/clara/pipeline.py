@@ -1,0 +1,329 @@
+"""Clara: a model with its processor, ready to compress texts and answer questions from memories."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clara import loading
+from clara.batching import by_length
+from clara.checkpoints.fingerprint import fingerprint
+from clara.errors import InputError, PromptError
+from clara.model.compression import Memories
+from clara.model.generation import generate, stream
+from clara.model.modeling import ClaraModel, PromptBatch
+from clara.processing import (
+    ClaraProcessor,
+    MemorySlot,
+    Prompt,
+    Slot,
+    TextSlot,
+    collate_prompts,
+    collate_texts,
+)
+from clara.records import Answer, Hit, Passage, Source
+from clara.store import MemoryStore, search
+from clara.surface import as_written
+
+if TYPE_CHECKING:
+    from clara.library import Library
+
+MAX_BATCH_TOKENS = 4096
+"""Padded tokens of one compression batch."""
+
+MAX_ANSWER_TOKENS = 64
+
+
+class Clara:
+    """Compresses texts, searches memories, answers from them.
+
+    Args:
+        model: The model; put into evaluation mode.
+        processor: Of the same configuration.
+        name: What to call the model in messages and stores.
+    """
+
+    def __init__(self, model: ClaraModel, processor: ClaraProcessor, name: str) -> None:
+        self.model = model.eval()
+        self.processor = processor
+        self.name = name
+        self.fingerprint = fingerprint(model)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | os.PathLike[str] | None = None,
+        *,
+        subfolder: str | None = None,
+        base: str | os.PathLike[str] | None = None,
+        device: str | None = None,
+        dtype: torch.dtype | None = None,
+        revision: str | None = None,
+    ) -> Clara:
+        """A model from the package (default), a folder or the Hugging Face hub.
+
+        Args:
+            name_or_path: Folder or hub id, of our format or of the released one; None for the small model
+                that the package carries.
+            subfolder: Folder within it, as in "compression-16" of the released checkpoints.
+            base: Where the base model is, if not where the checkpoint says.
+            device: torch device; the first GPU if there is one, else the CPU, by default.
+            dtype: Of the weights; the checkpoint's own by default.
+            revision: Of the hub's repository.
+
+        Raises:
+            CheckpointError: The checkpoint is missing, broken or unsafe.
+        """
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        model, processor = loading.load(
+            name_or_path, subfolder=subfolder, base=base, device=device, dtype=dtype, revision=revision
+        )
+        name = "small" if name_or_path is None else str(name_or_path)
+        return cls(model, processor, f"{name}/{subfolder}" if subfolder else name)
+
+    # -- documents -----------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def compress(self, texts: Sequence[str]) -> tuple[list[NDArray[np.float16]], NDArray[np.float16] | None]:
+        """Memories and search keys of texts, in their order.
+
+        Texts are batched by length under a token budget; what comes out does not depend on the batch.
+
+        Args:
+            texts: Passages; cut at the model's document length.
+
+        Returns:
+            One (m, H) float16 memory per text, and their keys (n, H), float16 and of unit length; None
+            where the score compares the memories themselves.
+        """
+        encoded = self.processor.encode_documents(texts)
+        memories: list[NDArray[np.float16]] = [np.empty((0, 0), np.float16)] * len(texts)
+        keys = np.zeros((len(texts), self.model.hidden_size), np.float16) if self.key_size else None
+        for batch in by_length([len(ids) for ids in encoded], MAX_BATCH_TOKENS):
+            result = self.model.compress(*self._texts([encoded[index] for index in batch]))
+            batch_keys = _unit(self.model.keys(result))
+            for row, (index, memory) in enumerate(zip(batch, result.unpadded(), strict=True)):
+                memories[index] = memory.half().cpu().numpy()
+                if keys is not None:
+                    keys[index] = batch_keys[row]
+        return memories, keys
+
+    @property
+    def key_size(self) -> int | None:
+        """Length of a stored search key, None where the memories themselves are compared."""
+        return self.model.hidden_size if self.model.config.score == "mean" else None
+
+    @property
+    def passage_tokens(self) -> int:
+        """Longest passage that is compressed whole, in tokens."""
+        return int(self.model.config.doc_max_tokens)
+
+    # -- questions -----------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def encode_query(self, question: str) -> NDArray[np.float32]:
+        """What a question is searched by: its key (H,), or its memory (M, H) where memories are compared.
+
+        Raises:
+            InputError: The question is empty or too long.
+            MissingRoleError: The model has no query reasoner.
+        """
+        memories = self._encode_queries([question])
+        if self.key_size:
+            return _unit(self.model.keys(memories))[0].astype(np.float32)
+        return memories.vectors[0].float().cpu().numpy()  # type: ignore[no-any-return]
+
+    def search(self, question: str, store: MemoryStore, k: int | None = None) -> list[Hit]:
+        """The K passages of a store that score best.
+
+        Args:
+            question: The question.
+            store: Written by this model.
+            k: How many; the model's own K by default.
+
+        Raises:
+            InputError: The question is empty or too long, or K is below 1.
+            MissingRoleError: The model has no query reasoner.
+        """
+        return search(store, self.encode_query(question), self._count(k))
+
+    def ask(
+        self,
+        question: str,
+        store: MemoryStore,
+        k: int | None = None,
+        *,
+        text_passages: int | None = None,
+        max_new_tokens: int = MAX_ANSWER_TOKENS,
+    ) -> Answer:
+        """Answer from the memories of the K best passages of a store.
+
+        Args:
+            question: The question.
+            store: Written by this model.
+            k: Passages to read; the model's own K by default.
+            text_passages: How many of them, best first, stand in the prompt as text beside the memories of
+                the rest; the model's own number by default, 0 for memories alone.
+            max_new_tokens: Longest answer.
+
+        Raises:
+            InputError: The question is empty or too long, or a number is out of range.
+            PromptError: The prompt is longer than the model reads.
+            MissingRoleError: The model has no query reasoner.
+        """
+        hits = self.search(question, store, k)
+        if not hits:
+            raise InputError("The store holds no passages; index some documents first.")
+        prompt, memories, sources = self._reading(question, hits, store, text_passages)
+        tokens = generate(
+            self.model,
+            self._collate([prompt]),
+            memories,
+            end_token_id=self.processor.end_token_id,
+            max_new_tokens=max_new_tokens,
+        )[0]
+        return Answer(question, self._text(tokens, sources), sources)
+
+    def ask_stream(
+        self,
+        question: str,
+        store: MemoryStore,
+        k: int | None = None,
+        *,
+        text_passages: int | None = None,
+        max_new_tokens: int = MAX_ANSWER_TOKENS,
+    ) -> Iterator[str]:
+        """The answer's text as it grows, piece by piece; arguments as for `ask`."""
+        hits = self.search(question, store, k)
+        if not hits:
+            raise InputError("The store holds no passages; index some documents first.")
+        prompt, memories, _ = self._reading(question, hits, store, text_passages)
+        tokens: list[int] = []
+        written = ""
+        for (token,) in stream(
+            self.model,
+            self._collate([prompt]),
+            memories,
+            end_token_id=self.processor.end_token_id,
+            max_new_tokens=max_new_tokens,
+        ):
+            if token is not None:
+                tokens.append(token)
+            text = self.processor.decode_answer(tokens)
+            # a character may need several tokens; what can still change is held back
+            if text.startswith(written) and not text.endswith("\N{REPLACEMENT CHARACTER}"):
+                yield text[len(written) :]
+                written = text
+
+    def answer(
+        self,
+        questions: Sequence[str],
+        passages: Sequence[Sequence[Passage | str]],
+        *,
+        text_passages: int | None = None,
+        max_new_tokens: int = MAX_ANSWER_TOKENS,
+    ) -> list[str]:
+        """Answers from given passages, compressed on the spot; questions may have different numbers.
+
+        Args:
+            questions: B questions.
+            passages: The passages of each, best first.
+            text_passages: As for `ask`.
+            max_new_tokens: Longest answer.
+        """
+        contents = [
+            [passage if isinstance(passage, str) else passage.content for passage in group] for group in passages
+        ]
+        memories, _ = self.compress([content for group in contents for content in group])
+        remaining = iter(memories)
+        rows = [
+            self._prompt(question, group, [next(remaining) for _ in group], self._num_text(text_passages))
+            for question, group in zip(questions, contents, strict=True)
+        ]
+        answers = generate(
+            self.model,
+            self._collate([prompt for prompt, _ in rows]),
+            [memory for _, memory in rows],
+            end_token_id=self.processor.end_token_id,
+            max_new_tokens=max_new_tokens,
+        )
+        return [
+            as_written(self.processor.decode_answer(tokens), group)
+            for tokens, group in zip(answers, contents, strict=True)
+        ]
+
+    def open(self, path: str | os.PathLike[str], *, read_only: bool = False) -> Library:
+        """The library at a folder, made if it does not exist; see `clara.library.Library`."""
+        from clara.library import Library
+
+        return Library(self, Path(path), read_only=read_only)
+
+    # -- inside --------------------------------------------------------------------------------------
+
+    def _texts(self, encoded: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        ids, lengths = collate_texts(encoded)
+        return ids.to(self.model.device), lengths.to(self.model.device)
+
+    def _encode_queries(self, questions: Sequence[str]) -> Memories:
+        return self.model.encode_query(*self._texts(self.processor.encode_questions(questions)))
+
+    def _count(self, k: int | None) -> int:
+        count = self.model.config.num_selected if k is None else k
+        if count < 1:
+            raise InputError(f"The number of passages is {count}, but must be at least 1.")
+        return int(count)
+
+    def _num_text(self, text_passages: int | None) -> int:
+        count = self.model.config.num_text_documents if text_passages is None else text_passages
+        if count < 0:
+            raise InputError(f"The number of passages read as text is {count}, but must be at least 0.")
+        return int(count)
+
+    def _reading(
+        self, question: str, hits: Sequence[Hit], store: MemoryStore, text_passages: int | None
+    ) -> tuple[Prompt, list[Tensor], tuple[Source, ...]]:
+        count = self._num_text(text_passages)
+        stored = store.memories([hit.stored.id for hit in hits])
+        contents = [hit.stored.passage.content for hit in hits]
+        prompt, memory = self._prompt(question, contents, stored, count)
+        sources = tuple(
+            Source.of(hit, "text" if number < count else "memory") for number, hit in enumerate(hits)
+        )
+        return prompt, [memory], sources
+
+    def _prompt(
+        self, question: str, contents: Sequence[str], memories: Sequence[NDArray[np.float16]], num_text: int
+    ) -> tuple[Prompt, Tensor]:
+        """The prompt and the memories (n, H) for its slots; the first `num_text` documents stand as text."""
+        texts = self.processor.encode_documents(contents[:num_text])
+        rest = memories[num_text:]
+        slots: list[Slot] = [*map(TextSlot, texts), *(MemorySlot(len(memory)) for memory in rest)]
+        prompt = self.processor.prompt(question, slots)
+        vectors = [torch.from_numpy(memory).to(self.model.device, self.model.dtype) for memory in rest]
+        return prompt, torch.cat(vectors) if vectors else torch.zeros(
+            0, self.model.hidden_size, device=self.model.device, dtype=self.model.dtype
+        )
+
+    def _collate(self, rows: Sequence[Prompt]) -> PromptBatch:
+        limit = getattr(self.model.config.text_config, "max_position_embeddings", None)
+        longest = max(max(row.positions) + 1 for row in rows)
+        if limit is not None and longest + 1 > limit:
+            raise PromptError(
+                f"The prompt takes {longest} positions, but the model has {limit}; read fewer passages."
+            )
+        return collate_prompts(rows).to(self.model.device)
+
+    def _text(self, tokens: Sequence[int], sources: Sequence[Source]) -> str:
+        return as_written(self.processor.decode_answer(tokens), [source.text for source in sources])
+
+
+def _unit(keys: Tensor) -> NDArray[np.float16]:
+    """Keys of unit length."""
+    return torch.nn.functional.normalize(keys.float(), dim=-1).half().cpu().numpy()  # type: ignore[no-any-return]

@@ -1,0 +1,125 @@
+"""What a person sees in the terminal: progress, reports, answers with their sources."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from clara import library
+from clara.records import Answer, Source
+
+EXCERPT_CHARACTERS = 160
+
+
+class _RateColumn(ProgressColumn):
+    """Passages so far and per second."""
+
+    def render(self, task: Task) -> Text:
+        passages = task.fields["passages"]
+        rate = passages / task.elapsed if task.elapsed else 0.0
+        return Text(f"{passages:,} passages, {rate:,.0f}/s")
+
+
+@contextmanager
+def progress_bar(*, quiet: bool) -> Iterator[Callable[[library.Progress], None]]:
+    """A bar over the files' bytes with passages per second and time left, on standard error.
+
+    Args:
+        quiet: Show nothing.
+    """
+    columns = (
+        TextColumn("Indexing"),
+        BarColumn(),
+        TextColumn("{task.fields[files]}/{task.fields[total_files]} files"),
+        _RateColumn(),
+        TimeRemainingColumn(compact=True),
+    )
+    with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
+        task = bar.add_task("", files=0, total_files=0, passages=0, total=None)
+
+        def show(state: library.Progress) -> None:
+            bar.update(
+                task,
+                completed=state.bytes,
+                total=state.total_bytes,
+                files=state.files,
+                total_files=state.total_files,
+                passages=state.passages,
+            )
+
+        yield show
+
+
+def print_report(filled: library.Library, report: library.AddReport, *, as_json: bool) -> None:
+    """What an `index` run did, and what the store holds now."""
+    info = filled.store.info()
+    if as_json:
+        print_json({**asdict(report), "store": asdict(info)})
+        return
+    console, errors = Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False, soft_wrap=True)
+    for _, reason in report.refused:
+        errors.print(f"Skipped: {reason}", markup=False)
+    done = [
+        f"{count} {word}"
+        for count, word in (
+            (report.added, "added"),
+            (report.replaced, "replaced"),
+            (report.unchanged, "unchanged"),
+            (report.removed, "removed"),
+            (len(report.refused), "skipped"),
+        )
+        if count
+    ]
+    console.print(f"Documents: {', '.join(done) or 'none'}. Passages compressed: {report.passages:,}.")
+    console.print(
+        f"The store holds {info.documents:,} documents, {info.passages:,} passages, "
+        f"{info.memory_rows:,} memory tokens."
+    )
+
+
+def print_answer(answer: Answer) -> None:
+    """The answer, then its sources."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(Text(answer.text or "(no answer)", style="bold"))
+    console.print()
+    console.print("Sources", style="dim")
+    print_sources(answer.sources)
+
+
+def print_sources(sources: Sequence[Source], *, full: bool = False) -> None:
+    """One block a source: rank, score, file, place; then the passage, cut unless `full`."""
+    console = Console(highlight=False)
+    for source in sources:
+        place = [source.heading] if source.heading else []
+        place += [f"page {source.page}"] if source.page is not None else []
+        line = Text(f"{source.rank}. ")
+        line.append(f"{source.score:.3f}  ", style="cyan")
+        line.append(_short(source.file), style="bold")
+        line.append(f"  {' · '.join(place)}" if place else "", style="dim")
+        if source.read_as == "text":
+            line.append("  (read as text)", style="dim")
+        console.print(line, soft_wrap=True)
+        text = " ".join(source.text.split())
+        if not full and len(text) > EXCERPT_CHARACTERS:
+            text = text[:EXCERPT_CHARACTERS].rsplit(" ", 1)[0] + " …"
+        console.print(Text(text, style="dim"), soft_wrap=False)
+
+
+def print_json(value: object) -> None:
+    """One line of JSON on standard output."""
+    Console(highlight=False, soft_wrap=True).print(json.dumps(value, ensure_ascii=False), markup=False)
+
+
+def _short(file: str) -> str:
+    """A path relative to the working directory where it lies below it."""
+    path = Path(file)
+    if path.is_absolute() and path.is_relative_to(Path.cwd()):
+        return str(path.relative_to(Path.cwd()))
+    return file

@@ -1,0 +1,574 @@
+"""The memory store: documents' passages with their memories and keys, in one folder.
+
+    store.sqlite3               texts, and which rows of the segments belong to what; the commit point
+    segments/memories-000001.f16    rows of memories, float16
+    segments/keys-000001.f16        keys, float16, if the store has keys
+    lock                        held by the one writer
+
+An addition writes and syncs the segments first and then commits the database. A writer that is killed between
+the two leaves rows behind that nothing refers to, and the next writer cuts them off.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clara.errors import InputError, StoreError, StoreMismatchError
+from clara.records import Document, Passage, StoredDocument, StoredPassage
+from clara.store.database import Database, Manifest, Place, create_database, unfinished_files
+from clara.store.lock import LOCK_NAME, WriterLock
+from clara.store.search import VectorTable
+from clara.store.segments import Appender, Rows, SegmentFiles, sync_folder
+
+DEFAULT_SEGMENT_BYTES = 1 << 30
+
+_DATABASE = "store.sqlite3"
+_SEGMENTS = "segments"
+_MEMORIES = "memories"
+_KEYS = "keys"
+
+StorePath = str | os.PathLike[str]
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class NewDocument:
+    """A document to add, with what the model made of its passages.
+
+    Attributes:
+        document: The document; its sections are not stored.
+        passages: Its n passages.
+        memories: Their memories, float16 or float32, each of shape (m, memory_size) with its own m >= 1.
+        keys: Their keys, float16 or float32, shape (n, key_size), of any length but zero; None for a store
+            without keys.
+    """
+
+    document: Document
+    passages: Sequence[Passage]
+    memories: Sequence[NDArray[np.floating]]
+    keys: NDArray[np.floating] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreInfo:
+    """A store in numbers; all sizes are in bytes.
+
+    Attributes:
+        path: The store's folder.
+        model: Name of the model that wrote it.
+        fingerprint: Fingerprint of that model.
+        created: When it was made, seconds since the epoch.
+        memory_size: Numbers in a row of a memory.
+        key_size: Numbers in a key; None without keys.
+        documents: Number of documents.
+        passages: Number of passages.
+        memory_rows: Number of rows of all their memories.
+        memory_bytes: Size of those rows.
+        key_bytes: Size of the keys.
+        database_bytes: Size of texts and tables.
+        dead_bytes: Size of memories and keys of documents that were replaced or removed.
+    """
+
+    path: Path
+    model: str
+    fingerprint: str
+    created: float
+    memory_size: int
+    key_size: int | None
+    documents: int
+    passages: int
+    memory_rows: int
+    memory_bytes: int
+    key_bytes: int
+    database_bytes: int
+    dead_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Vectors:
+    """A new document's vectors as they are stored; `norms` as in `Place.norm`."""
+
+    memories: list[Rows]
+    keys: Rows | None
+    norms: list[float]
+
+
+class MemoryStore:
+    """An open store. Make one with `create`, `open` or `open_or_create`, and close it or use it in `with`.
+
+    One writer at a time and any number of readers may have a store open. Each call sees the store at one
+    moment; `snapshot` makes several calls see the same. Threads may share a store; their calls take turns.
+    """
+
+    def __init__(self, folder: Path, lock: WriterLock | None, max_segment_bytes: int) -> None:
+        """Open the store in `folder`; with its lock for writing, and the store then releases it."""
+        self._folder = folder
+        self._lock = lock
+        self._max_segment_bytes = max_segment_bytes
+        self._is_open = True
+        self._cached: tuple[int, VectorTable] | None = None
+        self._database = Database(folder / _DATABASE, read_only=lock is None)
+        self._manifest = self._database.manifest
+        self._files = {_MEMORIES: SegmentFiles(folder / _SEGMENTS, _MEMORIES, self.memory_size)}
+        if self.key_size is not None:
+            self._files[_KEYS] = SegmentFiles(folder / _SEGMENTS, _KEYS, self.key_size)
+
+    @classmethod
+    def create(
+        cls,
+        path: StorePath,
+        *,
+        fingerprint: str,
+        model: str,
+        memory_size: int,
+        key_size: int | None,
+        max_segment_bytes: int = DEFAULT_SEGMENT_BYTES,
+    ) -> Self:
+        """Make an empty store and open it for writing.
+
+        Args:
+            path: The folder; made if it is missing, and empty otherwise.
+            fingerprint: Tells the model that writes the store from all others.
+            model: The model's name, for messages.
+            memory_size: Numbers in a row of a memory.
+            key_size: Numbers in a key; None for a store that is searched by its memories.
+            max_segment_bytes: A file of vectors is not continued beyond this size.
+
+        Raises:
+            StoreError: The folder holds a store or other files, or cannot be written.
+            InputError: A size is below 1.
+        """
+        for name, size in (("memory_size", memory_size), ("key_size", key_size)):
+            if size is not None and size < 1:
+                raise InputError(f"{name} is {size}; it must be at least 1.")
+        folder = Path(path)
+        _make_folder(folder)
+        _check_empty(folder)  # before the lock leaves its file in a folder that is someone else's
+        lock = WriterLock(folder)
+        try:
+            _check_empty(folder)
+            manifest = Manifest(fingerprint, model, memory_size, key_size, created=time.time())
+            (folder / _SEGMENTS).mkdir(exist_ok=True)
+            create_database(folder / _DATABASE, manifest)
+            sync_folder(folder)
+            return cls(folder, lock, max_segment_bytes)
+        except BaseException:
+            lock.release()
+            raise
+
+    @classmethod
+    def open(
+        cls,
+        path: StorePath,
+        *,
+        fingerprint: str | None = None,
+        read_only: bool = False,
+        max_segment_bytes: int = DEFAULT_SEGMENT_BYTES,
+    ) -> Self:
+        """Open a store that exists.
+
+        Args:
+            path: The store's folder.
+            fingerprint: The fingerprint of the model in use; None to accept any, as for showing texts only.
+            read_only: Whether to leave writing to others; otherwise no one else can write meanwhile.
+            max_segment_bytes: A file of vectors is not continued beyond this size.
+
+        Raises:
+            StoreError: There is no store, it is damaged or of a newer format, or another writer has it open.
+            StoreMismatchError: Another model wrote it.
+        """
+        folder = Path(path)
+        if not (folder / _DATABASE).is_file():
+            raise StoreError(f"There is no memory store at {folder}; index some documents into it first.")
+        lock = None if read_only else WriterLock(folder)
+        try:
+            store = cls(folder, lock, max_segment_bytes)
+        except BaseException:
+            if lock is not None:
+                lock.release()
+            raise
+        try:
+            store._check_model(fingerprint)
+            store._check_files()
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    @classmethod
+    def open_or_create(
+        cls,
+        path: StorePath,
+        *,
+        fingerprint: str,
+        model: str,
+        memory_size: int,
+        key_size: int | None,
+        max_segment_bytes: int = DEFAULT_SEGMENT_BYTES,
+    ) -> Self:
+        """Open a store for writing, or make it if there is none; see `create` and `open`.
+
+        Raises:
+            StoreMismatchError: Also if the store's sizes are not those given.
+        """
+        if not (Path(path) / _DATABASE).exists():
+            return cls.create(
+                path,
+                fingerprint=fingerprint,
+                model=model,
+                memory_size=memory_size,
+                key_size=key_size,
+                max_segment_bytes=max_segment_bytes,
+            )
+        store = cls.open(path, fingerprint=fingerprint, max_segment_bytes=max_segment_bytes)
+        if (store.memory_size, store.key_size) != (memory_size, key_size):
+            sizes = f"memory_size {store.memory_size} and key_size {store.key_size}"
+            store.close()
+            raise StoreMismatchError(
+                f"The store {path} has {sizes}, not {memory_size} and {key_size}; index into a new store."
+            )
+        return store
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the store; calling it again does nothing."""
+        if self._is_open:
+            self._is_open = False
+            self._cached = None
+            for files in self._files.values():
+                files.close()
+            self._database.close()
+            if self._lock is not None:
+                self._lock.release()
+
+    # what the store is
+
+    @property
+    def path(self) -> Path:
+        """The store's folder."""
+        return self._folder
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the model that wrote the store."""
+        return self._manifest.fingerprint
+
+    @property
+    def model(self) -> str:
+        """Name of that model."""
+        return self._manifest.model
+
+    @property
+    def memory_size(self) -> int:
+        """Numbers in a row of a memory."""
+        return self._manifest.memory_size
+
+    @property
+    def key_size(self) -> int | None:
+        """Numbers in a key; None if the store has no keys."""
+        return self._manifest.key_size
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the store was opened for reading only."""
+        return self._lock is None
+
+    @property
+    def num_passages(self) -> int:
+        """Number of passages now."""
+        with self.snapshot():
+            return self._database.totals().passages
+
+    def info(self) -> StoreInfo:
+        """The store in numbers."""
+        with self.snapshot():
+            totals = self._database.totals()
+            memory_bytes = totals.memory_rows * self._files[_MEMORIES].row_bytes
+            key_bytes = totals.passages * self._files[_KEYS].row_bytes if _KEYS in self._files else 0
+            stored_bytes = sum(
+                count * files.row_bytes
+                for kind, files in self._files.items()
+                for count in self._database.segment_rows(kind).values()
+            )
+        return StoreInfo(
+            path=self._folder,
+            model=self.model,
+            fingerprint=self.fingerprint,
+            created=self._manifest.created,
+            memory_size=self.memory_size,
+            key_size=self.key_size,
+            documents=totals.documents,
+            passages=totals.passages,
+            memory_rows=totals.memory_rows,
+            memory_bytes=memory_bytes,
+            key_bytes=key_bytes,
+            database_bytes=sum(each.stat().st_size for each in self._folder.glob(f"{_DATABASE}*")),
+            dead_bytes=stored_bytes - memory_bytes - key_bytes,
+        )
+
+    # reading
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """All calls within the block see the store at the same moment, whatever a writer does meanwhile.
+
+        Raises:
+            StoreError: The store is closed.
+        """
+        if not self._is_open:
+            raise StoreError(f"The store {self._folder} is closed; open it again.")
+        with self._database.snapshot():
+            yield
+
+    def documents(self) -> list[StoredDocument]:
+        """All documents, by source."""
+        with self.snapshot():
+            return self._database.documents()
+
+    def passages(self, ids: Sequence[int]) -> list[StoredPassage]:
+        """The passages of these numbers, in the order asked.
+
+        Raises:
+            StoreError: There is no such passage; it may have been removed.
+        """
+        with self.snapshot():
+            return self._in_order(ids, self._database.passages(ids))
+
+    def memories(self, ids: Sequence[int]) -> list[Rows]:
+        """Copies of these passages' memories in the order asked, float16, each of shape (m, memory_size).
+
+        Raises:
+            StoreError: There is no such passage; it may have been removed.
+        """
+        with self.snapshot():
+            places = self._in_order(ids, self._database.places(ids))
+            counts = self._database.segment_rows(_MEMORIES)
+            files = self._files[_MEMORIES]
+            return [
+                np.array(
+                    files.rows(segment, counts[segment])[first : first + count], dtype=np.float16, subok=False
+                )
+                for segment, first, count, *_ in places
+            ]
+
+    def vectors(self) -> VectorTable:
+        """What `search` compares: the passages' keys, or their memories if the store has no keys.
+
+        It is built once for each state of the store; use it within `snapshot`.
+        """
+        with self.snapshot():
+            generation = self._database.generation()
+            if self._cached is None or self._cached[0] != generation:
+                self._cached = (generation, self._load_vectors())
+            return self._cached[1]
+
+    def _load_vectors(self) -> VectorTable:
+        kind = _MEMORIES if self.key_size is None else _KEYS
+        files, counts = self._files[kind], self._database.segment_rows(kind)
+        entries = self._database.all_places()
+        rows = [
+            (number, place.memory_segment, place.memory_row, place.memory_rows)
+            if kind == _MEMORIES
+            else (number, place.key_segment, place.key_row, 1)
+            for number, place in entries
+        ]
+        ids, segment, first, count = np.array(rows, dtype=np.int64).reshape(-1, 4).T.copy()
+        norm = np.array([place.norm for _, place in entries], dtype=np.float64)
+        return VectorTable(
+            ids, segment, first, count, norm, lambda number: files.rows(number, counts[number])
+        )
+
+    def _in_order(self, ids: Sequence[int], found: Mapping[int, _T]) -> list[_T]:
+        try:
+            return [found[number] for number in ids]
+        except KeyError as error:
+            raise StoreError(
+                f"The store {self._folder} has no passage {error}; it may have been removed, so search again."
+            ) from error
+
+    # writing
+
+    def add(self, items: Iterable[NewDocument]) -> None:
+        """Add documents, all of them or, if anything fails, none.
+
+        A document with the source of one that is stored takes its place. When the call returns, all is on
+        the disk.
+
+        Raises:
+            InputError: Numbers or shapes do not fit together, a vector is not finite as float16, a key is
+                zero, or a source comes twice. The message names the document.
+            StoreError: The store is read-only or closed, or cannot be written.
+        """
+        self._check_writable()
+        items = list(items)
+        sources = [item.document.source for item in items]
+        if len(set(sources)) < len(sources):
+            twice = next(source for source in sources if sources.count(source) > 1)
+            raise InputError(f"The document {twice} is given twice; add it once.")
+        vectors = [self._converted(item) for item in items]
+        with self._database.writing(), ExitStack() as stack:
+            appenders = {
+                kind: stack.enter_context(
+                    files.appending(self._database.segment_rows(kind), self._max_segment_bytes)
+                )
+                for kind, files in self._files.items()
+            }
+            for item, converted in zip(items, vectors, strict=True):
+                places = _append(converted, appenders)
+                self._database.add(item.document, zip(item.passages, places, strict=True))
+            for kind, appender in appenders.items():
+                self._database.set_segment_rows(kind, appender.counts)
+            stack.close()  # the rows are on the disk before the transaction that refers to them ends
+
+    def remove(self, sources: Iterable[str]) -> int:
+        """Remove documents, all in one transaction.
+
+        Args:
+            sources: Their `Document.source`; those that are not stored are passed over.
+
+        Returns:
+            How many documents were removed.
+
+        Raises:
+            StoreError: The store is read-only or closed, or cannot be written.
+        """
+        self._check_writable()
+        with self._database.writing():
+            return sum(self._database.remove(source) for source in sources)
+
+    def _converted(self, item: NewDocument) -> _Vectors:
+        """A document's vectors as they are stored, after all that can be wrong with them was looked for."""
+        source, number = item.document.source, len(item.passages)
+        if len(item.memories) != number:
+            raise InputError(
+                f"The document {source} has {number} passages but {len(item.memories)} memories."
+            )
+        memories = [_as_float16(memory, source, "memory") for memory in item.memories]
+        for memory in memories:
+            if memory.ndim != 2 or len(memory) == 0 or memory.shape[1] != self.memory_size:
+                raise InputError(
+                    f"The document {source} has a memory of shape {memory.shape}; the store takes "
+                    f"(rows, {self.memory_size}) with at least one row."
+                )
+        if self.key_size is None:
+            if item.keys is not None:
+                raise InputError(f"The document {source} has keys but the store takes none; leave them out.")
+            return _Vectors(memories, None, [_norm(memory) for memory in memories])
+        shape = None if item.keys is None else np.shape(item.keys)
+        if item.keys is None or shape != (number, self.key_size):
+            raise InputError(
+                f"The document {source} has keys of shape {shape}; the store takes "
+                f"({number}, {self.key_size})."
+            )
+        keys = _unit_keys(item.keys, source)
+        return _Vectors(memories, keys, [_norm(key) for key in keys])
+
+    def _check_writable(self) -> None:
+        if not self._is_open:
+            raise StoreError(f"The store {self._folder} is closed; open it again.")
+        if self.read_only:
+            raise StoreError(f"The store {self._folder} was opened for reading only; open it for writing.")
+
+    # opening
+
+    def _check_model(self, fingerprint: str | None) -> None:
+        if fingerprint is not None and fingerprint != self.fingerprint:
+            raise StoreMismatchError(
+                f"The store {self._folder} was written by the model {self.model} (fingerprint "
+                f"{_short(self.fingerprint)}) and not by the one in use ({_short(fingerprint)}); load that "
+                "model with --model, or index into a new store."
+            )
+
+    def _check_files(self) -> None:
+        with self.snapshot():
+            for kind, files in self._files.items():
+                committed = self._database.segment_rows(kind)
+                files.check(committed)
+                if not self.read_only:
+                    files.trim(committed)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise StoreError(
+            f"{folder} is a file and not a folder; choose another path for the store."
+        ) from error
+    except OSError as error:
+        raise StoreError(
+            f"The folder {folder} cannot be made: {error.strerror}; choose another path."
+        ) from error
+
+
+def _check_empty(folder: Path) -> None:
+    """Make sure that a new store overwrites nothing but what is left of one whose making was interrupted."""
+    if (folder / _DATABASE).exists():
+        raise StoreError(
+            f"The folder {folder} already holds a memory store; open it or choose another folder."
+        )
+    leftovers = {LOCK_NAME, *(path.name for path in unfinished_files(folder / _DATABASE))}
+    for path in folder.iterdir():
+        is_empty_folder = path.name == _SEGMENTS and path.is_dir() and not any(path.iterdir())
+        if path.name not in leftovers and not is_empty_folder:
+            raise StoreError(
+                f"The folder {folder} is not empty and is no memory store; choose another folder."
+            )
+
+
+def _append(vectors: _Vectors, appenders: Mapping[str, Appender]) -> Iterator[Place]:
+    """Append a document's vectors and give the place of each of its passages."""
+    for at, (memory, norm) in enumerate(zip(vectors.memories, vectors.norms, strict=True)):
+        segment, first = appenders[_MEMORIES].append(memory)
+        key_segment, key_row = None, None
+        if vectors.keys is not None:
+            key_segment, key_row = appenders[_KEYS].append(vectors.keys[at : at + 1])
+        yield Place(segment, first, len(memory), key_segment, key_row, norm)
+
+
+def _as_float16(values: NDArray[np.floating], source: str, what: str) -> Rows:
+    with np.errstate(over="ignore"):
+        rows = np.asarray(values).astype(np.float16)
+    if not np.isfinite(rows).all():
+        raise InputError(
+            f"The document {source} has a {what} with numbers that are not finite as float16; it "
+            "cannot be added."
+        )
+    return rows
+
+
+def _unit_keys(keys: NDArray[np.floating], source: str) -> Rows:
+    exact = np.asarray(keys, dtype=np.float64)
+    lengths = np.linalg.norm(exact, axis=1, keepdims=True)
+    if not np.isfinite(lengths).all():
+        raise InputError(
+            f"The document {source} has a key with numbers that are not finite; it cannot be added."
+        )
+    if not lengths.all():
+        raise InputError(f"The document {source} has a key of zeros, which nothing can be compared with.")
+    return _as_float16(exact / lengths, source, "key")
+
+
+def _norm(rows: Rows) -> float:
+    return float(np.linalg.norm(rows.astype(np.float64)))
+
+
+def _short(fingerprint: str) -> str:
+    return fingerprint[:12]
