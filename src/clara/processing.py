@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 from transformers import ProcessorMixin
 
 from clara import prompts
@@ -142,7 +143,10 @@ class ClaraProcessor(ProcessorMixin):
 
     def encode_documents(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of documents as the compressor reads them, cut at `doc_max_tokens`."""
-        return [self._enclose(ids, self.doc_max_tokens) for ids in self.tokenize(texts)]
+        if self.prompt_format == "released":
+            # cut after the end token was added: a long text loses it (a trait of the released checkpoints)
+            return [ids[: self.doc_max_tokens + 3] for ids in self._tokenize_enclosed(texts)]
+        return [self._enclose(ids[: self.doc_max_tokens]) for ids in self.tokenize(texts)]
 
     def encode_questions(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of questions as the query reasoner reads them.
@@ -151,8 +155,8 @@ class ClaraProcessor(ProcessorMixin):
             InputError: A question is empty or longer than `query_max_tokens`; cutting it would answer
                 another question.
         """
-        encoded = []
-        for text, ids in zip(texts, self.tokenize(texts), strict=True):
+        questions = self.tokenize(texts)
+        for text, ids in zip(texts, questions, strict=True):
             if not text.strip() or not ids:
                 raise InputError("The question is empty; ask something.")
             if len(ids) > self.query_max_tokens:
@@ -160,17 +164,27 @@ class ClaraProcessor(ProcessorMixin):
                     f"The question has {len(ids)} tokens, but the model reads at most "
                     f"{self.query_max_tokens}; shorten it."
                 )
-            encoded.append(self._enclose(ids, self.query_max_tokens))
-        return encoded
+        if self.prompt_format == "released":
+            return self._tokenize_enclosed(texts)
+        return [self._enclose(ids) for ids in questions]
 
-    def _enclose(self, ids: list[int], limit: int) -> list[int]:
+    def _tokenize_enclosed(self, texts: Sequence[str]) -> list[list[int]]:
+        """Texts tokenised together with the special tokens around them, as the released weights saw them.
+
+        Some tokenizers mark the start of a text, but not the start of what follows a special token.
+        """
+        opening, end = self._token_text(self.encode_token_id), self._token_text(self._end)
+        opening += self._token_text(self._begin)
+        return self.tokenize([opening + text + end for text in texts])
+
+    def _enclose(self, ids: list[int]) -> list[int]:
         """`ids` between the special tokens that a text to compress carries."""
         begin = [token for token in (self.encode_token_id, self._begin) if token is not None]
         end = [] if self._end is None else [self._end]
-        if self.prompt_format == "released":
-            # cut after the end token was added: a long text loses it (a trait of the released checkpoints)
-            return (begin + ids + end)[: limit + 3]
-        return begin + ids[:limit] + end
+        return begin + ids + end
+
+    def _token_text(self, token: int | None) -> str:
+        return "" if token is None else str(self.tokenizer.convert_ids_to_tokens(token))
 
     @property
     def _begin(self) -> int | None:
@@ -206,6 +220,27 @@ class ClaraProcessor(ProcessorMixin):
         text = prompts.plain_answer(question, len(documents))
         return self._linear_prompt(text, documents, None if answer is None else f" {answer}")
 
+    def qa_prompt(self, documents: Sequence[Slot], questions: Sequence[str], answers: Sequence[str]) -> Prompt:
+        """A prompt that trains every question-answer pair on `documents` in one target (pretraining)."""
+        if self.prompt_format == "blocks":
+            return self._blocks_prompt(documents, list(zip(questions, answers, strict=True)))
+        target = prompts.qa_target(questions, answers)
+        if self.prompt_format == "released":
+            return self.chat_prompt(prompts.released_qa(len(documents)), documents, target)
+        return self._linear_prompt(prompts.plain_qa(len(documents)), documents, f" {target}")
+
+    def paraphrase_prompt(self, documents: Sequence[Slot], paraphrase: str) -> Prompt:
+        """A prompt that trains a paraphrase of `documents` (pretraining).
+
+        Raises:
+            PromptError: The "blocks" format, in which an answer always follows a question.
+        """
+        if self.prompt_format == "blocks":
+            raise PromptError("The 'blocks' prompt format has no paraphrases; train it on questions and answers.")
+        if self.prompt_format == "released":
+            return self.chat_prompt(prompts.released_paraphrase(len(documents)), documents, paraphrase)
+        return self._linear_prompt(prompts.plain_paraphrase(len(documents)), documents, f" {paraphrase}")
+
     def packed_prompt(self, documents: Sequence[Slot], turns: Sequence[tuple[str, str]]) -> Prompt:
         """Several (question, answer) pairs over the same documents in one row of the "blocks" format."""
         return self._blocks_prompt(documents, turns)
@@ -234,41 +269,90 @@ class ClaraProcessor(ProcessorMixin):
     def chat_prompt(
         self, messages: tuple[str, str], documents: Sequence[Slot], answer: str | None = None
     ) -> Prompt:
-        """A prompt of the released format: system and user message through the tokenizer's chat template."""
+        """A prompt of the released format: system and user message through the tokenizer's chat template.
+
+        It is tokenised in one piece with its answer, as the released weights saw it. Slots are found by
+        their place in the text, so that a question which spells a placeholder opens none.
+
+        Raises:
+            PromptError: The tokenizer has no chat template, or the prompt's slots are not one per document.
+        """
+        pieces = self._pieces(self._render_chat(messages), documents)
+        marker = self._token_text(self.memory_token_ids[0])
+        starts, written = set(), 0
+        for piece in pieces[:-1]:
+            starts.add(written + len(piece))
+            written += len(piece) + len(marker)
+        prompt_end = written + len(pieces[-1])
+        text = marker.join(pieces)
+        if answer is not None:
+            text += f" {answer}{self.tokenizer.eos_token}"
+        tokens = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        ids, spans = tokens["input_ids"], tokens["offset_mapping"]
+        return self._fill_slots(
+            ids,
+            slots=[at for at, span in enumerate(spans) if span[0] in starts and ids[at] == self.memory_token_ids[0]],
+            documents=documents,
+            answer_length=sum(start >= prompt_end for start, _ in spans),
+        )
+
+    def _render_chat(self, messages: tuple[str, str]) -> str:
+        """The text of a system and a user message; one user message where the template has no system role."""
         system, user = messages
+        if not self.tokenizer.chat_template:
+            raise PromptError("The tokenizer has no chat template, which the 'released' prompt format needs.")
         chat = [{"role": "system", "content": system}, {"role": "user", "content": user}]
-        text = self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-        end = self.tokenizer.eos_token
-        return self._linear_prompt(text, documents, None if answer is None else f" {answer}{end}")
+        joined = [{"role": "user", "content": f"{system}\n\n{user}"}]
+        try:
+            text = self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        except TemplateError:
+            text = self.tokenizer.apply_chat_template(joined, tokenize=False, add_generation_prompt=True)
+        return str(text)
+
+    def _fill_slots(
+        self, ids: list[int], slots: list[int], documents: Sequence[Slot], answer_length: int
+    ) -> Prompt:
+        """A prompt from token ids in which each slot is one token, the answer standing at the end."""
+        prompt, written = Prompt(), 0
+        for at, document in zip(slots, documents, strict=True):
+            self._extend(prompt, ids[written:at])
+            self._add_slot(prompt, document)
+            written = at + 1
+        self._extend(prompt, ids[written:])
+        if answer_length:
+            prompt.targets[-answer_length - 1 : -1] = ids[-answer_length:]
+        return prompt
 
     def _linear_prompt(self, text: str, documents: Sequence[Slot], answer: str | None) -> Prompt:
-        """Token ids of a rendered prompt, its slots filled with placeholders or text."""
-        pieces = text.split(prompts.SLOT)
-        if len(pieces) != len(documents) + 1:
-            raise PromptError(f"The prompt has {len(pieces) - 1} slots for {len(documents)} documents.")
+        """A prompt of the "plain" format: begin token, text with its slots filled, answer, end token."""
         prompt = Prompt()
-        separator = [] if self.separator_token_id is None else [self.separator_token_id]
-        if self.prompt_format != "released" and self._begin is not None:
+        if self._begin is not None:
             self._extend(prompt, [self._begin])
-        for number, piece in enumerate(pieces):
+        for number, piece in enumerate(self._pieces(text, documents)):
+            if number:
+                self._add_slot(prompt, documents[number - 1])
             if piece:
                 self._extend(prompt, self.tokenize([piece])[0])
-            if number < len(documents):
-                self._add_slot(prompt, documents[number], separator)
         if answer is not None:
-            given = self.tokenize([answer])[0]
-            if self.prompt_format != "released":
-                given = [*given, self.end_token_id]
+            given = [*self.tokenize([answer])[0], self.end_token_id]
             self._extend(prompt, given)
             prompt.targets[-len(given) - 1 : -1] = given
         return prompt
 
-    def _add_slot(self, prompt: Prompt, document: Slot, separator: list[int]) -> None:
+    def _pieces(self, text: str, documents: Sequence[Slot]) -> list[str]:
+        """The text between the slots."""
+        pieces = text.split(prompts.SLOT)
+        if len(pieces) != len(documents) + 1:
+            raise PromptError(f"The prompt has {len(pieces) - 1} slots for {len(documents)} documents.")
+        return pieces
+
+    def _add_slot(self, prompt: Prompt, document: Slot) -> None:
         if isinstance(document, TextSlot):
             self._extend(prompt, document.ids)
         else:
             self._extend(prompt, self._placeholders(document.length), slot=True)
-        self._extend(prompt, separator)
+        if self.separator_token_id is not None:
+            self._extend(prompt, [self.separator_token_id])
 
     def _extend(self, prompt: Prompt, ids: Sequence[int], *, slot: bool = False) -> None:
         prompt.add(ids, range(len(prompt), len(prompt) + len(ids)), 0, slot=slot)

@@ -7,6 +7,8 @@ no words at all: documents, question and answer are told apart by their blocks (
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 SLOT = "\N{OBJECT REPLACEMENT CHARACTER}"
 
 RELEASED_ANSWER_SYSTEM = (
@@ -17,13 +19,21 @@ RELEASED_QA_SYSTEM = (
     "You are a helpful assistant. Given a document, your task is to generate some single questions to cover all "
     "key information of the document and answer them sequentially."
 )
-RELEASED_PARAPHRASE_SYSTEM = "You are a helpful assistant. Your task is follow the instructions to paraphrase the background information."
+RELEASED_PARAPHRASE_SYSTEM = (
+    "You are a helpful assistant. Your task is follow the instructions to paraphrase the background information."
+)
 RELEASED_PARAPHRASE = "In other words, background: {documents} is just another way of saying:"
+
+
+def without_slots(text: str) -> str:
+    """A user's text, which must not open slots of its own (files copied from a PDF hold such characters)."""
+    return text.replace(SLOT, "")
 
 
 def released_answer(question: str, num_documents: int) -> tuple[str, str]:
     """System and user message of the released format for answering."""
-    return RELEASED_ANSWER_SYSTEM, f"Background:\n{SLOT * num_documents}\n\nQuestion:{question}"
+    user = f"Background:\n{SLOT * num_documents}\n\nQuestion:{without_slots(question)}"
+    return RELEASED_ANSWER_SYSTEM, user
 
 
 def released_qa(num_documents: int = 1) -> tuple[str, str]:
@@ -31,7 +41,7 @@ def released_qa(num_documents: int = 1) -> tuple[str, str]:
     return RELEASED_QA_SYSTEM, f"Background:\n{SLOT * num_documents}"
 
 
-def released_qa_target(questions: list[str], answers: list[str]) -> str:
+def qa_target(questions: Sequence[str], answers: Sequence[str]) -> str:
     """The target of question-answer pretraining: all pairs of one passage."""
     return "\n".join(
         f"Question: {question}\nAnswer: {answer}" for question, answer in zip(questions, answers, strict=True)
@@ -45,4 +55,14 @@ def released_paraphrase(num_documents: int = 1) -> tuple[str, str]:
 
 def plain_answer(question: str, num_documents: int) -> str:
     """Our own prompt for a causal base without chat template."""
-    return f"Documents:\n{SLOT * num_documents}\nQuestion: {question}\nAnswer:"
+    return f"Documents:\n{SLOT * num_documents}\nQuestion: {without_slots(question)}\nAnswer:"
+
+
+def plain_qa(num_documents: int = 1) -> str:
+    """Our own prompt for question-answer pretraining."""
+    return f"Documents:\n{SLOT * num_documents}\nQuestions and answers:"
+
+
+def plain_paraphrase(num_documents: int = 1) -> str:
+    """Our own prompt for paraphrase pretraining."""
+    return f"Documents:\n{SLOT * num_documents}\nIn other words:"

@@ -32,7 +32,8 @@ def test_named_file_is_taken_whatever_its_ending_and_once(tmp_path: Path) -> Non
 
 
 def test_hidden_folder_that_is_named_is_searched(tmp_path: Path) -> None:
-    assert find_files(tmp_path / ".notes") if write(tmp_path, ".notes/a.md") else False
+    notes = write(tmp_path, ".notes/a.md")
+    assert find_files(tmp_path / ".notes") == notes
 
 
 def test_links_are_followed_and_loops_survived(tmp_path: Path) -> None:

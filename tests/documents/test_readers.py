@@ -350,7 +350,8 @@ def test_pdf_lines_become_paragraphs(tmp_path: Path) -> None:
             "A heading\n"
             "The first paragraph of this page is long enough to be wrapped over some lines, with a "
             "hyphenated word, a well-known compound, the well-known compound once more, and the "
-            "Anglo-Saxon name (in parentheses), before it comes to an end in a line that is short. It ends here.\n\n"
+            "Anglo-Saxon name (in parentheses), before it comes to an end in a line that is short. "
+            "It ends here.\n\n"
             "The second paragraph then begins and goes on for a line or so, until its own end is near as "
             "well. Done.\n• one\n• two",
             page=1,

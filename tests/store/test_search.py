@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +80,7 @@ def stored_vectors(store: MemoryStore) -> dict[int, Array]:
     }
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     seed=st.integers(0, 1 << 32),
     numbers=st.lists(st.integers(0, 12), min_size=1, max_size=6),
@@ -106,7 +107,7 @@ def test_keys_match_the_slow_twin(
         assert_same(store, stored_vectors(store), rng.standard_normal(8), k)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     seed=st.integers(0, 1 << 32),
     rows=st.lists(st.lists(st.integers(1, 5), max_size=6), min_size=1, max_size=5),
@@ -135,7 +136,7 @@ def test_memories_match_the_slow_twin(
 
 
 def test_many_blocks_match_the_slow_twin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clara.store.search._BLOCK_NUMBERS", 64)
+    monkeypatch.setattr(import_module("clara.store.search"), "_BLOCK_NUMBERS", 64)
     rng = np.random.default_rng(3)
     with create(tmp_path, 4, None) as store:
         store.add([item("a", [rng.standard_normal((1 + at % 4, 4)) for at in range(200)])])

@@ -8,8 +8,11 @@ Shapes: B rows, D documents, T tokens, M memory tokens, H hidden, V vocabulary, 
 
 from __future__ import annotations
 
+import copy
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,8 +21,10 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.utils import ModelOutput
 
+from clara.checkpoints import adapters, bases, layout, storage
+from clara.checkpoints.folders import find_folder
 from clara.configuration import ClaraConfig
-from clara.errors import MissingRoleError
+from clara.errors import CheckpointError, MissingRoleError
 from clara.model import roles, selection
 from clara.model.attention import block_mask
 from clara.model.compression import Memories, SegmentMemory, compress_appended
@@ -90,7 +95,10 @@ class ClaraModel(PreTrainedModel):
     def __init__(self, config: ClaraConfig, base: PreTrainedModel | None = None) -> None:
         super().__init__(config)
         self.base = AutoModelForCausalLM.from_config(config.text_config) if base is None else base
-        self.memory = SegmentMemory(self.hidden_size) if config.compressor == "segment" else None
+        self.memory = (
+            SegmentMemory(self.hidden_size).to(self.base.dtype) if config.compressor == "segment" else None
+        )
+        self._base_rows: layout.BaseRows | None = None
         roles.add_roles(
             self.base.base_model,
             config.roles,
@@ -288,8 +296,212 @@ class ClaraModel(PreTrainedModel):
         head = getattr(self.base, "lm_head", None) or self.base.cls
         return head(states)  # type: ignore[no-any-return]
 
+    # -- files ---------------------------------------------------------------------------------------
+
+    def remember_base_rows(self) -> None:
+        """Take the embeddings of now for the base's own, so that saving without the base stores other rows only.
+
+        To be called before tokens are added to the base or its embeddings are trained.
+        """
+        self._base_rows = layout.BaseRows.of(self.base)
+
+    def save_pretrained(  # type: ignore[override]
+        self,
+        save_directory: str | os.PathLike[str],
+        weights: str = "float32",
+        include_base: bool | None = None,
+        *,
+        is_main_process: bool = True,
+        **unused: Any,
+    ) -> None:
+        """Write `config.json`, `model.safetensors` and a PEFT adapter per low-rank role.
+
+        Args:
+            save_directory: Made if missing.
+            weights: "float32", "float16", "bfloat16" or "int8" (matrices with one scale per row; adapters
+                as float16).
+            include_base: Store the base's weights too. By default they are stored if the configuration
+                does not say where else they are.
+            is_main_process: Write at all; False on the other processes of distributed training.
+            **unused: What transformers' own callers pass besides; there is always a single file.
+
+        Raises:
+            CheckpointError: Weights do not fit the type, or the base is left out without a name.
+            TypeError: `push_to_hub` was passed; that is a method of its own.
+        """
+        if unused.get("push_to_hub"):
+            raise TypeError("save_pretrained only writes the folder; call model.push_to_hub(repo_id) instead.")
+        if not is_main_process:
+            return
+        if include_base is None:
+            include_base = self.config.base_model_name is None
+        if not include_base and self.config.base_model_name is None:
+            raise CheckpointError("The base cannot be left out unless config.base_model_name says where it is.")
+        folder = Path(save_directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = layout.model_tensors(
+            self.base, self.memory, self._roles("full"), include_base=include_base, base_rows=self._base_rows
+        )
+        storage.write_tensors(folder / layout.MODEL_FILE, tensors, weights)
+        for name in self._roles("lora"):
+            self.save_role(name, folder / layout.ADAPTERS_FOLDER / name, weights)
+        config = copy.deepcopy(self.config)
+        config.dtype = self.base.dtype
+        config.architectures = [type(self).__name__]
+        config.text_config.vocab_size = len(self.base.get_input_embeddings().weight)
+        config.save_pretrained(folder)
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str],
+        *,
+        config: ClaraConfig | None = None,
+        base: str | os.PathLike[str] | None = None,
+        dtype: torch.dtype | str | None = None,
+        attn_implementation: str | None = None,
+        subfolder: str | None = None,
+        revision: str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        token: str | bool | None = None,
+        local_files_only: bool = False,
+        **kwargs: Any,
+    ) -> ClaraModel:
+        """A model from a folder or hub repository of our format, in evaluation mode on the CPU.
+
+        Args:
+            pretrained_model_name_or_path: Folder or hub id.
+            config: Configuration in place of the folder's.
+            base: Folder or hub id of the base model, if not where the configuration says.
+            dtype: Of the weights in memory; the type that the model had when it was saved if None or
+                "auto".
+            attn_implementation: As for transformers.
+            subfolder: Folder within the repository.
+            revision: Branch, tag or commit of a hub repository.
+            cache_dir: Where downloads are kept.
+            token: For repositories that ask for one.
+            local_files_only: Do not download.
+            **kwargs: Entries of the configuration to override.
+
+        Raises:
+            CheckpointError: A file is missing or broken, or does not fit the base.
+        """
+        folder = find_folder(
+            pretrained_model_name_or_path,
+            subfolder=subfolder,
+            revision=revision,
+            cache_dir=cache_dir,
+            token=token,
+            local_files_only=local_files_only,
+        )
+        config = _read_config(folder, config, kwargs)
+        path = folder / layout.MODEL_FILE
+        tensors = storage.read_tensors(path)
+        model = cls(config, _read_base(path, config, tensors, base, _dtype(dtype, config), attn_implementation))
+        if not layout.base_tensors(tensors):
+            model.remember_base_rows()
+        if len(model.base.get_input_embeddings().weight) != config.text_config.vocab_size:
+            model.base.resize_token_embeddings(config.text_config.vocab_size, mean_resizing=False)
+        layout.fill_model(model.base, model.memory, model._roles("full"), tensors, path)
+        for name in model._roles("lora"):
+            model.load_role(name, folder / layout.ADAPTERS_FOLDER / name)
+        return model.eval()
+
+    def save_role(self, name: str, folder: str | os.PathLike[str], weights: str = "float32") -> None:
+        """Write a low-rank role as an adapter that PEFT loads too.
+
+        Args:
+            name: The role.
+            folder: Made if missing.
+            weights: As for `save_pretrained`; int8 becomes float16.
+        """
+        adapters.write_adapter(
+            Path(folder),
+            roles.role_state(self.base, name),
+            rank=self.config.lora_rank,
+            alpha=self.config.lora_alpha,
+            dropout=self.config.lora_dropout,
+            target_modules=roles.target_modules(self.base, name),
+            base_model_name=self.config.base_model_name,
+            weights="float16" if weights == "int8" else weights,
+        )
+
+    def load_role(self, name: str, folder: str | os.PathLike[str]) -> None:
+        """Read a low-rank role from an adapter that this class or PEFT wrote.
+
+        Args:
+            name: The role.
+            folder: The adapter's.
+
+        Raises:
+            CheckpointError: The adapter is broken, or made for other layers, rank or alpha.
+        """
+        adapter = adapters.read_adapter(Path(folder))
+        if (adapter.rank, adapter.alpha) != (self.config.lora_rank, self.config.lora_alpha):
+            raise CheckpointError(
+                f"{folder} has rank {adapter.rank} and alpha {adapter.alpha:g}, but the model has "
+                f"{self.config.lora_rank} and {self.config.lora_alpha:g}; load it into a model made with its own."
+            )
+        storage.fill(roles.role_state(self.base, name), adapter.tensors, Path(folder) / adapters.WEIGHTS_FILE)
+
+    def _roles(self, kind: str) -> list[str]:
+        return [name for name, its_kind in self.config.roles.items() if its_kind == kind]
+
     def trained_parameters(self, names: Sequence[str]) -> Iterator[nn.Parameter]:
         """The parameters of the named roles."""
         for name in names:
             for _, parameter in roles.role_parameters(self.base, name):
                 yield parameter
+
+
+def _read_config(folder: Path, config: ClaraConfig | None, overrides: dict[str, Any]) -> ClaraConfig:
+    """The configuration of a folder, with entries overridden; what the Auto classes add is dropped."""
+    for name in ("_from_auto", "trust_remote_code", "adapter_kwargs", "_commit_hash"):
+        overrides.pop(name, None)
+    if config is None:
+        path = folder / "config.json"
+        fields = adapters.read_json(path)
+        if fields.get("model_type") != ClaraConfig.model_type:
+            raise CheckpointError(
+                f"{path} says model_type {fields.get('model_type')!r}, but a Clara model has "
+                f"{ClaraConfig.model_type!r}; name the folder of a Clara model."
+            )
+        try:
+            config, overrides = ClaraConfig.from_dict(fields, return_unused_kwargs=True, **overrides)
+        except (ValueError, TypeError, KeyError) as error:
+            raise CheckpointError(f"{path} cannot be used ({error}); fetch or save the model again.") from error
+    if overrides:
+        raise TypeError(f"from_pretrained got the unknown arguments {', '.join(sorted(overrides))}.")
+    return copy.deepcopy(config)
+
+
+def _read_base(
+    path: Path,
+    config: ClaraConfig,
+    tensors: dict[str, Tensor],
+    source: str | os.PathLike[str] | None,
+    dtype: torch.dtype,
+    attn_implementation: str | None,
+) -> PreTrainedModel:
+    """The base from the folder's own file, or from where the caller or the configuration says."""
+    included = layout.base_tensors(tensors)
+    if included and source is not None:
+        raise CheckpointError(f"{path} includes its base model, so no other can be used; leave base out.")
+    if included:
+        return bases.build_base(
+            config.text_config, included, path, dtype=dtype, attn_implementation=attn_implementation
+        )
+    source = source if source is not None else config.base_model_name
+    if source is None:
+        raise CheckpointError(f"{path} does not include its base model; pass base= with a folder or hub id.")
+    return bases.load_base(source, config.text_config, dtype=dtype, attn_implementation=attn_implementation)
+
+
+def _dtype(wanted: torch.dtype | str | None, config: ClaraConfig) -> torch.dtype:
+    """The type that the caller wants, else the saved model's."""
+    if wanted is None or wanted == "auto":
+        wanted = config.dtype or torch.float32
+    found = wanted if isinstance(wanted, torch.dtype) else getattr(torch, wanted, None)
+    if not isinstance(found, torch.dtype):
+        raise ValueError(f"dtype is {wanted!r}, but must be a torch dtype or the name of one, such as 'float32'.")
+    return found

@@ -79,12 +79,23 @@ class LowRank(nn.Module):
 
 
 class RoleLayer(nn.Module):
-    """A layer of the base model together with its variants by role; a role without variant uses the base."""
+    """A layer of the base model together with its variants by role; a role without variant uses the base.
+
+    `merged` keeps the adapters that `merge_roles` multiplied out, for files and fingerprints. It is a plain
+    dictionary: they are no longer part of the network.
+    """
 
     def __init__(self, base: nn.Module) -> None:
         super().__init__()
         self.base = base
         self.variants = nn.ModuleDict()
+        self.merged: dict[str, LowRank] = {}
+
+    def variant(self, name: str) -> nn.Module | None:
+        """The variant of a role as it is stored: the adapter, even where it was merged."""
+        if name in self.merged:
+            return self.merged[name]
+        return self.variants[name] if name in self.variants else None
 
     @property
     def weight(self) -> Tensor:
@@ -164,11 +175,49 @@ def role_parameters(model: nn.Module, name: str) -> Iterator[tuple[str, nn.Param
                 yield f"{path}.{key}", parameter
 
 
+def role_state(model: nn.Module, name: str) -> dict[str, Tensor]:
+    """The tensors of one role as they are stored, by path in the base."""
+    return {
+        f"{path}.{key}": tensor
+        for path, layer in role_layers(model)
+        if (variant := layer.variant(name)) is not None
+        for key, tensor in variant.state_dict().items()
+    }
+
+
+def base_state(model: nn.Module) -> dict[str, Tensor]:
+    """The state of the base model under the names that it had before `add_roles`."""
+    renamed = {
+        f"{path}.base.{key}": f"{path}.{key}"
+        for path, layer in role_layers(model)
+        for key in layer.base.state_dict()
+    }
+    variants = tuple(f"{path}.variants." for path, _ in role_layers(model))
+    return {
+        renamed.get(name, name): tensor
+        for name, tensor in model.state_dict().items()
+        if not name.startswith(variants)
+    }
+
+
+def target_modules(model: nn.Module, name: str) -> list[str]:
+    """The layers that a role adapts: by their last components, or by full paths if those name others too."""
+    paths = {path for path, layer in role_layers(model) if layer.variant(name) is not None}
+    leaves = {path.rpartition(".")[2] for path in paths}
+    variants = tuple(f"{path}." for path in paths)
+    others = (
+        path for path, _ in model.named_modules() if path not in paths and not path.startswith(variants)
+    )
+    return sorted(paths if any(path.rpartition(".")[2] in leaves for path in others) else leaves)
+
+
 def copy_role(model: nn.Module, source: str, target: str) -> None:
     """Give `target` the weights of `source` (end-to-end training starts the query reasoner so)."""
     for _, layer in role_layers(model):
         if source in layer.variants and target in layer.variants:
             layer.variants[target].load_state_dict(layer.variants[source].state_dict())
+        if source in layer.merged and target in layer.merged:
+            layer.merged[target].load_state_dict(layer.merged[source].state_dict())
 
 
 def merge_roles(model: nn.Module) -> None:
@@ -177,3 +226,4 @@ def merge_roles(model: nn.Module) -> None:
         for name, variant in list(layer.variants.items()):
             if isinstance(variant, LowRank):
                 layer.variants[name] = variant.merged(layer.base)  # type: ignore[arg-type]
+                layer.merged[name] = variant

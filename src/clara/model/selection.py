@@ -57,7 +57,8 @@ def straight_through_top_k(
         mask: (B, N) bool, True where a candidate exists.
 
     Returns:
-        Weights (B, k, N), one-hot in value, and indices (B, k).
+        Weights (B, k, N), one-hot in value, and indices (B, k). Where a row has fewer than k candidates,
+        the weights of its surplus slots are zero.
 
     Source: the paper's differentiable top-k. The reference clamps the mask at 1e-20 before the logarithm,
     so that a taken candidate keeps a weight of e^(-46/temperature): zero in float32 for every temperature
@@ -66,9 +67,11 @@ def straight_through_top_k(
     available = torch.ones_like(scores, dtype=torch.bool) if mask is None else mask.clone()
     weights, indices = [], []
     for _ in range(k):
-        soft = torch.softmax(scores.masked_fill(~available, float("-inf")) / temperature, dim=-1)
+        # an exhausted row is not masked, since the softmax of nothing and its gradient are not numbers
+        left = available.any(dim=-1, keepdim=True)
+        soft = torch.softmax(scores.masked_fill(~available & left, float("-inf")) / temperature, dim=-1) * left
         chosen = soft.detach().masked_fill(~available, -1.0).argmax(dim=-1)
-        hard = F.one_hot(chosen, scores.shape[-1]).to(soft.dtype)
+        hard = F.one_hot(chosen, scores.shape[-1]).to(soft.dtype) * left
         weights.append(hard + soft - soft.detach())
         indices.append(chosen)
         available = available & ~hard.bool()

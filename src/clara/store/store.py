@@ -423,19 +423,20 @@ class MemoryStore:
             twice = next(source for source in sources if sources.count(source) > 1)
             raise InputError(f"The document {twice} is given twice; add it once.")
         vectors = [self._converted(item) for item in items]
-        with self._database.writing(), ExitStack() as stack:
-            appenders = {
-                kind: stack.enter_context(
-                    files.appending(self._database.segment_rows(kind), self._max_segment_bytes)
-                )
-                for kind, files in self._files.items()
-            }
-            for item, converted in zip(items, vectors, strict=True):
-                places = _append(converted, appenders)
-                self._database.add(item.document, zip(item.passages, places, strict=True))
+        with self._database.writing():
+            with ExitStack() as stack:
+                appenders = {
+                    kind: stack.enter_context(
+                        files.appending(self._database.segment_rows(kind), self._max_segment_bytes)
+                    )
+                    for kind, files in self._files.items()
+                }
+                for item, converted in zip(items, vectors, strict=True):
+                    places = _append(converted, appenders)
+                    self._database.add(item.document, zip(item.passages, places, strict=True))
+            # the rows are on the disk now; only then does anything say that they count
             for kind, appender in appenders.items():
                 self._database.set_segment_rows(kind, appender.counts)
-            stack.close()  # the rows are on the disk before the transaction that refers to them ends
 
     def remove(self, sources: Iterable[str]) -> int:
         """Remove documents, all in one transaction.
