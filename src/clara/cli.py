@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +19,7 @@ from clara import __version__
 from clara.errors import ClaraError, InputError
 
 if TYPE_CHECKING:
-    from clara.library import AddReport, Library
+    from clara.library import AddReport, Library, Progress
     from clara.pipeline import Clara
 
 app = typer.Typer(
@@ -36,7 +37,10 @@ StoreOption = Annotated[
 ModelOption = Annotated[
     str | None,
     typer.Option(
-        "--model", "-m", envvar="CLARA_MODEL", help="Model folder or hub id; the packaged small model if not given."
+        "--model",
+        "-m",
+        envvar="CLARA_MODEL",
+        help="Model folder or hub id; the packaged small model if not given.",
     ),
 ]
 SubfolderOption = Annotated[
@@ -47,7 +51,8 @@ BaseOption = Annotated[
 ]
 DeviceOption = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, ...")]
 CountOption = Annotated[
-    int | None, typer.Option("-k", min=1, help="Passages to return or to answer from; 5 if the model says nothing else.")
+    int | None,
+    typer.Option("-k", min=1, help="Passages to return or to answer from; 5 if the model says nothing else."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")]
 
@@ -100,7 +105,10 @@ def ask(
     k: CountOption = None,
     text_passages: Annotated[
         int | None,
-        typer.Option(min=0, help="How many of the best passages are read as text, not memory; the model's choice if not given."),
+        typer.Option(
+            min=0,
+            help="How many of the best passages are read as text, not memory.",
+        ),
     ] = None,
     model: ModelOption = None,
     subfolder: SubfolderOption = None,
@@ -139,7 +147,7 @@ def search(
 
     sources = [Source.of(hit, "memory") for hit in hits]
     if as_json:
-        results = [{**vars_of(source)} for source in sources]
+        results = [asdict(source) for source in sources]
         typer.echo(json.dumps({"question": question, "results": results}, ensure_ascii=False))
         return
     from clara.rendering import print_sources
@@ -156,17 +164,10 @@ def convert(
     """Rewrite a released checkpoint as safetensors."""
     if not source.is_dir():
         raise InputError(f"{source} is not a folder; name a checkpoint folder in the released format.")
-    from clara import loading
+    from clara.loading import convert as rewrite
 
-    loading.convert(source, target, base=base)
+    rewrite(source, target, base=base)
     typer.echo(f"Wrote {target}.")
-
-
-def vars_of(source: object) -> dict[str, object]:
-    """The fields of a record."""
-    from dataclasses import asdict
-
-    return asdict(source)  # type: ignore[call-overload, no-any-return]
 
 
 def _check_question(question: str) -> None:
@@ -176,7 +177,13 @@ def _check_question(question: str) -> None:
 
 @contextmanager
 def _library(
-    store: Path, model: str | None, subfolder: str | None, base: str | None, device: str | None, *, writes: bool = False
+    store: Path,
+    model: str | None,
+    subfolder: str | None,
+    base: str | None,
+    device: str | None,
+    *,
+    writes: bool = False,
 ) -> Iterator[Library]:
     """The library at `store`; what needs no model is checked before the model is loaded."""
     if not writes and not store.exists():
@@ -193,7 +200,7 @@ def _load(model: str | None, subfolder: str | None, base: str | None, device: st
 
 
 @contextmanager
-def _progress(*, quiet: bool) -> Iterator[object]:
+def _progress(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
     from clara.rendering import progress_bar
 
     with progress_bar(quiet=quiet) as show:

@@ -133,3 +133,6 @@ class ClaraConfig(PreTrainedConfig):
     def max_memory_tokens(self) -> int:
         """M: memory tokens of the longest document."""
         return max(1, self.doc_max_tokens // self.compression_rate)
+
+
+AutoConfig.register(ClaraConfig.model_type, ClaraConfig, exist_ok=True)

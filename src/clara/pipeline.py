@@ -181,10 +181,10 @@ class Clara:
         hits = self.search(question, store, k)
         if not hits:
             raise InputError("The store holds no passages; index some documents first.")
-        prompt, memories, sources = self._reading(question, hits, store, text_passages)
+        prompts, memories, sources = self.prepare(question, hits, store, text_passages)
         tokens = generate(
             self.model,
-            self._collate([prompt]),
+            prompts,
             memories,
             end_token_id=self.processor.end_token_id,
             max_new_tokens=max_new_tokens,
@@ -204,12 +204,12 @@ class Clara:
         hits = self.search(question, store, k)
         if not hits:
             raise InputError("The store holds no passages; index some documents first.")
-        prompt, memories, _ = self._reading(question, hits, store, text_passages)
+        prompts, memories, _ = self.prepare(question, hits, store, text_passages)
         tokens: list[int] = []
         written = ""
         for (token,) in stream(
             self.model,
-            self._collate([prompt]),
+            prompts,
             memories,
             end_token_id=self.processor.end_token_id,
             max_new_tokens=max_new_tokens,
@@ -239,7 +239,8 @@ class Clara:
             max_new_tokens: Longest answer.
         """
         contents = [
-            [passage if isinstance(passage, str) else passage.content for passage in group] for group in passages
+            [passage if isinstance(passage, str) else passage.content for passage in group]
+            for group in passages
         ]
         memories, _ = self.compress([content for group in contents for content in group])
         remaining = iter(memories)
@@ -258,6 +259,29 @@ class Clara:
             as_written(self.processor.decode_answer(tokens), group)
             for tokens, group in zip(answers, contents, strict=True)
         ]
+
+    def prepare(
+        self, question: str, hits: Sequence[Hit], store: MemoryStore, text_passages: int | None = None
+    ) -> tuple[PromptBatch, list[Tensor], tuple[Source, ...]]:
+        """What the generator reads for a question: prompt, stored memories, and the sources they are.
+
+        Args:
+            question: The question.
+            hits: Of `search`, best first.
+            store: That was searched.
+            text_passages: As for `ask`.
+
+        Returns:
+            A batch of one prompt, its memories (one tensor (n, H)), and the hits as sources.
+        """
+        count = self._num_text(text_passages)
+        stored = store.memories([hit.stored.id for hit in hits])
+        contents = [hit.stored.passage.content for hit in hits]
+        prompt, memory = self._prompt(question, contents, stored, count)
+        sources = tuple(
+            Source.of(hit, "text" if number < count else "memory") for number, hit in enumerate(hits)
+        )
+        return self._collate([prompt]), [memory], sources
 
     def open(self, path: str | os.PathLike[str], *, read_only: bool = False) -> Library:
         """The library at a folder, made if it does not exist; see `clara.library.Library`."""
@@ -285,18 +309,6 @@ class Clara:
         if count < 0:
             raise InputError(f"The number of passages read as text is {count}, but must be at least 0.")
         return int(count)
-
-    def _reading(
-        self, question: str, hits: Sequence[Hit], store: MemoryStore, text_passages: int | None
-    ) -> tuple[Prompt, list[Tensor], tuple[Source, ...]]:
-        count = self._num_text(text_passages)
-        stored = store.memories([hit.stored.id for hit in hits])
-        contents = [hit.stored.passage.content for hit in hits]
-        prompt, memory = self._prompt(question, contents, stored, count)
-        sources = tuple(
-            Source.of(hit, "text" if number < count else "memory") for number, hit in enumerate(hits)
-        )
-        return prompt, [memory], sources
 
     def _prompt(
         self, question: str, contents: Sequence[str], memories: Sequence[NDArray[np.float16]], num_text: int

@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 from jinja2 import TemplateError
-from transformers import ProcessorMixin
+from transformers import AutoProcessor, ProcessorMixin
 
 from clara import prompts
+from clara.configuration import ClaraConfig
 from clara.errors import InputError, PromptError
 from clara.model.attention import answer_block, question_block
 from clara.model.fusion import PAD_BLOCK
@@ -114,7 +115,7 @@ class ClaraProcessor(ProcessorMixin):
         self.answer_token_id = answer_token_id
 
     @classmethod
-    def for_config(cls, tokenizer: Any, config: Any) -> ClaraProcessor:
+    def for_config(cls, tokenizer: Any, config: ClaraConfig) -> ClaraProcessor:
         """The processor that goes with a `ClaraConfig`."""
         names = (
             "prompt_format",
@@ -390,3 +391,6 @@ def collate_texts(texts: Sequence[Sequence[int]], pad_token_id: int = 0) -> tupl
     width = max(len(ids) for ids in texts)
     ids = torch.tensor([[*ids, *[pad_token_id] * (width - len(ids))] for ids in texts])
     return ids, torch.tensor([len(ids) for ids in texts])
+
+
+AutoProcessor.register(ClaraConfig, ClaraProcessor, exist_ok=True)

@@ -61,9 +61,12 @@ def print_report(filled: library.Library, report: library.AddReport, *, as_json:
     """What an `index` run did, and what the store holds now."""
     info = filled.store.info()
     if as_json:
-        print_json({**asdict(report), "store": asdict(info)})
+        print_json({**asdict(report), "store": {**asdict(info), "path": str(info.path)}})
         return
-    console, errors = Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False, soft_wrap=True)
+    console, errors = (
+        Console(highlight=False, soft_wrap=True),
+        Console(stderr=True, highlight=False, soft_wrap=True),
+    )
     for _, reason in report.refused:
         errors.print(f"Skipped: {reason}", markup=False)
     done = [

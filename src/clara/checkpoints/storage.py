@@ -119,6 +119,14 @@ def fill(targets: Mapping[str, Tensor], tensors: Mapping[str, Tensor], source: P
     Raises:
         CheckpointError: A tensor is missing, unexpected or of another shape; nothing was copied then.
     """
+    check(targets, tensors, source)
+    with torch.no_grad():
+        for name, target in targets.items():
+            target.copy_(tensors[name])
+
+
+def check(targets: Mapping[str, Tensor], tensors: Mapping[str, Tensor], source: Path) -> None:
+    """Raise CheckpointError unless stored tensors have the names and shapes of a model's."""
     missing = sorted(targets.keys() - tensors.keys())
     unexpected = sorted(tensors.keys() - targets.keys())
     if missing:
@@ -134,9 +142,6 @@ def fill(targets: Mapping[str, Tensor], tensors: Mapping[str, Tensor], source: P
                 f"{source} holds {name} with shape {tuple(tensors[name].shape)}, but the model needs "
                 f"{tuple(target.shape)}; load it with the base and the configuration that it was saved with."
             )
-    with torch.no_grad():
-        for name, target in targets.items():
-            target.copy_(tensors[name])
 
 
 def _some(names: list[str]) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.utils import ModelOutput
 
@@ -298,12 +298,13 @@ class ClaraModel(PreTrainedModel):
 
     # -- files ---------------------------------------------------------------------------------------
 
-    def remember_base_rows(self) -> None:
-        """Take the embeddings of now for the base's own, so that saving without the base stores other rows only.
+    def remember_base_rows(self, rows: layout.BaseRows | None = None) -> None:
+        """Note the base's own embeddings, so that saving without the base stores only what differs.
 
-        To be called before tokens are added to the base or its embeddings are trained.
+        Args:
+            rows: Of the base before tokens were added; of the base as it is now if None.
         """
-        self._base_rows = layout.BaseRows.of(self.base)
+        self._base_rows = layout.BaseRows.of(self.base) if rows is None else rows
 
     def save_pretrained(  # type: ignore[override]
         self,
@@ -505,3 +506,6 @@ def _dtype(wanted: torch.dtype | str | None, config: ClaraConfig) -> torch.dtype
     if not isinstance(found, torch.dtype):
         raise ValueError(f"dtype is {wanted!r}, but must be a torch dtype or the name of one, such as 'float32'.")
     return found
+
+
+AutoModel.register(ClaraConfig, ClaraModel, exist_ok=True)

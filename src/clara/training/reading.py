@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from clara.model.compression import Memories
 from clara.model.losses import alignment_loss, contrastive_loss
 from clara.model.modeling import ClaraModel
 from clara.processing import (
@@ -129,16 +130,18 @@ def _row(
 
 
 def _short_enough(processor: ClaraProcessor, turns: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The turns whose question the model reads whole; in use a longer one is refused, so it trains nothing."""
+    """The turns whose question the model reads whole; in use a longer one is refused."""
     counts = processor.count_tokens([question for question, _ in turns])
-    return [turn for turn, count in zip(turns, counts, strict=True) if 0 < count <= processor.query_max_tokens]
+    return [
+        turn for turn, count in zip(turns, counts, strict=True) if 0 < count <= processor.query_max_tokens
+    ]
 
 
 def _contrastive(
     model: ClaraModel,
     processor: ClaraProcessor,
     examples: Sequence[ReadingExample],
-    compressed: object,
+    compressed: Memories,
     form: ReadingForm,
 ) -> Tensor:
     """InfoNCE of every question against the step's documents."""
@@ -150,6 +153,6 @@ def _contrastive(
     ]
     ids, lengths = collate_texts(processor.encode_questions([question for question, _ in questions]))
     queries = model.encode_query(ids.to(model.device), lengths.to(model.device), rate=form.rate)
-    scores = model.score(queries, compressed)  # type: ignore[arg-type]
+    scores = model.score(queries, compressed)
     positives = torch.tensor([index for _, index in questions], device=scores.device)
     return contrastive_loss(scores, positives, form.contrastive_temperature)

@@ -1,0 +1,282 @@
+"""Models from wherever they are: the package, a folder of either format, the hub; and new ones on a base."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clara.checkpoints import adapters, bases, layout, released, storage
+from clara.checkpoints.folders import find_folder
+from clara.checkpoints.released import ReleasedCheckpoint
+from clara.configuration import ClaraConfig
+from clara.errors import CheckpointError, InputError
+from clara.model import roles
+from clara.model.modeling import ClaraModel
+from clara.processing import ClaraProcessor
+
+Name = str | os.PathLike[str]
+
+
+def load(
+    name_or_path: Name | None = None,
+    *,
+    subfolder: str | None = None,
+    base: Name | None = None,
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
+    revision: str | None = None,
+) -> tuple[ClaraModel, ClaraProcessor]:
+    """A model with its processor, in evaluation mode.
+
+    Args:
+        name_or_path: Folder or hub id of our format or the released one; None for the packaged small model.
+        subfolder: Folder within it, as "compression-16" of the released checkpoints.
+        base: Folder or hub id of the base model, if not where the checkpoint says.
+        device: torch device, or "auto" for the GPU if there is one.
+        dtype: Of the weights; if None the type that the model was saved in, the base's own for the released
+            format.
+        revision: Branch, tag or commit of a hub repository.
+
+    Raises:
+        CheckpointError: The model is missing, broken or unsafe to read.
+    """
+    folder = (
+        packaged_folder()
+        if name_or_path is None
+        else find_folder(name_or_path, subfolder=subfolder, revision=revision)
+    )
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if _is_released(folder):
+        model, processor = _load_released(folder, base, dtype)
+    else:
+        model = ClaraModel.from_pretrained(folder, base=base, dtype=dtype)
+        processor = _load_processor(folder)
+    return model.to(device), processor
+
+
+def packaged_folder() -> Path:
+    """The folder of the small model that the package carries.
+
+    Raises:
+        CheckpointError: This installation has none.
+    """
+    folder = Path(str(resources.files("clara"))) / "models" / "small"
+    if not (folder / "config.json").is_file():
+        raise CheckpointError("This installation of Clara carries no model; name a model folder or hub id.")
+    return folder
+
+
+def from_base(
+    base: Name,
+    *,
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
+    doc_max_tokens: int = 256,
+    compression_rate: int = 16,
+    **choices: Any,
+) -> tuple[ClaraModel, ClaraProcessor]:
+    """A new model with low-rank roles on a base, to be trained; its tokens are those of the released format.
+
+    Prompts are the released ones if the base's tokenizer has a chat template, else the plain ones.
+
+    Args:
+        base: Folder or hub id of a causal language model.
+        device: torch device.
+        dtype: Of the weights; the base's own if None.
+        doc_max_tokens: As in `ClaraConfig`.
+        compression_rate: As in `ClaraConfig`.
+        **choices: Other entries of `ClaraConfig`.
+
+    Raises:
+        CheckpointError: The base cannot be loaded.
+    """
+    tokenizer = bases.load_tokenizer(base)
+    network = bases.load_base(base, dtype=dtype)
+    own_rows = layout.BaseRows.of(network)
+    slots = [f"<MEM{slot}>" for slot in range(max(1, doc_max_tokens // compression_rate))]
+    tokens = _add_tokens(tokenizer, slots)
+    network.resize_token_embeddings(_vocabulary(tokenizer, network), mean_resizing=False)
+    config = ClaraConfig(
+        network.config,
+        doc_max_tokens=doc_max_tokens,
+        compression_rate=compression_rate,
+        prompt_format=choices.pop("prompt_format", "released" if tokenizer.chat_template else "plain"),
+        base_model_name=str(base),
+        **tokens,
+        **choices,
+    )
+    model = ClaraModel(config, network)
+    model.remember_base_rows(own_rows)
+    return model.to(device), ClaraProcessor.for_config(tokenizer, config)
+
+
+def convert(source: Name, target: Name, *, base: Name | None = None, weights: str | None = None) -> None:
+    """Rewrite a folder in the released format as one of ours, without loading the base's weights.
+
+    Args:
+        source: The released folder.
+        target: Folder to write; must not exist or be empty.
+        base: Folder or hub id of the base model, if not where the checkpoint says; only its configuration
+            and tokenizer are read.
+        weights: As for `ClaraModel.save_pretrained`; as stored in the source by default.
+
+    Raises:
+        CheckpointError: The source is missing, broken or unsafe.
+        InputError: The target is not empty.
+    """
+    folder = Path(target)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} exists and is not an empty folder; name one to be made.")
+    checkpoint = released.read_released(Path(source))
+    where = checkpoint.base if base is None else base
+    tokenizer = bases.load_tokenizer(where)
+    config = _released_config(checkpoint, bases.load_base_config(where), tokenizer)
+    with torch.device("meta"):
+        skeleton = ClaraModel(config)
+    _check_released(checkpoint, skeleton, where)
+    temporary = folder.with_name(folder.name + ".new")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        _write_converted(checkpoint, skeleton, temporary, weights)
+        ClaraProcessor.for_config(tokenizer, config).save_pretrained(temporary)
+        if folder.exists():
+            folder.rmdir()
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_converted(
+    checkpoint: ReleasedCheckpoint, skeleton: ClaraModel, folder: Path, weights: str | None
+) -> None:
+    folder.mkdir(parents=True)
+    config = skeleton.config
+    for name, tensors in checkpoint.adapters.items():
+        adapters.write_adapter(
+            folder / layout.ADAPTERS_FOLDER / name,
+            tensors,
+            rank=config.lora_rank,
+            alpha=config.lora_alpha,
+            dropout=config.lora_dropout,
+            target_modules=roles.target_modules(skeleton.base, name),
+            base_model_name=config.base_model_name,
+            weights=_stored_as("float16" if weights == "int8" else weights, next(iter(tensors.values()))),
+        )
+    ids = torch.arange(len(checkpoint.input_rows))
+    rows = {f"{layout.INPUT}.ids": ids, f"{layout.INPUT}.values": checkpoint.input_rows}
+    if not layout.is_tied(skeleton.base):
+        rows |= {f"{layout.OUTPUT}.ids": ids, f"{layout.OUTPUT}.values": checkpoint.output_rows}
+    storage.write_tensors(folder / layout.MODEL_FILE, rows, _stored_as(weights, checkpoint.input_rows))
+    config.architectures = [ClaraModel.__name__]
+    config.dtype = config.text_config.dtype
+    config.save_pretrained(folder)
+
+
+def _stored_as(weights: str | None, tensor: torch.Tensor) -> str:
+    return weights or str(tensor.dtype).removeprefix("torch.")
+
+
+def _is_released(folder: Path) -> bool:
+    return adapters.read_json(folder / released.CONFIG_FILE).get("model_type") == released.MODEL_TYPE
+
+
+def _load_processor(folder: Path) -> ClaraProcessor:
+    try:
+        return ClaraProcessor.from_pretrained(folder)
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".:")
+        raise CheckpointError(
+            f"{folder} has no usable processor and tokenizer files ({reason}); save the processor there too."
+        ) from error
+
+
+def _load_released(
+    folder: Path, base: Name | None, dtype: torch.dtype | None
+) -> tuple[ClaraModel, ClaraProcessor]:
+    checkpoint = released.read_released(folder)
+    where = checkpoint.base if base is None else base
+    tokenizer = bases.load_tokenizer(where)
+    network = bases.load_base(where, dtype=dtype)
+    own_rows = layout.BaseRows.of(network)
+    config = _released_config(checkpoint, network.config, tokenizer)
+    network.resize_token_embeddings(config.text_config.vocab_size, mean_resizing=False)
+    model = ClaraModel(config, network)
+    model.remember_base_rows(own_rows)
+    _check_released(checkpoint, model, where)
+    path = folder / released.ADAPTERS_FILE
+    for name, tensors in checkpoint.adapters.items():
+        storage.fill(roles.role_state(model.base, name), tensors, path)
+    storage.fill(
+        {
+            released.INPUT_ROWS: network.get_input_embeddings().weight,
+            released.OUTPUT_ROWS: network.get_output_embeddings().weight,
+        },
+        {released.INPUT_ROWS: checkpoint.input_rows, released.OUTPUT_ROWS: checkpoint.output_rows},
+        folder / released.EMBEDDINGS_FILE,
+    )
+    return model.eval(), ClaraProcessor.for_config(tokenizer, config)
+
+
+def _released_config(checkpoint: ReleasedCheckpoint, text_config: Any, tokenizer: Any) -> ClaraConfig:
+    """Our configuration of a released checkpoint; adds its tokens to the tokenizer."""
+    tokens = _add_tokens(tokenizer, checkpoint.memory_tokens)
+    if not checkpoint.separator:
+        tokens["separator_token_id"] = None
+    config = ClaraConfig(
+        text_config,
+        roles={name: "lora" for name in roles.ROLES if name in checkpoint.adapters},
+        prompt_format="released",
+        compression_rate=checkpoint.compression_rate,
+        doc_max_tokens=checkpoint.doc_max_tokens,
+        query_max_tokens=checkpoint.doc_max_tokens,
+        num_selected=checkpoint.num_selected,
+        lora_rank=checkpoint.rank,
+        lora_alpha=released.ALPHA_PER_RANK * checkpoint.rank,
+        base_model_name=checkpoint.base,
+        training_stage=checkpoint.stage,
+        **tokens,
+    )
+    config.text_config.vocab_size = len(tokenizer)
+    return config
+
+
+def _add_tokens(tokenizer: Any, memory_tokens: list[str]) -> dict[str, Any]:
+    """Add the format's tokens in its order; their ids by their names in `ClaraConfig`."""
+    names = [*memory_tokens, "<AE>", "<ENC>", "<SEP>"]
+    tokenizer.add_tokens(names, special_tokens=True)
+    ids = tokenizer.convert_tokens_to_ids(names)
+    return {
+        "memory_token_ids": ids[: len(memory_tokens)],
+        "encode_token_id": ids[-2],
+        "separator_token_id": ids[-1],
+    }
+
+
+def _vocabulary(tokenizer: Any, network: Any) -> int:
+    """Rows that the embeddings need; a base may have more of them than its tokenizer has tokens."""
+    return max(len(tokenizer), len(network.get_input_embeddings().weight))
+
+
+def _check_released(checkpoint: ReleasedCheckpoint, model: ClaraModel, base: Name) -> None:
+    """Raise CheckpointError if a checkpoint was trained on another base."""
+    rows = model.base.get_input_embeddings().weight.shape
+    if checkpoint.input_rows.shape != rows:
+        raise CheckpointError(
+            f"{checkpoint.folder / released.EMBEDDINGS_FILE} has embeddings of shape "
+            f"{tuple(checkpoint.input_rows.shape)}, but {base} with the added tokens has {tuple(rows)}; pass the "
+            "base that it was trained on."
+        )
+    if layout.is_tied(model.base) and not torch.equal(checkpoint.input_rows, checkpoint.output_rows):
+        raise CheckpointError(
+            f"{checkpoint.folder} has an output head apart from the embeddings, but {base} ties them; pass the "
+            "base that it was trained on."
+        )
+    for name, tensors in checkpoint.adapters.items():
+        targets = roles.role_state(model.base, name)
+        storage.check(targets, tensors, checkpoint.folder / released.ADAPTERS_FILE)

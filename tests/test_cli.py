@@ -1,0 +1,158 @@
+"""The command as its user sees it: output, exit codes, and one sentence for every bad input."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import WORDS, tiny_model
+
+from clara import cli
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    network, processor = tiny_model("bert")
+    network.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def documents(tmp_path: Path) -> Path:
+    folder = tmp_path / "documents"
+    folder.mkdir()
+    (folder / "a.txt").write_text(" ".join(WORDS[:20]), encoding="utf-8")
+    (folder / "b.md").write_text("# w70\n\n" + " ".join(WORDS[20:30]), encoding="utf-8")
+    return folder
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    """Exit code of `clara ARGUMENTS`."""
+    monkeypatch.setattr(sys, "argv", ["clara", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    return int(stop.value.code or 0)
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch, documents: Path, model: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "store"
+    assert run(monkeypatch, "index", documents, "--store", folder, "--model", model) == 0
+    return folder
+
+
+def test_index_tells_what_it_did(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    documents: Path,
+    model: Path,
+    store: Path,
+) -> None:
+    out = capsys.readouterr().out
+    assert "Documents: 2 added." in out
+    assert "The store holds 2 documents" in out
+    (documents / "c.txt").write_text("w3", encoding="utf-8")
+    (documents / "a.txt").unlink()
+    arguments = ("index", documents, "--store", store, "--model", model, "--remove-vanished", "--json")
+    assert run(monkeypatch, *arguments) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["added"], report["unchanged"], report["removed"]) == (1, 1, 1)
+    assert report["store"]["documents"] == 2
+
+
+def test_ask_prints_the_answer_then_its_sources(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path, store: Path
+) -> None:
+    capsys.readouterr()
+    assert run(monkeypatch, "ask", "w1 w2", "--store", store, "--model", model, "-k", 2, "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["question"] == "w1 w2"
+    assert [source["rank"] for source in answer["sources"]] == [1, 2]
+    assert run(monkeypatch, "ask", "w1 w2", "--store", store, "--model", model, "-k", 2) == 0
+    printed = capsys.readouterr().out
+    assert printed.index(answer["text"] or "(no answer)") < printed.index("Sources")
+    for source in answer["sources"]:
+        assert Path(source["file"]).name in printed
+        assert f"{source['score']:.3f}" in printed
+
+
+def test_search_shows_the_ranking(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path, store: Path
+) -> None:
+    capsys.readouterr()
+    assert run(monkeypatch, "search", "w1 w2", "--store", store, "--model", model, "--json") == 0
+    results = json.loads(capsys.readouterr().out)["results"]
+    scores = [result["score"] for result in results]
+    assert scores == sorted(scores, reverse=True)
+    assert run(monkeypatch, "search", "w1 w2", "--store", store, "--model", model) == 0
+    assert "1. " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["index", "nowhere"], "nowhere does not exist"),
+        (["index", "."], "holds no file to read"),
+        (["ask", "  "], "question is empty"),
+        (["ask", "w1", "--store", "nowhere"], "There is no store at nowhere"),
+        (["search", "w1", "--store", "nowhere"], "There is no store at nowhere"),
+        (["convert", "nowhere", "target"], "nowhere is not a folder"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_a_failure(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch, *arguments) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("Error: ")
+    assert error.count("\n") == 1
+
+
+def test_a_named_file_that_cannot_be_read_fails_but_the_others_are_stored(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    documents: Path,
+    model: Path,
+    tmp_path: Path,
+) -> None:
+    binary = tmp_path / "x.txt"
+    binary.write_bytes(bytes(range(256)))
+    store = tmp_path / "store"
+    assert run(monkeypatch, "index", documents, binary, "--store", store, "--model", model) == 1
+    captured = capsys.readouterr()
+    assert "Documents: 2 added, 1 skipped." in captured.out
+    assert "Skipped: " in captured.err
+
+
+def test_a_missing_model_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], store: Path, tmp_path: Path
+) -> None:
+    capsys.readouterr()
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert run(monkeypatch, "ask", "w1", "--store", store, "--model", empty) == 1
+    assert capsys.readouterr().err.startswith("Error: ")
+
+
+def test_help_and_input_errors_load_neither_torch_nor_transformers(tmp_path: Path) -> None:
+    code = (
+        "import sys; from clara import cli; sys.argv = ['clara', *sys.argv[1:]]\n"
+        "try: cli.main()\n"
+        "except SystemExit: pass\n"
+        "print('heavy' if {'torch', 'transformers', 'numpy'} & set(sys.modules) else 'light', file=sys.stderr)"
+    )
+    for arguments in (["--help"], ["--version"], ["index", "nowhere"], ["ask", "", "--store", "nowhere"]):
+        command = [sys.executable, "-c", code, *arguments]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert done.stderr.splitlines()[-1] == "light", arguments

@@ -1,0 +1,198 @@
+"""The pipeline and the library on a tiny model: against slow twins, over changes of files, on bad input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import WORDS, tiny_model
+
+from clara.errors import InputError, MissingRoleError, PromptError, StoreMismatchError
+from clara.library import Library, Progress
+from clara.model.generation import generate
+from clara.pipeline import Clara
+from clara.processing import MemorySlot, TextSlot, collate_prompts, collate_texts
+
+
+@pytest.fixture(scope="module", params=["bert", "llama"])
+def clara(request: pytest.FixtureRequest) -> Clara:
+    model, processor = tiny_model(request.param)
+    return Clara(model, processor, f"tiny-{request.param}")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three files of several passages each."""
+    documents = tmp_path / "documents"
+    documents.mkdir()
+    for number in range(3):
+        words = [WORDS[(number * 17 + place * 7) % len(WORDS)] for place in range(30)]
+        (documents / f"{number}.txt").write_text(" ".join(words), encoding="utf-8")
+    return documents
+
+
+@pytest.fixture
+def library(clara: Clara, tmp_path: Path) -> Iterator[Library]:
+    with clara.open(tmp_path / "store") as opened:
+        yield opened
+
+
+def test_search_is_the_brute_force_ranking(clara: Clara, library: Library, folder: Path) -> None:
+    library.add(folder)
+    question = "w3 w10 w17"
+    hits = library.search(question, k=100)
+    ids = [hit.stored.id for hit in hits]
+    contents = [stored.passage.content for stored in library.store.passages(ids)]
+    model, processor = clara.model, clara.processor
+    query = model.encode_query(*collate_texts(processor.encode_questions([question])))
+    expected = []
+    for content in contents:
+        memory = model.compress(*collate_texts(processor.encode_documents([content])))
+        expected.append(model.score(query, memory).item())
+    assert [hit.score for hit in hits] == pytest.approx(expected, abs=2e-3)
+    assert len(hits) == library.store.num_passages
+    assert [hit.rank for hit in hits] == list(range(1, len(hits) + 1))
+
+
+@pytest.mark.parametrize("num_text", [0, 1, 3])
+def test_an_answer_is_what_the_model_generates_from_the_stored_memories(
+    clara: Clara, library: Library, folder: Path, num_text: int
+) -> None:
+    library.add(folder)
+    question = "w1 w2"
+    answer = library.ask(question, k=3, text_passages=num_text, max_new_tokens=5)
+    hits = library.search(question, k=3)
+    memories = [
+        torch.from_numpy(memory).float() for memory in library.store.memories([hit.stored.id for hit in hits])
+    ]
+    texts = clara.processor.encode_documents([hit.stored.passage.content for hit in hits])
+    slots = [TextSlot(text) for text in texts[:num_text]] + [MemorySlot(len(m)) for m in memories[num_text:]]
+    held = torch.cat([*memories[num_text:], torch.zeros(0, clara.model.hidden_size)])
+    prompt = clara.processor.prompt(question, slots)
+    tokens = generate(
+        clara.model,
+        collate_prompts([prompt]),
+        [held],
+        end_token_id=clara.processor.end_token_id,
+        max_new_tokens=5,
+    )[0]
+    assert answer.text.lower() == clara.processor.decode_answer(tokens).lower()
+    assert [source.read_as for source in answer.sources] == ["text"] * num_text + ["memory"] * (3 - num_text)
+    assert "".join(library.ask_stream(question, k=3, text_passages=num_text, max_new_tokens=5)) == answer.text
+
+
+def test_answers_do_not_depend_on_the_batch(clara: Clara, texts: list[str]) -> None:
+    questions = ["w5 w6", "w7", "w8 w9 w10"]
+    groups = [texts[:1], texts[1:4], texts[2:4]]
+    together = clara.answer(questions, groups, max_new_tokens=4)
+    alone = [
+        clara.answer([question], [group], max_new_tokens=4)[0]
+        for question, group in zip(questions, groups, strict=True)
+    ]
+    assert together == alone
+
+
+def test_compression_does_not_depend_on_the_batch_or_the_order(clara: Clara, texts: list[str]) -> None:
+    together, keys = clara.compress(texts)
+    for index, text in enumerate(texts):
+        (alone,), key = clara.compress([text])
+        np.testing.assert_allclose(together[index].astype(float), alone.astype(float), atol=2e-3)
+        if keys is not None and key is not None:
+            np.testing.assert_allclose(keys[index].astype(float), key[0].astype(float), atol=1e-3)
+
+
+def test_only_what_changed_is_compressed_again(library: Library, folder: Path) -> None:
+    first = library.add(folder)
+    assert (first.added, first.replaced, first.unchanged, first.refused) == (3, 0, 0, [])
+    assert first.passages == library.store.num_passages
+    assert library.add(folder).unchanged == 3
+
+    (folder / "1.txt").write_text("w1 w2 w3", encoding="utf-8")
+    (folder / "2.txt").unlink()
+    (folder / "new.md").write_text("# w4\n\nw5 w6", encoding="utf-8")
+    changed = library.add(folder)
+    assert (changed.added, changed.replaced, changed.unchanged, changed.removed) == (1, 1, 1, 0)
+    assert len(library.store.documents()) == 4
+
+    removed = library.add(folder, remove_vanished=True)
+    assert (removed.unchanged, removed.removed) == (3, 1)
+    assert {Path(document.source).name for document in library.store.documents()} == {
+        "0.txt",
+        "1.txt",
+        "new.md",
+    }
+
+
+def test_progress_ends_at_the_total(library: Library, folder: Path) -> None:
+    seen: list[tuple[int, int, int]] = []
+
+    def note(state: Progress) -> None:
+        seen.append((state.files, state.bytes, state.passages))
+
+    library.add(folder, progress=note)
+    assert seen == sorted(seen)
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    assert seen[-1] == (3, size, library.store.num_passages)
+
+
+def test_a_bad_file_is_refused_and_the_others_are_stored(library: Library, folder: Path) -> None:
+    (folder / "binary.txt").write_bytes(bytes(range(256)) * 4)
+    (folder / "empty.md").write_text("", encoding="utf-8")
+    report = library.add(folder)
+    assert report.added == 3
+    assert sorted(Path(file).name for file, _ in report.refused) == ["binary.txt", "empty.md"]
+    assert all(reason.endswith(".") and "\n" not in reason for _, reason in report.refused)
+
+
+def test_texts_without_files(library: Library) -> None:
+    assert library.add_texts({"a": "w1 w2", "b": "w3"}).added == 2
+    report = library.add_texts({"a": "w1 w2", "b": "w4"})
+    assert (report.unchanged, report.replaced) == (1, 1)
+    assert library.search("w1", k=1)[0].stored.source in {"a", "b"}
+
+
+def test_bad_questions_are_refused_in_a_sentence(library: Library, folder: Path) -> None:
+    with pytest.raises(InputError, match="holds no passages"):
+        library.ask("w1")
+    library.add(folder)
+    with pytest.raises(InputError, match="question is empty"):
+        library.ask("   ")
+    with pytest.raises(InputError, match="has 40 tokens, but the model reads at most 16"):
+        library.ask(" ".join(["w1"] * 40))
+    with pytest.raises(InputError, match="number of passages is 0"):
+        library.ask("w1", k=0)
+    with pytest.raises(InputError, match="read as text is -1"):
+        library.ask("w1", text_passages=-1)
+
+
+def test_a_prompt_over_the_models_positions_is_refused(tmp_path: Path) -> None:
+    clara = Clara(*tiny_model("llama"), "tiny-llama")
+    with clara.open(tmp_path / "store") as library:
+        library.add_texts({str(n): " ".join(WORDS[n : n + 16]) for n in range(20)})
+        with pytest.raises(PromptError, match="read fewer passages"):
+            library.ask("w1", k=20, text_passages=20)
+
+
+def test_another_models_store_is_refused_and_kept(clara: Clara, library: Library, folder: Path) -> None:
+    library.add(folder)
+    library.close()
+    model, processor = tiny_model("bert" if "llama" in clara.name else "llama", seed=7)
+    other = Clara(model, processor, "other")
+    for read_only in (True, False):
+        with pytest.raises(StoreMismatchError, match=clara.name):
+            other.open(library.store.path, read_only=read_only)
+    with clara.open(library.store.path, read_only=True) as again:
+        assert len(again.store.documents()) == 3
+
+
+def test_without_a_query_reasoner_it_answers_but_cannot_search(folder: Path, tmp_path: Path) -> None:
+    model, processor = tiny_model("llama", roles={"compressor": "lora", "generator": "lora"})
+    clara = Clara(model, processor, "instruct")
+    assert len(clara.answer(["w1"], [["w2 w3"]], max_new_tokens=3)) == 1
+    with clara.open(tmp_path / "store") as library:
+        library.add(folder)
+        with pytest.raises(MissingRoleError, match="needs the role query_reasoner"):
+            library.ask("w1")

@@ -1,0 +1,165 @@
+"""The loop: a killed and resumed run equals one that was not; it learns; what is frozen stays."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import WORDS, tiny_model
+
+from clara.errors import InputError
+from clara.model.modeling import ClaraModel
+from clara.processing import ClaraProcessor
+from clara.training.cloze import cloze_turns
+from clara.training.examples import ReadingExample, read_reading_examples
+from clara.training.loop import LoopOptions, TrainingLoop, learning_rate
+from clara.training.reading import ReadingForm, reading_loss
+
+
+def examples() -> list[ReadingExample]:
+    """Eight passages of ten words; the word before the question's word is the answer."""
+    rng = random.Random(3)
+    made = []
+    for number in range(8):
+        words = rng.sample(WORDS, 10)
+        turns = tuple((words[at], (words[at - 1],)) for at in (2, 5))
+        made.append(ReadingExample(str(number), "", " ".join(words), turns))
+    return made
+
+
+FORM = ReadingForm(documents_per_row=2, memory_share=0.5, rate=2, contrastive_weight=0.5)
+
+
+def loss_of(model: ClaraModel, processor: ClaraProcessor, form: ReadingForm = FORM):  # noqa: ANN201
+    data = examples()
+
+    def step_loss(step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        return reading_loss(model, processor, data, form, random.Random(step))
+
+    return step_loss
+
+
+def trained(model: ClaraModel) -> list[tuple[str, torch.nn.Parameter]]:
+    return [
+        (name, p)
+        for name, p in model.named_parameters()
+        if ".variants." in name or name.startswith("memory.")
+    ]
+
+
+def make_loop(model: ClaraModel, folder: Path, steps: int, **options: float) -> TrainingLoop:
+    lines: list[dict[str, float]] = []
+    made = LoopOptions(steps=steps, save_every=4, report_every=2, autocast=False, **options)  # type: ignore[arg-type]
+    return TrainingLoop(trained(model), made, folder, lines.append)
+
+
+def test_a_resumed_run_equals_one_that_was_not_stopped(tmp_path: Path) -> None:
+    whole, processor = tiny_model("bert")
+    make_loop(whole, tmp_path / "whole", 8).run(loss_of(whole, processor))
+
+    class KilledError(Exception):
+        pass
+
+    stopped, _ = tiny_model("bert")
+    step_loss = loss_of(stopped, processor)
+
+    def dying(step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        if step == 6:
+            raise KilledError
+        return step_loss(step)
+
+    with pytest.raises(KilledError):
+        make_loop(stopped, tmp_path / "stopped", 8).run(dying)
+    again, _ = tiny_model("bert", seed=9)
+    again.load_state_dict(
+        {**again.state_dict(), **{n: p for n, p in stopped.state_dict().items() if "variants" not in n}}
+    )
+    loop = make_loop(again, tmp_path / "stopped", 8)
+    assert loop.step == 4
+    loop.run(loss_of(again, processor))
+    for (name, left), (_, right) in zip(trained(whole), trained(again), strict=True):
+        assert torch.equal(left, right), name
+    last = [
+        json.loads((tmp_path / run / "metrics.jsonl").read_text().splitlines()[-1])
+        for run in ("whole", "stopped")
+    ]
+    assert last[0]["answer"] == last[1]["answer"]
+
+
+def test_it_learns_eight_examples_and_leaves_the_rest_alone(tmp_path: Path) -> None:
+    model, processor = tiny_model("bert")
+    frozen = {name: p.clone() for name, p in model.named_parameters() if name not in dict(trained(model))}
+    before = {name: p.clone() for name, p in trained(model)}
+    step_loss = loss_of(
+        model, processor, ReadingForm(documents_per_row=1, memory_share=0.5, rate=1, contrastive_weight=0.5)
+    )
+    first = step_loss(0)[1]
+    make_loop(model, tmp_path, 150, learning_rate=3e-3).run(step_loss)
+    last = step_loss(0)[1]
+    assert last["answer"] < 0.2 * first["answer"]
+    assert last["contrastive"] < 0.2 * first["contrastive"]
+    parameters = dict(model.named_parameters())
+    assert all(torch.equal(value, parameters[name]) for name, value in frozen.items())
+    assert all(not torch.equal(value, parameters[name]) for name, value in before.items())
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path: Path) -> None:
+    model, processor = tiny_model("bert")
+    step_loss = loss_of(model, processor)
+
+    def failing(step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        loss, parts = step_loss(step)
+        return (loss * float("nan") if step == 5 else loss), parts
+
+    with pytest.raises(FloatingPointError, match="loss of step 5 is nan"):
+        make_loop(model, tmp_path, 8).run(failing)
+    assert make_loop(model, tmp_path, 8).step == 4
+
+
+def test_each_choice_of_the_form_changes_the_loss() -> None:
+    model, processor = tiny_model("bert")
+    forms = [
+        ReadingForm(),
+        ReadingForm(documents_per_row=2),
+        ReadingForm(memory_share=1.0, rate=4),
+        ReadingForm(memory_share=1.0, rate=2),
+        ReadingForm(contrastive_weight=1.0),
+        ReadingForm(contrastive_weight=1.0, contrastive_temperature=0.5),
+    ]
+    losses = [round(loss_of(model, processor, form)(0)[0].item(), 5) for form in forms]
+    assert len(set(losses)) == len(forms)
+
+
+def test_the_rate_rises_holds_and_falls() -> None:
+    options = LoopOptions(steps=100, learning_rate=1.0, warmup=0.1, decay=0.5)
+    rates = [learning_rate(step, options) for step in range(100)]
+    assert rates[4] == pytest.approx(0.5)
+    assert rates[10:50] == [1.0] * 40
+    assert rates[75] == pytest.approx(0.5)
+    assert 0 < rates[99] < 0.05
+
+
+def test_cloze_questions_lack_their_answer_and_keep_its_surroundings() -> None:
+    passage = "In May 1883 the bridge over the East River was opened by President Arthur before a very large crowd of people."
+    words = passage.split()
+    turns = cloze_turns(passage, 20, "[MASK]", random.Random(0))
+    assert turns
+    for question, answer in turns:
+        before, after = question.split("[MASK]")
+        assert all(word in words for word in (before + after).split())
+        assert answer in passage
+        assert f"{before}{answer}" in passage
+    assert cloze_turns("too short", 3, "[MASK]", random.Random(0)) == []
+
+
+def test_a_bad_line_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "data.jsonl"
+    good = {"id": "1", "title": "t", "passage": "p", "qas": [{"question": "q", "answers": ["a"]}]}
+    file.write_text(json.dumps(good) + "\n{}\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"data\.jsonl, line 2: not a reading record"):
+        list(read_reading_examples(file))
+    with pytest.raises(InputError, match="does not exist"):
+        list(read_reading_examples(tmp_path / "none.jsonl"))
