@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from conditions import conditions, parser, peak_memory_mb, write
 
+from clara.library import Library
 from clara.model.generation import stream
 from clara.pipeline import Clara
 from clara.training.examples import read_reading_examples
@@ -36,7 +37,7 @@ def main() -> None:
     examples = list(read_reading_examples(options.data / "squad11_dev.jsonl.xz"))[: options.passages]
     step = max(1, len(examples) // options.questions)
     questions = [example.turns[0][0] for example in examples[::step]][: options.questions]
-    with tempfile.TemporaryDirectory() as folder, clara.open(Path(folder) / "store") as library:
+    with tempfile.TemporaryDirectory() as folder, Library(clara, Path(folder) / "store") as library:
         library.add_texts({example.id: example.passage for example in examples})
         info = library.store.info()
 

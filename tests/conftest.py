@@ -37,8 +37,8 @@ WORDS = [f"w{number}" for number in range(80)]
 MEMORY_TOKENS = [f"<MEM{slot}>" for slot in range(4)]
 SPECIAL = ["<pad>", "<unk>", "<s>", "</s>", *MEMORY_TOKENS, "<ENC>", "<SEP>", "<ANS>"]
 CHAT = (
-    "{{ bos_token }}{% for message in messages %} [{{ message['role'] }}] {{ message['content'] }}{% endfor %} "
-    "[assistant]"
+    "{{ bos_token }}{% for message in messages %} [{{ message['role'] }}] {{ message['content'] }}"
+    "{% endfor %} [assistant]"
 )
 
 ModelMaker = Callable[..., tuple[ClaraModel, ClaraProcessor]]
@@ -49,7 +49,11 @@ def tiny_tokenizer(kind: str) -> PreTrainedTokenizerFast:
     vocabulary = {word: number for number, word in enumerate([*SPECIAL, *WORDS])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    ends = {"cls_token": "<s>", "sep_token": "</s>"} if kind == "bert" else {"bos_token": "<s>", "eos_token": "</s>"}
+    ends = (
+        {"cls_token": "<s>", "sep_token": "</s>"}
+        if kind == "bert"
+        else {"bos_token": "<s>", "eos_token": "</s>"}
+    )
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", **ends)
     fast.add_tokens([*MEMORY_TOKENS, "<ENC>", "<SEP>", "<ANS>"], special_tokens=True)
     if kind != "bert":
@@ -73,7 +77,11 @@ def tiny_base(kind: str, seed: int = 0, **fields: Any) -> Any:
     }
     if kind == "bert":
         config = BertConfig(
-            **common, is_decoder=True, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, type_vocab_size=2
+            **common,
+            is_decoder=True,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+            type_vocab_size=2,
         )
         return BertLMHeadModel(config)
     common |= {"num_key_value_heads": 2, "bos_token_id": 2, "eos_token_id": 3}
@@ -84,12 +92,19 @@ def tiny_base(kind: str, seed: int = 0, **fields: Any) -> Any:
     return Qwen3ForCausalLM(Qwen3Config(**common, head_dim=8))
 
 
-def tiny_model(kind: str, seed: int = 0, base: Any = None, **choices: Any) -> tuple[ClaraModel, ClaraProcessor]:
+def tiny_model(
+    kind: str, seed: int = 0, base: Any = None, **choices: Any
+) -> tuple[ClaraModel, ClaraProcessor]:
     """A model whose roles differ from each other and from the base, in evaluation mode."""
     tokenizer = tiny_tokenizer(kind)
     ids = tokenizer.convert_tokens_to_ids([*MEMORY_TOKENS, "<ENC>", "<SEP>", "<ANS>"])
     base = tiny_base(kind, seed) if base is None else base
-    fields: dict[str, Any] = {"doc_max_tokens": 16, "compression_rate": 4, "query_max_tokens": 16, "num_selected": 2}
+    fields: dict[str, Any] = {
+        "doc_max_tokens": 16,
+        "compression_rate": 4,
+        "query_max_tokens": 16,
+        "num_selected": 2,
+    }
     if kind == "bert":
         fields |= {
             "roles": dict.fromkeys(roles.ROLES, "full"),
@@ -144,4 +159,7 @@ def texts() -> list[str]:
     """Documents of different lengths, one longer than models read."""
     generator = torch.Generator().manual_seed(5)
     numbers = torch.randint(len(WORDS), (6, 24), generator=generator).tolist()
-    return [" ".join(WORDS[n] for n in row[:size]) for row, size in zip(numbers, (3, 11, 1, 16, 24, 7), strict=True)]
+    return [
+        " ".join(WORDS[n] for n in row[:size])
+        for row, size in zip(numbers, (3, 11, 1, 16, 24, 7), strict=True)
+    ]

@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def library(clara: Clara, tmp_path: Path) -> Iterator[Library]:
-    with clara.open(tmp_path / "store") as opened:
+    with Library(clara, tmp_path / "store") as opened:
         yield opened
 
 
@@ -170,7 +170,7 @@ def test_bad_questions_are_refused_in_a_sentence(library: Library, folder: Path)
 
 def test_a_prompt_over_the_models_positions_is_refused(tmp_path: Path) -> None:
     clara = Clara(*tiny_model("llama"), "tiny-llama")
-    with clara.open(tmp_path / "store") as library:
+    with Library(clara, tmp_path / "store") as library:
         library.add_texts({str(n): " ".join(WORDS[n : n + 16]) for n in range(20)})
         with pytest.raises(PromptError, match="read fewer passages"):
             library.ask("w1", k=20, text_passages=20)
@@ -183,8 +183,8 @@ def test_another_models_store_is_refused_and_kept(clara: Clara, library: Library
     other = Clara(model, processor, "other")
     for read_only in (True, False):
         with pytest.raises(StoreMismatchError, match=clara.name):
-            other.open(library.store.path, read_only=read_only)
-    with clara.open(library.store.path, read_only=True) as again:
+            Library(other, library.store.path, read_only=read_only)
+    with Library(clara, library.store.path, read_only=True) as again:
         assert len(again.store.documents()) == 3
 
 
@@ -192,7 +192,7 @@ def test_without_a_query_reasoner_it_answers_but_cannot_search(folder: Path, tmp
     model, processor = tiny_model("llama", roles={"compressor": "lora", "generator": "lora"})
     clara = Clara(model, processor, "instruct")
     assert len(clara.answer(["w1"], [["w2 w3"]], max_new_tokens=3)) == 1
-    with clara.open(tmp_path / "store") as library:
+    with Library(clara, tmp_path / "store") as library:
         library.add(folder)
         with pytest.raises(MissingRoleError, match="needs the role query_reasoner"):
             library.ask("w1")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from clara.configuration import ClaraConfig
+    from clara.library import Library
     from clara.loading import load
     from clara.model.modeling import ClaraModel
     from clara.pipeline import Clara
@@ -44,6 +45,7 @@ __all__ = [
     "ClaraProcessor",
     "DocumentError",
     "InputError",
+    "Library",
     "MemoryStore",
     "MissingExtraError",
     "MissingRoleError",
@@ -58,6 +60,7 @@ _LAZY = {
     "ClaraConfig": "clara.configuration",
     "ClaraModel": "clara.model.modeling",
     "ClaraProcessor": "clara.processing",
+    "Library": "clara.library",
     "MemoryStore": "clara.store.store",
     "load": "clara.loading",
 }

@@ -188,8 +188,10 @@ def _library(
     """The library at `store`; what needs no model is checked before the model is loaded."""
     if not writes and not store.exists():
         raise InputError(f"There is no store at {store}; make one with: clara index PATH --store {store}")
+    from clara.library import Library
+
     clara = _load(model, subfolder, base, device)
-    with clara.open(store, read_only=not writes) as library:
+    with Library(clara, store, read_only=not writes) as library:
         yield library
 
 

@@ -125,7 +125,9 @@ class ClaraConfig(PreTrainedConfig):
             if value not in allowed:
                 raise ValueError(f"{name} is {value!r}, but must be one of {', '.join(allowed)}.")
         if compressor == "segment" and score == "slots":
-            raise ValueError("Memories of segments differ in length, so their score must be 'mean', not 'slots'.")
+            raise ValueError(
+                "Memories of segments differ in length, so their score must be 'mean', not 'slots'."
+            )
         kwargs.setdefault("tie_word_embeddings", False)
         super().__init__(**kwargs)
 

@@ -83,7 +83,8 @@ class Library:
         StoreMismatchError: Another model wrote it.
     """
 
-    def __init__(self, clara: Clara, path: Path, *, read_only: bool = False) -> None:
+    def __init__(self, clara: Clara, path: str | os.PathLike[str], *, read_only: bool = False) -> None:
+        path = Path(path)
         self.clara = clara
         if read_only:
             self.store = MemoryStore.open(path, fingerprint=clara.fingerprint, read_only=True)

@@ -57,7 +57,8 @@ def load(
     else:
         model = ClaraModel.from_pretrained(folder, base=base, dtype=dtype)
         processor = _load_processor(folder)
-    return model.to(device), processor
+    model.to(torch.device(device))  # type: ignore[arg-type]
+    return model, processor
 
 
 def packaged_folder() -> Path:
@@ -113,7 +114,8 @@ def from_base(
     )
     model = ClaraModel(config, network)
     model.remember_base_rows(own_rows)
-    return model.to(device), ClaraProcessor.for_config(tokenizer, config)
+    model.to(torch.device(device))  # type: ignore[arg-type]
+    return model, ClaraProcessor.for_config(tokenizer, config)
 
 
 def convert(source: Name, target: Name, *, base: Name | None = None, weights: str | None = None) -> None:
@@ -214,13 +216,14 @@ def _load_released(
         storage.fill(roles.role_state(model.base, name), tensors, path)
     storage.fill(
         {
-            released.INPUT_ROWS: network.get_input_embeddings().weight,
-            released.OUTPUT_ROWS: network.get_output_embeddings().weight,
+            released.INPUT_ROWS: model.input_rows,
+            released.OUTPUT_ROWS: model.output_rows,
         },
         {released.INPUT_ROWS: checkpoint.input_rows, released.OUTPUT_ROWS: checkpoint.output_rows},
         folder / released.EMBEDDINGS_FILE,
     )
-    return model.eval(), ClaraProcessor.for_config(tokenizer, config)
+    model.eval()
+    return model, ClaraProcessor.for_config(tokenizer, config)
 
 
 def _released_config(checkpoint: ReleasedCheckpoint, text_config: Any, tokenizer: Any) -> ClaraConfig:
@@ -265,17 +268,17 @@ def _vocabulary(tokenizer: Any, network: Any) -> int:
 
 def _check_released(checkpoint: ReleasedCheckpoint, model: ClaraModel, base: Name) -> None:
     """Raise CheckpointError if a checkpoint was trained on another base."""
-    rows = model.base.get_input_embeddings().weight.shape
+    rows = model.input_rows.shape
     if checkpoint.input_rows.shape != rows:
         raise CheckpointError(
             f"{checkpoint.folder / released.EMBEDDINGS_FILE} has embeddings of shape "
-            f"{tuple(checkpoint.input_rows.shape)}, but {base} with the added tokens has {tuple(rows)}; pass the "
-            "base that it was trained on."
+            f"{tuple(checkpoint.input_rows.shape)}, but {base} with the added tokens has {tuple(rows)}; pass "
+            "the base that it was trained on."
         )
     if layout.is_tied(model.base) and not torch.equal(checkpoint.input_rows, checkpoint.output_rows):
         raise CheckpointError(
-            f"{checkpoint.folder} has an output head apart from the embeddings, but {base} ties them; pass the "
-            "base that it was trained on."
+            f"{checkpoint.folder} has an output head apart from the embeddings, but {base} ties them; pass "
+            "the base that it was trained on."
         )
     for name, tensors in checkpoint.adapters.items():
         targets = roles.role_state(model.base, name)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -31,9 +29,6 @@ from clara.processing import (
 from clara.records import Answer, Hit, Passage, Source
 from clara.store import MemoryStore, search
 from clara.surface import as_written
-
-if TYPE_CHECKING:
-    from clara.library import Library
 
 MAX_BATCH_TOKENS = 4096
 """Padded tokens of one compression batch."""
@@ -282,12 +277,6 @@ class Clara:
             Source.of(hit, "text" if number < count else "memory") for number, hit in enumerate(hits)
         )
         return self._collate([prompt]), [memory], sources
-
-    def open(self, path: str | os.PathLike[str], *, read_only: bool = False) -> Library:
-        """The library at a folder, made if it does not exist; see `clara.library.Library`."""
-        from clara.library import Library
-
-        return Library(self, Path(path), read_only=read_only)
 
     # -- inside --------------------------------------------------------------------------------------
 

@@ -104,7 +104,7 @@ class ClaraProcessor(ProcessorMixin):
         answer_token_id: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(tokenizer, **kwargs)
+        super().__init__(tokenizer, **kwargs)  # type: ignore[no-untyped-call]
         self.prompt_format = prompt_format
         self.doc_max_tokens = doc_max_tokens
         self.query_max_tokens = query_max_tokens
@@ -189,13 +189,13 @@ class ClaraProcessor(ProcessorMixin):
 
     @property
     def _begin(self) -> int | None:
-        token = self.tokenizer.bos_token_id
-        return token if token is not None else self.tokenizer.cls_token_id
+        token: int | None = self.tokenizer.bos_token_id
+        return self.tokenizer.cls_token_id if token is None else token
 
     @property
     def _end(self) -> int | None:
-        token = self.tokenizer.eos_token_id
-        return token if token is not None else self.tokenizer.sep_token_id
+        token: int | None = self.tokenizer.eos_token_id
+        return self.tokenizer.sep_token_id if token is None else token
 
     @property
     def end_token_id(self) -> int:
@@ -221,7 +221,9 @@ class ClaraProcessor(ProcessorMixin):
         text = prompts.plain_answer(question, len(documents))
         return self._linear_prompt(text, documents, None if answer is None else f" {answer}")
 
-    def qa_prompt(self, documents: Sequence[Slot], questions: Sequence[str], answers: Sequence[str]) -> Prompt:
+    def qa_prompt(
+        self, documents: Sequence[Slot], questions: Sequence[str], answers: Sequence[str]
+    ) -> Prompt:
         """A prompt that trains every question-answer pair on `documents` in one target (pretraining)."""
         if self.prompt_format == "blocks":
             return self._blocks_prompt(documents, list(zip(questions, answers, strict=True)))
@@ -237,7 +239,9 @@ class ClaraProcessor(ProcessorMixin):
             PromptError: The "blocks" format, in which an answer always follows a question.
         """
         if self.prompt_format == "blocks":
-            raise PromptError("The 'blocks' prompt format has no paraphrases; train it on questions and answers.")
+            raise PromptError(
+                "The 'blocks' prompt format has no paraphrases; train it on questions and answers."
+            )
         if self.prompt_format == "released":
             return self.chat_prompt(prompts.released_paraphrase(len(documents)), documents, paraphrase)
         return self._linear_prompt(prompts.plain_paraphrase(len(documents)), documents, f" {paraphrase}")
@@ -261,8 +265,8 @@ class ClaraProcessor(ProcessorMixin):
             given = [] if answer is None else [*self.tokenize([answer])[0], self.end_token_id]
             start = [self.answer_token_id] if self.answer_token_id is not None else []
             tokens = (start + given)[: max(1, len(given))]
-            places = range(len(asked), len(asked) + len(tokens))
-            prompt.add(tokens, places, answer_block(turn))
+            after = range(len(asked), len(asked) + len(tokens))
+            prompt.add(tokens, after, answer_block(turn))
             if given:
                 prompt.targets[-len(given) :] = given
         return prompt
@@ -292,7 +296,11 @@ class ClaraProcessor(ProcessorMixin):
         ids, spans = tokens["input_ids"], tokens["offset_mapping"]
         return self._fill_slots(
             ids,
-            slots=[at for at, span in enumerate(spans) if span[0] in starts and ids[at] == self.memory_token_ids[0]],
+            slots=[
+                at
+                for at, span in enumerate(spans)
+                if span[0] in starts and ids[at] == self.memory_token_ids[0]
+            ],
             documents=documents,
             answer_length=sum(start >= prompt_end for start, _ in spans),
         )

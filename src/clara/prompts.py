@@ -12,15 +12,16 @@ from collections.abc import Sequence
 SLOT = "\N{OBJECT REPLACEMENT CHARACTER}"
 
 RELEASED_ANSWER_SYSTEM = (
-    "You are a helpful assistant. Your task is to extract relevant information from provided documents and to "
-    "answer to questions as briefly as possible."
+    "You are a helpful assistant. Your task is to extract relevant information from provided documents and "
+    "to answer to questions as briefly as possible."
 )
 RELEASED_QA_SYSTEM = (
-    "You are a helpful assistant. Given a document, your task is to generate some single questions to cover all "
-    "key information of the document and answer them sequentially."
+    "You are a helpful assistant. Given a document, your task is to generate some single questions to cover "
+    "all key information of the document and answer them sequentially."
 )
 RELEASED_PARAPHRASE_SYSTEM = (
-    "You are a helpful assistant. Your task is follow the instructions to paraphrase the background information."
+    "You are a helpful assistant. Your task is follow the instructions to paraphrase the background "
+    "information."
 )
 RELEASED_PARAPHRASE = "In other words, background: {documents} is just another way of saying:"
 

@@ -1,1 +1,1 @@
-"""Model folders: where they are, safetensors, adapters in PEFT's format, the released pickles, fingerprints."""
+"""Model folders: finding them, safetensors, adapters in PEFT's format, released pickles, fingerprints."""

@@ -94,7 +94,9 @@ def read_adapter(folder: Path) -> Adapter:
     path = folder / CONFIG_FILE
     config = read_json(path)
     if config.get("peft_type") != "LORA":
-        raise CheckpointError(f"{path} describes a {config.get('peft_type')} adapter; only LORA can be loaded.")
+        raise CheckpointError(
+            f"{path} describes a {config.get('peft_type')} adapter; only LORA can be loaded."
+        )
     for name in _REFUSED:
         if config.get(name):
             raise CheckpointError(f"{path} sets {name}, which is not supported; load plain LoRA adapters.")
@@ -119,5 +121,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} is not readable as JSON ({error}); fetch it again.") from error
     if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds a {type(content).__name__} where an object belongs; fetch it again.")
+        raise CheckpointError(
+            f"{path} holds a {type(content).__name__} where an object belongs; fetch it again."
+        )
     return content

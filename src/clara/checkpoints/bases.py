@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
 from clara.errors import CheckpointError
@@ -44,13 +44,12 @@ def load_base(
         text_config = copy.deepcopy(text_config)
         text_config.vocab_size = load_base_config(source).vocab_size
     with _as_checkpoint_error(source):
-        model = AutoModelForCausalLM.from_pretrained(
+        return AutoModelForCausalLM.from_pretrained(
             source,
             config=text_config,
             dtype="auto" if dtype is None else dtype,
             **_attention(attn_implementation),
         )
-    return model  # type: ignore[no-any-return]
 
 
 def load_base_config(source: Source) -> Any:
@@ -61,6 +60,9 @@ def load_base_config(source: Source) -> Any:
 
 def load_tokenizer(source: Source) -> Any:
     """The tokenizer of a base model."""
+    # not above: transformers imports its model classes from within its tokenizers, and those then ours
+    from transformers import AutoTokenizer
+
     with _as_checkpoint_error(source):
         return AutoTokenizer.from_pretrained(source)
 
@@ -85,7 +87,7 @@ def build_base(
     Raises:
         CheckpointError: A tensor is missing, unexpected or of another shape.
     """
-    model_class = MODEL_FOR_CAUSAL_LM_MAPPING[type(text_config)]
+    model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(text_config)]
     with _without_progress_bar():
         try:
             model, info = model_class.from_pretrained(
@@ -98,14 +100,16 @@ def build_base(
             )
         except (RuntimeError, ValueError) as error:
             raise CheckpointError(
-                f"{source} holds base weights of other shapes than config.json describes; use files that were "
-                "saved together."
+                f"{source} holds base weights of other shapes than config.json describes; use files that "
+                "were saved together."
             ) from error
     for kind in ("missing_keys", "unexpected_keys"):
         names = sorted(info[kind])
         if names:
             verb = "lacks" if kind == "missing_keys" else "holds the unknown"
-            raise CheckpointError(f"{source} {verb} base tensor {names[0]}; use files that were saved together.")
+            raise CheckpointError(
+                f"{source} {verb} base tensor {names[0]}; use files that were saved together."
+            )
     return model  # type: ignore[no-any-return]
 
 
@@ -120,8 +124,8 @@ def _as_checkpoint_error(source: Source) -> Iterator[None]:
     except _FAILURES as error:
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".:")
         raise CheckpointError(
-            f"The base model {source} could not be loaded ({reason}); pass base= (--base) with a folder or hub id "
-            "that holds it."
+            f"The base model {source} could not be loaded ({reason}); pass base= (--base) with a folder or "
+            "hub id that holds it."
         ) from error
 
 

@@ -80,7 +80,7 @@ def _choices(model: ClaraModel) -> dict[str, Any]:
 
 def _tensors(model: ClaraModel) -> Iterator[tuple[str, Tensor]]:
     """Every tensor that takes part in reading a text, in the model's order."""
-    embeddings = model.get_input_embeddings().weight
+    embeddings = model.input_rows
     yield "embeddings", embeddings
     special = [*model.config.memory_token_ids, model.config.encode_token_id]
     for token in special:

@@ -1,4 +1,4 @@
-"""From a name to a local folder: a path, or a repository of the Hugging Face hub of which a part is fetched."""
+"""From a name to a local folder: a path, or a part of a repository of the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def find_folder(
     *,
     subfolder: str | None = None,
     revision: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
+    cache_dir: str | Path | None = None,
     token: str | bool | None = None,
     local_files_only: bool = False,
 ) -> Path:
@@ -67,9 +67,15 @@ def find_folder(
     folder = root / subfolder if subfolder else root
     if not (folder / "config.json").is_file():
         inner = sorted(child.parent.name for child in folder.glob("*/config.json"))
-        hint = f"pass one of its subfolders {', '.join(inner)}" if inner else "name the folder or subfolder of a model"
+        hint = (
+            f"pass one of its subfolders {', '.join(inner)}"
+            if inner
+            else "name the folder or subfolder of a model"
+        )
         shown = f"{name}/{subfolder}" if subfolder else str(name)
-        raise CheckpointError(f"{shown} has no config.json; {hint}, such as compression-16 of the released ones.")
+        raise CheckpointError(
+            f"{shown} has no config.json; {hint}, such as compression-16 of the released ones."
+        )
     return folder
 
 
@@ -77,7 +83,7 @@ def _download(
     name: str,
     subfolder: str | None,
     revision: str | None,
-    cache_dir: str | os.PathLike[str] | None,
+    cache_dir: str | Path | None,
     token: str | bool | None,
     local_files_only: bool,
 ) -> Path:

@@ -1,11 +1,11 @@
 """What `model.safetensors` holds besides the adapters, and under which names.
 
-    base.<path>             the whole base model, where it is included; else only what differs from it:
-    rows.input.ids, .values     rows of the token embeddings
-    rows.output.ids, .values    rows of the output head, unless tied
-    head.<path>             the head's other tensors
-    roles.<role>.<path>     the weights of a "full" role
-    memory.<name>           the segment compressor's own weights
+base.<path>             the whole base model, where it is included; else only what differs from it:
+rows.input.ids, .values     rows of the token embeddings
+rows.output.ids, .values    rows of the output head, unless tied
+head.<path>             the head's other tensors
+roles.<role>.<path>     the weights of a "full" role
+memory.<name>           the segment compressor's own weights
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ class BaseRows:
     def of(cls, base: Any) -> BaseRows:
         """Of a base as loaded, before tokens are added."""
         return cls(
-            row_checksums(base.get_input_embeddings().weight), row_checksums(base.get_output_embeddings().weight)
+            row_checksums(base.get_input_embeddings().weight),
+            row_checksums(base.get_output_embeddings().weight),
         )
 
 
@@ -86,9 +87,13 @@ def model_tensors(
         tensors |= {MEMORY + path: tensor for path, tensor in memory.state_dict().items()}
     if include_base:
         return tensors | {BASE + path: tensor for path, tensor in _distinct(roles.base_state(base)).items()}
-    tensors |= _changed_rows(INPUT, base.get_input_embeddings().weight, base_rows and base_rows.input)
+    tensors |= _changed_rows(
+        INPUT, base.get_input_embeddings().weight, base_rows.input if base_rows else None
+    )
     if not is_tied(base):
-        tensors |= _changed_rows(OUTPUT, base.get_output_embeddings().weight, base_rows and base_rows.output)
+        tensors |= _changed_rows(
+            OUTPUT, base.get_output_embeddings().weight, base_rows.output if base_rows else None
+        )
     return tensors | {HEAD + path: tensor for path, tensor in _head_state(base).items()}
 
 
@@ -103,7 +108,11 @@ def base_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def fill_model(
-    base: Any, memory: nn.Module | None, full_roles: Sequence[str], tensors: Mapping[str, Tensor], source: Path
+    base: Any,
+    memory: nn.Module | None,
+    full_roles: Sequence[str],
+    tensors: Mapping[str, Tensor],
+    source: Path,
 ) -> None:
     """Copy everything but the included base from a file into a model.
 
@@ -166,13 +175,15 @@ def _changed_rows(name: str, weight: Tensor, known: Tensor | None) -> dict[str, 
 def _fill_rows(name: str, weight: Tensor, tensors: Mapping[str, Tensor], source: Path) -> None:
     ids, values = tensors.get(f"{name}.ids"), tensors.get(f"{name}.values")
     if ids is None or values is None or ids.dim() != 1 or ids.is_floating_point() or len(ids) != len(values):
-        raise CheckpointError(f"{source} lacks {name}.ids and {name}.values, which belong together; save it again.")
+        raise CheckpointError(
+            f"{source} lacks {name}.ids and {name}.values, which belong together; save it again."
+        )
     if not len(ids):
         return
     if values.shape[1:] != weight.shape[1:] or ids.min() < 0 or ids.max() >= len(weight):
         raise CheckpointError(
-            f"{source} holds {name}.values of shape {tuple(values.shape)} for rows up to {int(ids.max())}, but "
-            f"the base has embeddings of shape {tuple(weight.shape)}; pass the base that it was trained on."
+            f"{source} holds {name}.values of shape {tuple(values.shape)} for rows up to {int(ids.max())}, "
+            f"but the base has embeddings of shape {tuple(weight.shape)}; pass the base it was trained on."
         )
     with torch.no_grad():
         weight[ids.long().to(weight.device)] = values.to(weight)

@@ -135,13 +135,13 @@ def _read_choices(path: Path) -> dict[str, Any]:
     config = read_json(path)
     if config.get("model_type") != MODEL_TYPE:
         raise CheckpointError(
-            f"{path} says model_type {config.get('model_type')!r} where the released format has {MODEL_TYPE!r}; "
-            "name a folder in that format."
+            f"{path} says model_type {config.get('model_type')!r}, but the released format has "
+            f"{MODEL_TYPE!r}; name a folder in that format."
         )
     if config.get("compr_model_name") or not config.get("lora", True):
         raise CheckpointError(
-            f"{path} describes a compressor other than LoRA on the base, which is not supported; use a released "
-            "checkpoint."
+            f"{path} describes a compressor other than LoRA on the base, which is not supported; use a "
+            "released checkpoint."
         )
     try:
         return {
@@ -184,7 +184,9 @@ def _read_pickle(path: Path) -> dict[str, Any]:
             warnings.simplefilter("ignore")  # about old pickle protocols; what comes out is checked anyway
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except _UNREADABLE as error:
-        raise CheckpointError(f"{path} cannot be read: {_reason(error)}; fetch it again from its source.") from error
+        raise CheckpointError(
+            f"{path} cannot be read: {_reason(error)}; fetch it again from its source."
+        ) from error
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
         raise CheckpointError(f"{path} holds no dictionary by name; use a checkpoint in the released format.")
     return content
@@ -203,4 +205,6 @@ def _check_tensors(content: object, path: Path, what: str) -> None:
     if not isinstance(content, dict) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
     ):
-        raise CheckpointError(f"{path}: {what} is not a dictionary of tensors; use a checkpoint in the released format.")
+        raise CheckpointError(
+            f"{path}: {what} is not a dictionary of tensors; use a checkpoint in the released format."
+        )

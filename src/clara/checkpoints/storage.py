@@ -130,11 +130,13 @@ def check(targets: Mapping[str, Tensor], tensors: Mapping[str, Tensor], source: 
     missing = sorted(targets.keys() - tensors.keys())
     unexpected = sorted(tensors.keys() - targets.keys())
     if missing:
-        raise CheckpointError(f"{source} lacks {_some(missing)}, which the model needs; use a complete checkpoint.")
+        raise CheckpointError(
+            f"{source} lacks {_some(missing)}, which the model needs; use a complete checkpoint."
+        )
     if unexpected:
         raise CheckpointError(
-            f"{source} holds {_some(unexpected)}, which the model has no place for; load it with the base and "
-            "the configuration that it was saved with."
+            f"{source} holds {_some(unexpected)}, which the model has no place for; load it with the base "
+            "and the configuration that it was saved with."
         )
     for name, target in targets.items():
         if tensors[name].shape != target.shape:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel
 from transformers.cache_utils import Cache, DynamicCache
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from clara.checkpoints import adapters, bases, layout, storage
 from clara.checkpoints.folders import find_folder
@@ -109,8 +109,11 @@ class ClaraModel(PreTrainedModel):
         )
         self.post_init()
 
-    def _init_weights(self, module: nn.Module) -> None:
-        """Nothing: the base and the roles start themselves; drawing anew would undo their start."""
+    def initialize_weights(self) -> None:
+        """Nothing: the base and the roles start themselves; drawing anew would undo their start.
+
+        transformers would draw every layer that it did not load itself, the adapters' among them.
+        """
 
     @property
     def hidden_size(self) -> int:
@@ -120,16 +123,30 @@ class ClaraModel(PreTrainedModel):
     def get_input_embeddings(self) -> nn.Module:
         return self.base.get_input_embeddings()
 
+    @property
+    def input_rows(self) -> Tensor:
+        """(V, H) token embeddings."""
+        return self.base.get_input_embeddings().weight  # type: ignore[return-value]
+
+    @property
+    def output_rows(self) -> Tensor:
+        """(V, H) weight of the output head; the token embeddings themselves where they are tied."""
+        return self.base.get_output_embeddings().weight  # type: ignore[no-any-return]
+
     def gradient_checkpointing_enable(
-        self, gradient_checkpointing_kwargs: dict[str, Any] | None = None
+        self, gradient_checkpointing_kwargs: dict[str, Any] | None = None, **kwargs: Any
     ) -> None:
         """Recompute layers in the backward pass, each under the role of its forward pass."""
         options = {**(gradient_checkpointing_kwargs or {})}
         options |= {"use_reentrant": False, "context_fn": roles.checkpoint_contexts}
-        self.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
+        self._of_base("activation_checkpointing_enable", "gradient_checkpointing_enable")(options, **kwargs)
 
     def gradient_checkpointing_disable(self) -> None:
-        self.base.gradient_checkpointing_disable()
+        self._of_base("activation_checkpointing_disable", "gradient_checkpointing_disable")()
+
+    def _of_base(self, name: str, older: str) -> Any:
+        """A method of the base, which older versions of transformers have under another name."""
+        return getattr(self.base, name if hasattr(self.base, name) else older)
 
     def require_role(self, name: str, purpose: str) -> None:
         """Raise MissingRoleError if the model was made without a role.
@@ -178,7 +195,7 @@ class ClaraModel(PreTrainedModel):
         return self._memorise(roles.QUERY_REASONER, ids, lengths, num_memory_tokens, rate)
 
     def keys(self, memories: Memories) -> Tensor:
-        """What is compared when searching: (D, H) means or (D, M * H) flattened memories, by `config.score`."""
+        """What is compared in search, by `config.score`: (D, H) means or (D, M * H) flattened memories."""
         return memories.means if self.config.score == "mean" else memories.vectors.flatten(1)
 
     def score(self, queries: Memories, documents: Memories, num_candidates: int | None = None) -> Tensor:
@@ -264,7 +281,7 @@ class ClaraModel(PreTrainedModel):
     def memory_ids(self, num_memory_tokens: int | None = None) -> list[int]:
         """Token ids of the first `num_memory_tokens` (default M) memory placeholders."""
         count = self.config.max_memory_tokens if num_memory_tokens is None else num_memory_tokens
-        ids = self.config.memory_token_ids
+        ids: list[int] = self.config.memory_token_ids
         return (ids * count if len(ids) == 1 else ids)[:count]
 
     def _read(
@@ -293,7 +310,7 @@ class ClaraModel(PreTrainedModel):
 
     def _head(self, states: Tensor) -> Tensor:
         """Vocabulary logits of final states; the head stands beside the body under either name."""
-        head = getattr(self.base, "lm_head", None) or self.base.cls
+        head: Any = getattr(self.base, "lm_head", None) or self.base.cls
         return head(states)  # type: ignore[no-any-return]
 
     # -- files ---------------------------------------------------------------------------------------
@@ -331,13 +348,17 @@ class ClaraModel(PreTrainedModel):
             TypeError: `push_to_hub` was passed; that is a method of its own.
         """
         if unused.get("push_to_hub"):
-            raise TypeError("save_pretrained only writes the folder; call model.push_to_hub(repo_id) instead.")
+            raise TypeError(
+                "save_pretrained only writes the folder; call model.push_to_hub(repo_id) instead."
+            )
         if not is_main_process:
             return
         if include_base is None:
             include_base = self.config.base_model_name is None
         if not include_base and self.config.base_model_name is None:
-            raise CheckpointError("The base cannot be left out unless config.base_model_name says where it is.")
+            raise CheckpointError(
+                "The base cannot be left out unless config.base_model_name says where it is."
+            )
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
         tensors = layout.model_tensors(
@@ -349,7 +370,7 @@ class ClaraModel(PreTrainedModel):
         config = copy.deepcopy(self.config)
         config.dtype = self.base.dtype
         config.architectures = [type(self).__name__]
-        config.text_config.vocab_size = len(self.base.get_input_embeddings().weight)
+        config.text_config.vocab_size = len(self.input_rows)
         config.save_pretrained(folder)
 
     @classmethod
@@ -363,7 +384,7 @@ class ClaraModel(PreTrainedModel):
         attn_implementation: str | None = None,
         subfolder: str | None = None,
         revision: str | None = None,
-        cache_dir: str | os.PathLike[str] | None = None,
+        cache_dir: str | Path | None = None,
         token: str | bool | None = None,
         local_files_only: bool = False,
         **kwargs: Any,
@@ -398,15 +419,18 @@ class ClaraModel(PreTrainedModel):
         config = _read_config(folder, config, kwargs)
         path = folder / layout.MODEL_FILE
         tensors = storage.read_tensors(path)
-        model = cls(config, _read_base(path, config, tensors, base, _dtype(dtype, config), attn_implementation))
+        model = cls(
+            config, _read_base(path, config, tensors, base, _dtype(dtype, config), attn_implementation)
+        )
         if not layout.base_tensors(tensors):
             model.remember_base_rows()
-        if len(model.base.get_input_embeddings().weight) != config.text_config.vocab_size:
+        if len(model.input_rows) != config.text_config.vocab_size:
             model.base.resize_token_embeddings(config.text_config.vocab_size, mean_resizing=False)
         layout.fill_model(model.base, model.memory, model._roles("full"), tensors, path)
         for name in model._roles("lora"):
             model.load_role(name, folder / layout.ADAPTERS_FOLDER / name)
-        return model.eval()
+        model.eval()
+        return model
 
     def save_role(self, name: str, folder: str | os.PathLike[str], weights: str = "float32") -> None:
         """Write a low-rank role as an adapter that PEFT loads too.
@@ -441,7 +465,7 @@ class ClaraModel(PreTrainedModel):
         if (adapter.rank, adapter.alpha) != (self.config.lora_rank, self.config.lora_alpha):
             raise CheckpointError(
                 f"{folder} has rank {adapter.rank} and alpha {adapter.alpha:g}, but the model has "
-                f"{self.config.lora_rank} and {self.config.lora_alpha:g}; load it into a model made with its own."
+                f"{self.config.lora_rank} and {self.config.lora_alpha:g}; load it into a model made for it."
             )
         storage.fill(roles.role_state(self.base, name), adapter.tensors, Path(folder) / adapters.WEIGHTS_FILE)
 
@@ -470,7 +494,9 @@ def _read_config(folder: Path, config: ClaraConfig | None, overrides: dict[str, 
         try:
             config, overrides = ClaraConfig.from_dict(fields, return_unused_kwargs=True, **overrides)
         except (ValueError, TypeError, KeyError) as error:
-            raise CheckpointError(f"{path} cannot be used ({error}); fetch or save the model again.") from error
+            raise CheckpointError(
+                f"{path} cannot be used ({error}); fetch or save the model again."
+            ) from error
     if overrides:
         raise TypeError(f"from_pretrained got the unknown arguments {', '.join(sorted(overrides))}.")
     return copy.deepcopy(config)
@@ -504,7 +530,9 @@ def _dtype(wanted: torch.dtype | str | None, config: ClaraConfig) -> torch.dtype
         wanted = config.dtype or torch.float32
     found = wanted if isinstance(wanted, torch.dtype) else getattr(torch, wanted, None)
     if not isinstance(found, torch.dtype):
-        raise ValueError(f"dtype is {wanted!r}, but must be a torch dtype or the name of one, such as 'float32'.")
+        raise ValueError(
+            f"dtype is {wanted!r}, but must be a torch dtype or the name of one, such as 'float32'."
+        )
     return found
 
 

@@ -67,7 +67,7 @@ class LowRank(nn.Module):
         nn.init.zeros_(self.lora_B.weight)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return self.lora_B(self.lora_A(self.dropout(inputs))) * self.scale
+        return self.lora_B(self.lora_A(self.dropout(inputs))) * self.scale  # type: ignore[no-any-return]
 
     def merged(self, base: nn.Linear) -> nn.Linear:
         """A copy of `base` with this variant's product added to its weight, summed in float32."""
@@ -95,7 +95,7 @@ class RoleLayer(nn.Module):
         """The variant of a role as it is stored: the adapter, even where it was merged."""
         if name in self.merged:
             return self.merged[name]
-        return self.variants[name] if name in self.variants else None
+        return self.variants[name] if name in self.variants else None  # noqa: SIM401 - ModuleDict has no get
 
     @property
     def weight(self) -> Tensor:
@@ -149,13 +149,13 @@ def add_roles(
     for path, layer in list(body.named_modules()):
         is_linear = isinstance(layer, nn.Linear)
         has_weights = next(layer.parameters(recurse=False), None) is not None
-        if any(layer is other for other in keep) or not (is_linear and lora or has_weights and full):
+        if any(layer is other for other in keep) or not ((is_linear and lora) or (has_weights and full)):
             continue
         wrapped = RoleLayer(layer)
         for name in full:
             wrapped.variants[name] = copy.deepcopy(layer)
         for name in lora if is_linear else ():
-            wrapped.variants[name] = LowRank(layer, rank, alpha, dropout)  # type: ignore[arg-type]
+            wrapped.variants[name] = LowRank(layer, rank, alpha, dropout)
         parent, _, child = path.rpartition(".")
         setattr(body.get_submodule(parent), child, wrapped)
 

@@ -69,7 +69,9 @@ def straight_through_top_k(
     for _ in range(k):
         # an exhausted row is not masked, since the softmax of nothing and its gradient are not numbers
         left = available.any(dim=-1, keepdim=True)
-        soft = torch.softmax(scores.masked_fill(~available & left, float("-inf")) / temperature, dim=-1) * left
+        soft = (
+            torch.softmax(scores.masked_fill(~available & left, float("-inf")) / temperature, dim=-1) * left
+        )
         chosen = soft.detach().masked_fill(~available, -1.0).argmax(dim=-1)
         hard = F.one_hot(chosen, scores.shape[-1]).to(soft.dtype) * left
         weights.append(hard + soft - soft.detach())

@@ -7,53 +7,23 @@ equal scores and their order is that of their numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clara.errors import InputError
 from clara.records import Hit
-
-if TYPE_CHECKING:
-    from clara.store.segments import Rows
-    from clara.store.store import MemoryStore
+from clara.store.segments import Rows
+from clara.store.store import MemoryStore
+from clara.store.vectors import VectorTable
 
 _BLOCK_NUMBERS = 1 << 20  # numbers in a block: 4 MB of float32, which stays in the cache
 _MARGIN = 1e-4  # more than float32 sums can be off; the cosines lie within [-1, 1]
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class VectorTable:
-    """What is searched: n passages' vectors, each some rows of a file, in the order of their numbers.
-
-    Attributes:
-        ids: Numbers of the passages, int64, ascending, shape (n,).
-        segment: Numbers of the files, int64, shape (n,).
-        first: First rows, int64, shape (n,).
-        count: Numbers of rows, int64, shape (n,).
-        norm: Lengths of the vectors with their rows in one line, float64, shape (n,).
-        rows: Gives a file's rows by its number, float16, shape (rows, width).
-    """
-
-    ids: NDArray[np.int64]
-    segment: NDArray[np.int64]
-    first: NDArray[np.int64]
-    count: NDArray[np.int64]
-    norm: NDArray[np.float64]
-    rows: Callable[[int], Rows]
-
-    def take(self, at: NDArray[np.int64]) -> VectorTable:
-        """The vectors at these positions of the table."""
-        return VectorTable(
-            self.ids[at], self.segment[at], self.first[at], self.count[at], self.norm[at], self.rows
-        )
 
 
 def search(store: MemoryStore, query: NDArray[np.floating], k: int) -> list[Hit]:

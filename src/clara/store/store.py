@@ -27,8 +27,8 @@ from clara.errors import InputError, StoreError, StoreMismatchError
 from clara.records import Document, Passage, StoredDocument, StoredPassage
 from clara.store.database import Database, Manifest, Place, create_database, unfinished_files
 from clara.store.lock import LOCK_NAME, WriterLock
-from clara.store.search import VectorTable
 from clara.store.segments import Appender, Rows, SegmentFiles, sync_folder
+from clara.store.vectors import VectorTable
 
 DEFAULT_SEGMENT_BYTES = 1 << 30
 

@@ -1,0 +1,93 @@
+"""Rules of the package's structure, read from its source: imports point one way, light parts stay light."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import clara
+
+ROOT = Path(clara.__file__).parent
+
+
+def modules() -> dict[str, ast.Module]:
+    """Source of every module by its dotted name."""
+    return {
+        ".".join(("clara", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(
+            ".__init__"
+        ): ast.parse(path.read_text(encoding="utf-8"))
+        for path in ROOT.rglob("*.py")
+    }
+
+
+SOURCES = modules()
+
+
+def imports(node: ast.AST) -> Iterator[str]:
+    """Dotted names that a module imports when it runs; imports for types alone do not count."""
+    if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        return
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    if isinstance(node, ast.ImportFrom) and node.module:
+        names = [f"{node.module}.{alias.name}" for alias in node.names]
+        yield from (name if name in SOURCES else node.module for name in names)
+    for child in ast.iter_child_nodes(node):
+        yield from imports(child)
+
+
+GRAPH = {
+    name: {other for other in imports(tree) if other in SOURCES} - {name} for name, tree in SOURCES.items()
+}
+
+
+def reached(name: str) -> set[str]:
+    """Everything outside and inside the package that a module imports, directly or through others."""
+    seen: set[str] = set()
+    waiting = [name]
+    while waiting:
+        current = waiting.pop()
+        for other in imports(SOURCES[current]):
+            if other in SOURCES and other not in seen and other != "clara":
+                waiting.append(other)
+            seen.add(other)
+    return seen
+
+
+def test_imports_have_no_circles() -> None:
+    # the package itself imports its parts on demand only
+    list(
+        TopologicalSorter({name: others for name, others in GRAPH.items() if name != "clara"}).static_order()
+    )
+
+
+def test_documents_store_and_words_know_no_network() -> None:
+    light = [
+        "errors",
+        "records",
+        "prompts",
+        "surface",
+        "batching",
+        "documents",
+        "store",
+        "evaluation.metrics",
+    ]
+    for part in light:
+        for name in SOURCES:
+            if name == f"clara.{part}" or name.startswith(f"clara.{part}."):
+                heavy = {"torch", "transformers", "clara.model", "clara.pipeline"} & reached(name)
+                assert not heavy, f"{name} imports {heavy}"
+
+
+def test_nobody_imports_the_doors() -> None:
+    for name, others in GRAPH.items():
+        assert "clara.cli" not in others, name
+        assert name == "clara.cli" or "clara.rendering" not in others, name
+
+
+def test_public_names_are_those_that_can_be_loaded() -> None:
+    assert sorted(clara.__all__) == clara.__all__
+    for name in clara.__all__:
+        assert getattr(clara, name) is not None
