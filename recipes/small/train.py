@@ -1,4 +1,4 @@
-"""Train the small model of the package: text reading, then memories, then both with retrieval.
+"""Train the small model of the package: text, then memories, then both with retrieval, then end to end.
 
     python recipes/small/train.py --data DATA --run runs/small --export src/clara/models/small
 
@@ -27,9 +27,21 @@ from clara.model.modeling import ClaraModel
 from clara.processing import ClaraProcessor
 from clara.training.examples import ReadingExample, read_reading_examples
 from clara.training.loop import LoopOptions, TrainingLoop
+from clara.training.objectives import EndToEndExample, end_to_end_loss
 from clara.training.reading import ReadingForm, reading_loss
 
 MEMORY_TOKEN, ANSWER_TOKEN = "[unused1]", "[unused2]"
+
+
+@dataclass(frozen=True)
+class EndToEndForm:
+    """Answers from the passages that the query reasoner selects among all of the step; no labels.
+
+    Attributes:
+        questions: Questions of a step, of any of its passages.
+    """
+
+    questions: int
 
 
 @dataclass(frozen=True)
@@ -45,7 +57,7 @@ class Phase:
 
     steps: int
     passages: int
-    forms: tuple[tuple[float, ReadingForm], ...]
+    forms: tuple[tuple[float, ReadingForm | EndToEndForm], ...]
 
 
 def text(rows: int, cloze: int = 0) -> ReadingForm:
@@ -75,6 +87,7 @@ PHASES = (
             (0.25, memory(16, 5, contrast=0.2)),
         ),
     ),
+    Phase(150, 10, ((1.0, EndToEndForm(8)),)),
 )
 
 
@@ -170,6 +183,20 @@ def _order(count: int, epoch: int, seed: int) -> list[int]:
     return [index for run in runs for index in run]
 
 
+def unlabelled(
+    passages: list[ReadingExample], form: EndToEndForm, rng: random.Random
+) -> list[EndToEndExample]:
+    """Questions of a step, each with all of the step's passages as candidates."""
+    contents = tuple(example.content for example in passages)
+    turns = [
+        EndToEndExample(question, contents, rng.choice(answers), positives=(index,))
+        for index, example in enumerate(passages)
+        for question, answers in example.turns
+        if answers
+    ]
+    return rng.sample(turns, min(form.questions, len(turns)))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -206,6 +233,8 @@ def main() -> None:
         weights, forms = zip(*phase.forms, strict=True)
         form = rng.choices(forms, weights)[0]
         passages = passages_of_step(examples, first, phase.passages, arguments.seed)
+        if isinstance(form, EndToEndForm):
+            return end_to_end_loss(model, processor, unlabelled(passages, form, rng))
         loss, parts = reading_loss(model, processor, passages, form, rng)
         kind = "text" if not form.memory_share else f"{form.rate}x"
         return loss, {

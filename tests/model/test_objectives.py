@@ -1,0 +1,162 @@
+"""The stages' losses on tiny models: batches mean what their examples mean, gradients reach what is trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from clara.errors import InputError, MissingRoleError
+from clara.model import roles
+from clara.model.selection import top_k
+from clara.processing import MemorySlot, collate_prompts, collate_texts
+from clara.training.objectives import (
+    CompressionExample,
+    EndToEndExample,
+    compress_texts,
+    compression_loss,
+    end_to_end_loss,
+)
+
+CLOSE = {"atol": 1e-5, "rtol": 1e-5}
+
+
+def trained(model: Any) -> set[str]:
+    """Roles that got a gradient other than zero."""
+    found = {
+        name
+        for name in model.config.roles
+        if any(p.grad is not None and p.grad.any() for _, p in roles.role_parameters(model.base, name))
+    }
+    model.zero_grad(set_to_none=True)
+    return found
+
+
+@pytest.fixture
+def end_to_end(texts: list[str]) -> list[EndToEndExample]:
+    """Examples with 5, 1 and 2 candidates."""
+    return [
+        EndToEndExample("w1 w2", tuple(texts[:5]), "w3 w4", positives=(0, 3)),
+        EndToEndExample("w5", (texts[5],), "w6"),
+        EndToEndExample("w7 w8 w9", (texts[1], texts[4]), "w10", positives=(1,)),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["mistral", "bert"])
+def test_compress_texts_keeps_the_order(make_model: Any, texts: list[str], kind: str) -> None:
+    model, processor = make_model(kind)
+    with torch.no_grad():
+        expected = model.compress(*collate_texts(processor.encode_documents(texts)))
+        for budget in (1, 30, 10_000):
+            found = compress_texts(model, processor, texts, budget)
+            for left, right in zip(found.vectors, expected.unpadded(), strict=True):
+                torch.testing.assert_close(left, right, **CLOSE)
+            torch.testing.assert_close(found.keys, model.keys(expected), **CLOSE)
+            torch.testing.assert_close(found.means, expected.means, **CLOSE)
+            torch.testing.assert_close(found.text_means, expected.text_means, **CLOSE)
+
+
+@pytest.mark.parametrize("kind", ["mistral", "bert"])
+def test_end_to_end_equals_one_example_at_a_time(
+    make_model: Any, end_to_end: list[EndToEndExample], kind: str
+) -> None:
+    model, processor = make_model(kind)
+    loss, parts = end_to_end_loss(model, processor, end_to_end)
+    total, tokens = torch.zeros(()), 0
+    for example in end_to_end:
+        with torch.no_grad():
+            documents = model.compress(*collate_texts(processor.encode_documents(example.documents)))
+            query = model.encode_query(*collate_texts(processor.encode_questions([example.question])))
+            chosen = top_k(model.score(query, documents), min(2, len(example.documents)))[0].tolist()
+            memories = [documents.unpadded()[index] for index in chosen]
+            row = processor.prompt(example.question, [MemorySlot(len(m)) for m in memories], example.answer)
+            count = sum(target >= 0 for target in row.targets)
+            total += model(collate_prompts([row]), [torch.cat(memories)]).loss * count
+            tokens += count
+    torch.testing.assert_close(loss.detach(), total / tokens, **CLOSE)
+    assert 0 <= parts["recall"] <= 1
+    loss.backward()
+    assert trained(model) == {roles.QUERY_REASONER, roles.GENERATOR}
+    # one candidate leaves nothing to choose, so nothing to learn for the query reasoner
+    end_to_end_loss(model, processor, end_to_end[1:2])[0].backward()
+    assert trained(model) == {roles.GENERATOR}
+
+
+def test_end_to_end_gradient_is_that_of_the_soft_choice(make_model: Any, texts: list[str]) -> None:
+    """At a high temperature the straight-through gradient moves scores towards the better document."""
+    model, processor = make_model("mistral", num_selected=1, selection_temperature=1.0)
+    example = EndToEndExample("w1", tuple(texts[:4]), "w2")
+    loss, _ = end_to_end_loss(model, processor, [example])
+    loss.backward()
+    norms = [p.grad.norm() for _, p in roles.role_parameters(model.base, roles.QUERY_REASONER)]
+    assert torch.stack(norms).isfinite().all()
+    assert max(norms) > 0
+    assert end_to_end_loss(model, processor, [example], k=4)[0].isfinite()
+    assert end_to_end_loss(model, processor, [example], k=9)[0].isfinite()
+
+
+def test_end_to_end_says_what_it_needs(make_model: Any, end_to_end: list[EndToEndExample]) -> None:
+    model, processor = make_model("mistral")
+    with pytest.raises(InputError, match="has no candidate documents"):
+        end_to_end_loss(model, processor, [*end_to_end, EndToEndExample("w1", (), "w2")])
+    model, processor = make_model("mistral", roles={"compressor": "lora", "generator": "lora"})
+    with pytest.raises(MissingRoleError):
+        end_to_end_loss(model, processor, end_to_end)
+
+
+def compression_examples(texts: list[str], paraphrase: bool) -> list[CompressionExample]:
+    examples = [
+        CompressionExample((texts[0],), "qa", ("w1", "w2 w3"), ("w4", "w5")),
+        CompressionExample((texts[1], texts[2]), "answer", ("w6",), ("w7 w8",)),
+    ]
+    return [*examples, CompressionExample((texts[3],), "paraphrase", (), ("w9 w10",))] if paraphrase else examples
+
+
+@pytest.mark.parametrize(("kind", "form"), [("mistral", "plain"), ("llama", "released"), ("bert", "blocks")])
+def test_compression_loss(make_model: Any, texts: list[str], kind: str, form: str) -> None:
+    model, processor = make_model(kind, prompt_format=form, alignment_weight=0.5)
+    examples = compression_examples(texts, paraphrase=form != "blocks")
+    loss, parts = compression_loss(model, processor, examples)
+    assert loss.item() == pytest.approx(parts["answer"] + 0.5 * parts["alignment"], abs=1e-5)
+    loss.backward()
+    assert trained(model) == {roles.COMPRESSOR, roles.GENERATOR}
+    small, _ = compression_loss(model, processor, examples, max_tokens=1)
+    torch.testing.assert_close(small, loss, **CLOSE)
+    # the mean over a batch is the mean over its tokens and its documents
+    sums, tokens, aligned, documents = 0.0, 0, 0.0, 0
+    for example in examples:
+        _, own = compression_loss(model, processor, [example])
+        count = target_count(processor, example)
+        sums, tokens = sums + own["answer"] * count, tokens + count
+        aligned += own["alignment"] * len(example.documents)
+        documents += len(example.documents)
+    assert parts["answer"] == pytest.approx(sums / tokens, abs=1e-5)
+    assert parts["alignment"] == pytest.approx(aligned / documents, abs=1e-5)
+
+
+def target_count(processor: Any, example: CompressionExample) -> int:
+    slots = [MemorySlot(1)] * len(example.documents)
+    if example.task == "qa":
+        row = processor.qa_prompt(slots, example.questions, example.answers)
+    elif example.task == "paraphrase":
+        row = processor.paraphrase_prompt(slots, example.answers[0])
+    else:
+        row = processor.prompt(example.questions[0], slots, example.answers[0])
+    return sum(target >= 0 for target in row.targets)
+
+
+def test_a_few_steps_learn(make_model: Any, texts: list[str]) -> None:
+    model, processor = make_model("mistral")
+    examples = compression_examples(texts, paraphrase=True)
+    parameters = list(model.trained_parameters([roles.COMPRESSOR, roles.GENERATOR]))
+    optimizer = torch.optim.AdamW(parameters, lr=1e-2)
+    losses: list[Tensor] = []
+    for _ in range(12):
+        loss, _ = compression_loss(model, processor, examples)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.detach())
+    assert losses[-1] < losses[0] * 0.8
