@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import WORDS, tiny_model
 
 from clara import cli
+from conftest import WORDS, tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,8 @@ def test_help_and_input_errors_load_neither_torch_nor_transformers(tmp_path: Pat
         "import sys; from clara import cli; sys.argv = ['clara', *sys.argv[1:]]\n"
         "try: cli.main()\n"
         "except SystemExit: pass\n"
-        "print('heavy' if {'torch', 'transformers', 'numpy'} & set(sys.modules) else 'light', file=sys.stderr)"
+        "heavy = {'torch', 'transformers', 'numpy'} & set(sys.modules)\n"
+        "print('heavy' if heavy else 'light', file=sys.stderr)"
     )
     for arguments in (["--help"], ["--version"], ["index", "nowhere"], ["ask", "", "--store", "nowhere"]):
         command = [sys.executable, "-c", code, *arguments]

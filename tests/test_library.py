@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import WORDS, tiny_model
 
 from clara.errors import InputError, MissingRoleError, PromptError, StoreMismatchError
 from clara.library import Library, Progress
 from clara.model.generation import generate
 from clara.pipeline import Clara
 from clara.processing import MemorySlot, TextSlot, collate_prompts, collate_texts
+from conftest import WORDS, tiny_model
 
 
 @pytest.fixture(scope="module", params=["bert", "llama"])

@@ -46,7 +46,7 @@ class Clara:
     """
 
     def __init__(self, model: ClaraModel, processor: ClaraProcessor, name: str) -> None:
-        self.model = model.eval()
+        self.model: ClaraModel = model.eval()
         self.processor = processor
         self.name = name
         self.fingerprint = fingerprint(model)
@@ -133,7 +133,8 @@ class Clara:
         memories = self._encode_queries([question])
         if self.key_size:
             return _unit(self.model.keys(memories))[0].astype(np.float32)
-        return memories.vectors[0].float().cpu().numpy()  # type: ignore[no-any-return]
+        vectors: NDArray[np.float32] = memories.vectors[0].float().cpu().numpy()
+        return vectors
 
     def search(self, question: str, store: MemoryStore, k: int | None = None) -> list[Hit]:
         """The K passages of a store that score best.
@@ -327,4 +328,4 @@ class Clara:
 
 def _unit(keys: Tensor) -> NDArray[np.float16]:
     """Keys of unit length."""
-    return torch.nn.functional.normalize(keys.float(), dim=-1).half().cpu().numpy()  # type: ignore[no-any-return]
+    return torch.nn.functional.normalize(keys.float(), dim=-1).half().cpu().numpy()

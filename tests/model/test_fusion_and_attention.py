@@ -15,7 +15,9 @@ def slow_splice(embeddings: Tensor, slots: Tensor, memories: list[Tensor]) -> Te
     rows = []
     for row in range(embeddings.shape[0]):
         left = list(memories[row])
-        rows.append(torch.stack([left.pop(0) if slots[row, t] else embeddings[row, t] for t in range(slots.shape[1])]))
+        rows.append(
+            torch.stack([left.pop(0) if slots[row, t] else embeddings[row, t] for t in range(slots.shape[1])])
+        )
     return torch.stack(rows)
 
 
@@ -27,9 +29,7 @@ def test_splice_equals_twin_in_value_and_gradient() -> None:
     for way in (splice, slow_splice):
         generator.manual_seed(1)
         embeddings = torch.randn(4, 9, 3, generator=generator, requires_grad=True)
-        memories = [
-            torch.randn(int(row.sum()), 3, generator=generator, requires_grad=True) for row in slots
-        ]
+        memories = [torch.randn(int(row.sum()), 3, generator=generator, requires_grad=True) for row in slots]
         result = way(embeddings, slots, memories)
         result.square().sum().backward()
         gradients = [embeddings.grad, *(memory.grad for memory in memories if len(memory))]

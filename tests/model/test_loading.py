@@ -57,7 +57,10 @@ def write_released(folder: Path, model: ClaraModel, adapters: dict[str, str], **
     """Write a model's weights in the released format."""
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps({**CONFIG, **config}))
-    rows = {"model.embed_tokens.weight": model.input_rows.detach(), "lm_head.weight": model.output_rows.detach()}
+    rows = {
+        "model.embed_tokens.weight": model.input_rows.detach(),
+        "lm_head.weight": model.output_rows.detach(),
+    }
     torch.save(rows, folder / "decoder_first_last_layers.pth")
     content = {name: {**roles.role_state(model.base, role), **rows} for name, role in adapters.items()}
     torch.save(content, folder / "adapters.pth")
@@ -77,7 +80,9 @@ def write(make_model: Any, make_base: Any, make_tokenizer: Any, tmp_path: Path) 
         added = tokenizer.add_tokens([*names, "<AE>"], special_tokens=True)
         base.resize_token_embeddings(base.config.vocab_size + added, mean_resizing=False)
         model, _ = make_model("mistral", base=base)
-        return Released(write_released(tmp_path / "released", model, adapters, **config), tmp_path / "base", model)
+        return Released(
+            write_released(tmp_path / "released", model, adapters, **config), tmp_path / "base", model
+        )
 
     return write
 
@@ -114,7 +119,9 @@ def test_without_query_reasoner(write: Any, texts: list[str], tmp_path: Path) ->
     model, processor = clara.load(made.folder, base=made.base)
     assert set(model.config.roles) == {roles.COMPRESSOR, roles.GENERATOR}
     assert memories(model, processor, texts).shape == (6, 4, 32)
-    with pytest.raises(MissingRoleError, match=r"needs the role query_reasoner, which .* \(stage1_2\) does not have"):
+    with pytest.raises(
+        MissingRoleError, match=r"needs the role query_reasoner, which .* \(stage1_2\) does not have"
+    ):
         model.encode_query(*collate_texts(processor.encode_questions(["w1"])))
     loading.convert(made.folder, tmp_path / "ours", base=made.base)
     again, _ = clara.load(tmp_path / "ours", base=made.base)
@@ -187,8 +194,14 @@ def harms(target: Path) -> list[tuple[str, Callable[[Path], object], str]]:
     embed, head = "model.embed_tokens.weight", "lm_head.weight"
     return [
         *((name, lambda p: p.unlink(), f"{name} is missing") for name in (adapters, rows)),
-        *((name, lambda p: p.write_bytes(p.read_bytes()[:-200]), "cut off or damaged") for name in (adapters, rows)),
-        *((name, lambda p: p.write_bytes(p.read_bytes()[:300]), "cut off or damaged") for name in (adapters, rows)),
+        *(
+            (name, lambda p: p.write_bytes(p.read_bytes()[:-200]), "cut off or damaged")
+            for name in (adapters, rows)
+        ),
+        *(
+            (name, lambda p: p.write_bytes(p.read_bytes()[:300]), "cut off or damaged")
+            for name in (adapters, rows)
+        ),
         (adapters, lambda p: p.write_bytes(b""), "cut off or damaged"),
         (adapters, lambda p: p.write_bytes(b"no pickle at all"), "something other than tensors"),
         (adapters, lambda p: torch.save({"encoder_adapter": Malicious(target)}, p), "possibly code"),
@@ -196,17 +209,37 @@ def harms(target: Path) -> list[tuple[str, Callable[[Path], object], str]]:
         (adapters, lambda p: p.write_bytes(pickle.dumps({"a": 1})[:-4]), "cannot be read"),
         (adapters, lambda p: torch.save([1, 2], p), "holds no dictionary by name"),
         (adapters, lambda p: torch.save({1: 2}, p), "holds no dictionary by name"),
-        (adapters, lambda p: torch.save({"encoder_adapter": 3}, p), "adapter encoder_adapter is not a dictionary"),
-        (adapters, lambda p: torch.save({"encoder_adapter": {"x": "y"}}, p), "is not a dictionary of tensors"),
-        (adapters, lambda p: change(p, lambda c: without(c, "decoder_adapter")), "lacks the adapter decoder_adapter"),
+        (
+            adapters,
+            lambda p: torch.save({"encoder_adapter": 3}, p),
+            "adapter encoder_adapter is not a dictionary",
+        ),
+        (
+            adapters,
+            lambda p: torch.save({"encoder_adapter": {"x": "y"}}, p),
+            "is not a dictionary of tensors",
+        ),
+        (
+            adapters,
+            lambda p: change(p, lambda c: without(c, "decoder_adapter")),
+            "lacks the adapter decoder_adapter",
+        ),
         (adapters, lambda p: change(p, lambda c: {**c, "other": {}}), "'other', which is not an adapter"),
-        (adapters, lambda p: change(p, lambda c: in_adapter(c, key, None)), f"lacks {key}, which the model needs"),
+        (
+            adapters,
+            lambda p: change(p, lambda c: in_adapter(c, key, None)),
+            f"lacks {key}, which the model needs",
+        ),
         (
             adapters,
             lambda p: change(p, lambda c: in_adapter(c, key, torch.zeros(2, 64))),
             r"with shape \(2, 64\), but the model needs \(4, 64\)",
         ),
-        (adapters, lambda p: change(p, lambda c: in_adapter(c, "extra", torch.zeros(1))), "holds extra, which"),
+        (
+            adapters,
+            lambda p: change(p, lambda c: in_adapter(c, "extra", torch.zeros(1))),
+            "holds extra, which",
+        ),
         (rows, lambda p: change(p, lambda c: without(c, embed)), f"lacks the matrix {embed}"),
         (rows, lambda p: change(p, lambda c: without(c, head)), f"lacks the matrix {head}"),
         (rows, lambda p: change(p, lambda c: {**c, head: c[head][:-1]}), "but lm_head.weight of shape"),
@@ -271,7 +304,9 @@ def test_hub_fetches_the_subfolder_only(write: Any, tmp_path: Path, monkeypatch:
     assert (call["name"], call["revision"]) == ("apple/CLaRa-7B-E2E", "v1")
     assert all(pattern.startswith("compression-4/") for pattern in call["allow_patterns"])
     assert {"compression-4/adapters.pth", "compression-4/adapters/*"} < set(call["allow_patterns"])
-    with pytest.raises(CheckpointError, match=r"has no config.json; pass one of its subfolders compression-4"):
+    with pytest.raises(
+        CheckpointError, match=r"has no config.json; pass one of its subfolders compression-4"
+    ):
         clara.load("apple/CLaRa-7B-E2E", base=made.base)
 
 

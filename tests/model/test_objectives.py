@@ -111,7 +111,11 @@ def compression_examples(texts: list[str], paraphrase: bool) -> list[Compression
         CompressionExample((texts[0],), "qa", ("w1", "w2 w3"), ("w4", "w5")),
         CompressionExample((texts[1], texts[2]), "answer", ("w6",), ("w7 w8",)),
     ]
-    return [*examples, CompressionExample((texts[3],), "paraphrase", (), ("w9 w10",))] if paraphrase else examples
+    return (
+        [*examples, CompressionExample((texts[3],), "paraphrase", (), ("w9 w10",))]
+        if paraphrase
+        else examples
+    )
 
 
 @pytest.mark.parametrize(("kind", "form"), [("mistral", "plain"), ("llama", "released"), ("bert", "blocks")])

@@ -35,7 +35,9 @@ def test_peft_loads_ours(make_model: Any, make_base: Any, tmp_path: Path, kind: 
         assert theirs.peft_config["default"].base_model_name_or_path == "some/base"
         assert theirs.peft_config["default"].task_type == "CAUSAL_LM"
         with torch.no_grad():
-            torch.testing.assert_close(theirs(input_ids=IDS).logits, logits(model, name), atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(
+                theirs(input_ids=IDS).logits, logits(model, name), atol=1e-5, rtol=1e-5
+            )
         # every adapted layer of ours is one of theirs
         layers = [path for path, m in theirs.named_modules() if hasattr(m, "lora_A") and len(m.lora_A)]
         assert len(layers) == len(list(roles.role_layers(model.base)))
@@ -56,7 +58,9 @@ def test_we_load_peft(make_model: Any, make_base: Any, tmp_path: Path, kind: str
     others = {name: logits(model, name) for name in (roles.COMPRESSOR, roles.QUERY_REASONER)}
     model.load_role(roles.GENERATOR, tmp_path)
     with torch.no_grad():
-        torch.testing.assert_close(logits(model, roles.GENERATOR), theirs(input_ids=IDS).logits, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            logits(model, roles.GENERATOR), theirs(input_ids=IDS).logits, atol=1e-5, rtol=1e-5
+        )
     for name, expected in others.items():
         assert torch.equal(logits(model, name), expected)
 

@@ -60,7 +60,12 @@ def test_linear_prompts(make_model: Any, kind: str, form: str) -> None:
         *["<MEM0>", "<MEM1>", "<MEM2>", "<MEM3>"],
     ]
     first = tokens.index("<MEM0>")
-    assert tokens[first : first + 8] == [*tokens[first : first + 2], "<SEP>", *tokens[first + 3 : first + 7], "<SEP>"]
+    assert tokens[first : first + 8] == [
+        *tokens[first : first + 2],
+        "<SEP>",
+        *tokens[first + 3 : first + 7],
+        "<SEP>",
+    ]
     assert tokens[0] == "<s>"
     assert tokens.count("<s>") == 1
     assert tokens[-3:] == ["w3", "w4", "</s>"]
@@ -79,7 +84,16 @@ def test_blocks_prompts(make_model: Any) -> None:
     turns = [("w5 w6", "w7"), ("w8", "w9 w10")]
     prompt = processor.packed_prompt([MemorySlot(2), TextSlot(text), MemorySlot(1, rate=10)], turns)
     question, answer = (question_block(0), question_block(1)), (answer_block(0), answer_block(1))
-    assert prompt.blocks == [0, 0, *[1] * 4, 2, *[question[0]] * 4, *[answer[0]] * 2, *[question[1]] * 3, *[answer[1]] * 3]
+    assert prompt.blocks == [
+        0,
+        0,
+        *[1] * 4,
+        2,
+        *[question[0]] * 4,
+        *[answer[0]] * 2,
+        *[question[1]] * 3,
+        *[answer[1]] * 3,
+    ]
     assert prompt.positions == [2, 6, 0, 1, 2, 3, 5, 0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5]
     tokens = names(processor, prompt.ids)
     assert tokens[7:] == ["<s>", "w5", "w6", "</s>", "<ANS>", "w7", "<s>", "w8", "</s>", "<ANS>", "w9", "w10"]

@@ -57,7 +57,9 @@ def test_a_later_role_leaves_earlier_gradients_alone(make_model: Any, kind: str)
         states(model, name, inputs(seed=number)).square().sum().backward()
         for key, gradient in gradients(model).items():
             expected[key] = expected[key] + gradient if key in expected else gradient
-    losses = [states(model, name, inputs(seed=number)).square().sum() for number, name in enumerate(roles.ROLES)]
+    losses = [
+        states(model, name, inputs(seed=number)).square().sum() for number, name in enumerate(roles.ROLES)
+    ]
     with roles.role(roles.GENERATOR):
         torch.stack(losses).sum().backward()
     found = gradients(model)
@@ -101,7 +103,9 @@ def test_checkpointing_recomputes(make_model: Any) -> None:
     model, _ = make_model("mistral")
     model.train()
     calls = []
-    model.base.model.layers[0].self_attn.register_forward_pre_hook(lambda *_: calls.append(roles._current.get()))
+    model.base.model.layers[0].self_attn.register_forward_pre_hook(
+        lambda *_: calls.append(roles._current.get())
+    )
     model.gradient_checkpointing_enable()
     loss = states(model, roles.COMPRESSOR, inputs()).sum()
     with roles.role(roles.GENERATOR):
@@ -116,7 +120,9 @@ def test_roles_by_row_equal_separate_batches(make_model: Any, kind: str) -> None
     names = (*roles.ROLES, *reversed(roles.ROLES))
     mixed = states(model, names, rows)
     for row, name in enumerate(names):
-        torch.testing.assert_close(mixed[row : row + 1], states(model, name, rows[row : row + 1]), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            mixed[row : row + 1], states(model, name, rows[row : row + 1]), atol=1e-5, rtol=1e-5
+        )
     with pytest.raises(ValueError, match="2 roles were given for a batch of 6 rows"):
         states(model, names[:2], rows)
 
@@ -132,7 +138,9 @@ def test_threads_do_not_see_each_others_role(make_model: Any, kind: str) -> None
     def work(name: str) -> None:
         barrier.wait()
         with torch.no_grad():
-            wrong.extend(name for _ in range(40) if not torch.equal(states(model, name, inputs()), expected[name]))
+            wrong.extend(
+                name for _ in range(40) if not torch.equal(states(model, name, inputs()), expected[name])
+            )
 
     threads = [threading.Thread(target=work, args=(name,)) for name in roles.ROLES]
     for thread in threads:

@@ -43,7 +43,11 @@ def save(folder: Path, model: ClaraModel, processor: Any, **options: Any) -> Pat
 def test_round_trip_is_exact(make_model: Any, texts: list[str], tmp_path: Path, kind: str) -> None:
     model, processor = make_model(kind)
     save(tmp_path, model, processor)
-    for loaded in (clara.load(tmp_path)[0], ClaraModel.from_pretrained(tmp_path), AutoModel.from_pretrained(tmp_path)):
+    for loaded in (
+        clara.load(tmp_path)[0],
+        ClaraModel.from_pretrained(tmp_path),
+        AutoModel.from_pretrained(tmp_path),
+    ):
         assert type(loaded) is ClaraModel
         assert not loaded.training
         assert torch.equal(outputs(loaded, processor, texts), outputs(model, processor, texts))
@@ -74,7 +78,9 @@ def test_names_in_the_file_are_the_base_models_own(make_model: Any, tmp_path: Pa
 
 
 @pytest.mark.parametrize("kind", ["llama", "bert"])
-def test_tied_embeddings_stay_tied(make_model: Any, make_base: Any, texts: list[str], tmp_path: Path, kind: str) -> None:
+def test_tied_embeddings_stay_tied(
+    make_model: Any, make_base: Any, texts: list[str], tmp_path: Path, kind: str
+) -> None:
     model, processor = make_model(kind, base=make_base(kind, tie_word_embeddings=True))
     assert model.input_rows is model.output_rows
     save(tmp_path, model, processor)
@@ -82,7 +88,9 @@ def test_tied_embeddings_stay_tied(make_model: Any, make_base: Any, texts: list[
     assert loaded.input_rows is loaded.output_rows
     assert torch.equal(outputs(loaded, processor, texts), outputs(model, processor, texts))
     # and are stored once
-    names = [n for n, t in load_file(tmp_path / "model.safetensors").items() if t.shape == model.input_rows.shape]
+    names = [
+        n for n, t in load_file(tmp_path / "model.safetensors").items() if t.shape == model.input_rows.shape
+    ]
     assert len(names) == 1
 
 
@@ -105,7 +113,10 @@ def test_base_stays_elsewhere(
     added = [size - 3, size - 2, size - 1]
     assert tensors["rows.input.ids"].tolist() == ([5, 7, 9, *added] if tied else [5, 7, *added])
     assert not any(name.startswith("base.") for name in tensors)
-    for loaded in (ClaraModel.from_pretrained(folder), ClaraModel.from_pretrained(folder, base=tmp_path / "base")):
+    for loaded in (
+        ClaraModel.from_pretrained(folder),
+        ClaraModel.from_pretrained(folder, base=tmp_path / "base"),
+    ):
         assert torch.equal(outputs(loaded, processor, texts), outputs(model, processor, texts))
         assert (loaded.input_rows is loaded.output_rows) is tied
     # what was loaded saves as little again
@@ -208,15 +219,27 @@ def test_broken_folders(make_model: Any, tmp_path: Path) -> None:
             (weights, lambda path: path.unlink(), "model.safetensors is missing"),
             (weights, lambda path: path.write_bytes(path.read_bytes()[:-50]), "cut off or not a safetensors"),
             (weights, lambda path: path.write_bytes(b""), "cut off or not a safetensors"),
-            (weights, lambda path: path.write_bytes(b"PK\x03\x04 something else"), "cut off or not a safetensors"),
+            (
+                weights,
+                lambda path: path.write_bytes(b"PK\x03\x04 something else"),
+                "cut off or not a safetensors",
+            ),
             (weights, lambda path: drop(path, norm), f"lacks base tensor {norm[5:]}"),
             (weights, lambda path: add(path, norm, (7,)), "base weights of other shapes"),
             (weights, lambda path: add(path, "base.model.extra", (1,)), "unknown base tensor model.extra"),
-            (weights, lambda path: add(path, "surprise", (1,)), "holds surprise, which the model has no place"),
+            (
+                weights,
+                lambda path: add(path, "surprise", (1,)),
+                "holds surprise, which the model has no place",
+            ),
             (adapter, lambda path: path.unlink(), "adapter_model.safetensors is missing"),
             (adapter, lambda path: path.write_bytes(path.read_bytes()[:99]), "cut off or not a safetensors"),
             (adapter, lambda path: drop(path, lora), "lacks model.layers.0.mlp.up_proj.lora_A.weight"),
-            (adapter, lambda path: add(path, lora, (3, 32)), r"with shape \(3, 32\), but the model needs \(4, 32\)"),
+            (
+                adapter,
+                lambda path: add(path, lora, (3, 32)),
+                r"with shape \(3, 32\), but the model needs \(4, 32\)",
+            ),
             (settings, lambda path: edit(path, r=8), "has rank 8 and alpha 8, but the model has 4 and 8"),
             (settings, lambda path: edit(path, peft_type="IA3"), "a IA3 adapter; only LORA"),
             (settings, lambda path: edit(path, use_dora=True), "sets use_dora, which is not supported"),

@@ -37,7 +37,10 @@ def test_straight_through_equals_twin(temperature: float) -> None:
     mask[2, 2:] = False  # fewer candidates than slots
     cotangent = torch.randn(3, 3, 7)
     results = []
-    for way in (lambda s: straight_through_top_k(s, 3, temperature, mask)[0], lambda s: twin(s, 3, temperature, mask)):
+    for way in (
+        lambda s: straight_through_top_k(s, 3, temperature, mask)[0],
+        lambda s: twin(s, 3, temperature, mask),
+    ):
         scores = (torch.randn(3, 7, generator=torch.Generator().manual_seed(1)) * 0.3).requires_grad_()
         weights = way(scores)
         (weights * cotangent).sum().backward()

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import WORDS, tiny_model
 
 from clara.errors import InputError
 from clara.model.modeling import ClaraModel
@@ -17,6 +16,7 @@ from clara.training.cloze import cloze_turns
 from clara.training.examples import ReadingExample, read_reading_examples
 from clara.training.loop import LoopOptions, TrainingLoop, learning_rate
 from clara.training.reading import ReadingForm, reading_loss
+from conftest import WORDS, tiny_model
 
 
 def examples() -> list[ReadingExample]:
@@ -33,7 +33,7 @@ def examples() -> list[ReadingExample]:
 FORM = ReadingForm(documents_per_row=2, memory_share=0.5, rate=2, contrastive_weight=0.5)
 
 
-def loss_of(model: ClaraModel, processor: ClaraProcessor, form: ReadingForm = FORM):  # noqa: ANN201
+def loss_of(model: ClaraModel, processor: ClaraProcessor, form: ReadingForm = FORM):
     data = examples()
 
     def step_loss(step: int) -> tuple[torch.Tensor, dict[str, float]]:
@@ -143,7 +143,10 @@ def test_the_rate_rises_holds_and_falls() -> None:
 
 
 def test_cloze_questions_lack_their_answer_and_keep_its_surroundings() -> None:
-    passage = "In May 1883 the bridge over the East River was opened by President Arthur before a very large crowd of people."
+    passage = (
+        "In May 1883 the bridge over the East River was opened by President Arthur before a very large crowd "
+        "of people."
+    )
     words = passage.split()
     turns = cloze_turns(passage, 20, "[MASK]", random.Random(0))
     assert turns

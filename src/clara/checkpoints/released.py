@@ -196,7 +196,9 @@ def _reason(error: BaseException) -> str:
     """Why a pickle was not read, as half a sentence."""
     if isinstance(error, pickle.UnpicklingError):
         return "it holds something other than tensors, possibly code, or is damaged"
-    if isinstance(error, RuntimeError | EOFError):
+    if isinstance(error, PermissionError):
+        return "permission was denied"
+    if isinstance(error, RuntimeError | EOFError | OSError):
         return "it is cut off or damaged"
     return f"it is not a file of tensors ({type(error).__name__})"
 

@@ -54,7 +54,7 @@ def stream(
     answers = prompts.ids.new_zeros(len(rows), 0)
     for step in range(max_new_tokens):
         if logits_processor is not None:
-            logits = logits_processor(answers, logits)
+            logits = logits_processor(answers, logits)  # type: ignore[arg-type]
         tokens = _next_tokens(logits, sample, generator)
         ended = ended | torch.isin(tokens, ends)
         if ended.all():
