@@ -74,11 +74,11 @@ def memory(rate: int, rows: int, share: float = 1.0, contrast: float = 0.0) -> R
 PHASES = (
     Phase(600, 4, ((1.0, text(1, cloze=4)),)),
     Phase(1900, 5, ((0.7, text(1, cloze=1)), (0.3, text(3, cloze=1)))),
-    Phase(800, 8, ((0.6, text(2)), (0.4, text(5)))),
-    Phase(250, 8, ((0.4, text(2)), (0.6, memory(1, 2)))),
-    Phase(250, 8, ((0.4, text(2)), (0.6, memory(2, 2)))),
+    Phase(500, 8, ((0.6, text(2)), (0.4, text(5)))),
+    Phase(200, 8, ((0.4, text(2)), (0.6, memory(1, 2)))),
+    Phase(200, 8, ((0.4, text(2)), (0.6, memory(2, 2)))),
     Phase(
-        1150,
+        1050,
         10,
         (
             (0.30, text(5)),

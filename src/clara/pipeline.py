@@ -131,10 +131,9 @@ class Clara:
             MissingRoleError: The model has no query reasoner.
         """
         memories = self._encode_queries([question])
-        if self.key_size:
-            return _unit(self.model.keys(memories))[0].astype(np.float32)
-        vectors: NDArray[np.float32] = memories.vectors[0].float().cpu().numpy()
-        return vectors
+        query = self.model.keys(memories) if self.key_size else memories.vectors
+        vector: NDArray[np.float32] = query[0].float().cpu().numpy()
+        return vector
 
     def search(self, question: str, store: MemoryStore, k: int | None = None) -> list[Hit]:
         """The K passages of a store that score best.

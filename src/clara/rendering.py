@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
@@ -112,7 +113,7 @@ def print_sources(sources: Sequence[Source], *, full: bool = False) -> None:
         text = " ".join(source.text.split())
         if not full and len(text) > EXCERPT_CHARACTERS:
             text = text[:EXCERPT_CHARACTERS].rsplit(" ", 1)[0] + " …"
-        console.print(Text(text, style="dim"), soft_wrap=False)
+        console.print(Padding(Text(text, style="dim"), (0, 0, 0, 3)))
 
 
 def print_json(value: object) -> None:

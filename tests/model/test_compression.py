@@ -68,7 +68,7 @@ def test_appended_against_the_model_one_text_at_a_time(make_model: Any, texts: l
 def test_shared_memory_token(make_model: Any) -> None:
     model, processor = make_model("mistral", memory_token_ids=[4])
     assert model.memory_ids() == [4] * 4
-    assert processor.prompt("w1", []).ids and processor._placeholders(3) == [4, 4, 4]
+    assert processor._placeholders(3) == [4, 4, 4]
 
 
 @pytest.mark.parametrize("rate", [1, 3, 4, 64])

@@ -1,4 +1,4 @@
-"""The stages' losses on tiny models: batches mean what their examples mean, gradients reach what is trained."""
+"""The stages' losses on tiny models: a batch means what its examples mean, gradients go where they should."""
 
 from __future__ import annotations
 

@@ -55,7 +55,8 @@ def test_value_is_the_hard_top_k() -> None:
     torch.manual_seed(0)
     scores = torch.randn(4, 9)
     weights, indices = straight_through_top_k(scores, 3, 0.02)
-    assert torch.equal(indices, top_k(scores, 3)) and torch.equal(indices, scores.topk(3).indices)
+    assert torch.equal(indices, top_k(scores, 3))
+    assert torch.equal(indices, scores.topk(3).indices)
     memories = torch.randn(4, 9, 2, 5)
     selected = mix(weights, memories)
     for row in range(4):

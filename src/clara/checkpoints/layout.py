@@ -1,11 +1,11 @@
 """What `model.safetensors` holds besides the adapters, and under which names.
 
-base.<path>             the whole base model, where it is included; else only what differs from it:
-rows.input.ids, .values     rows of the token embeddings
-rows.output.ids, .values    rows of the output head, unless tied
-head.<path>             the head's other tensors
-roles.<role>.<path>     the weights of a "full" role
-memory.<name>           the segment compressor's own weights
+- `base.<path>`: the base model where it is included, less the layers that every role has its own of.
+- `rows.input.ids`, `.values`: where it is not, the rows of the token embeddings that differ from it.
+- `rows.output.ids`, `.values`: likewise of the output head, unless tied.
+- `head.<path>`: the head's other tensors.
+- `roles.<role>.<path>`: the weights of a "full" role.
+- `memory.<name>`: the segment compressor's own weights.
 """
 
 from __future__ import annotations
@@ -86,7 +86,9 @@ def model_tensors(
     if memory is not None:
         tensors |= {MEMORY + path: tensor for path, tensor in memory.state_dict().items()}
     if include_base:
-        return tensors | {BASE + path: tensor for path, tensor in _distinct(roles.base_state(base)).items()}
+        unused = _replaced_paths(base)
+        used = {path: tensor for path, tensor in roles.base_state(base).items() if path not in unused}
+        return tensors | {BASE + path: tensor for path, tensor in _distinct(used).items()}
     tensors |= _changed_rows(
         INPUT, base.get_input_embeddings().weight, base_rows.input if base_rows else None
     )
@@ -103,8 +105,16 @@ def is_tied(base: Any) -> bool:
 
 
 def base_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The base's own tensors in a file, by their paths in the base; empty if it is not included."""
-    return {name.removeprefix(BASE): tensor for name, tensor in tensors.items() if name.startswith(BASE)}
+    """The base's own tensors in a file, by their paths in the base; empty if it is not included.
+
+    Layers that no role reads are not in the file; the generator's stand in for them.
+    """
+    own = {name.removeprefix(BASE): tensor for name, tensor in tensors.items() if name.startswith(BASE)}
+    prefix = f"roles.{roles.GENERATOR}."
+    stand_ins = {
+        name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)
+    }
+    return {**stand_ins, **own} if own else {}
 
 
 def fill_model(
@@ -139,6 +149,16 @@ def fill_model(
         _fill_rows(INPUT, base.get_input_embeddings().weight, tensors, source)
         if not is_tied(base):
             _fill_rows(OUTPUT, base.get_output_embeddings().weight, tensors, source)
+
+
+def _replaced_paths(base: Any) -> set[str]:
+    """Paths of the base's tensors in layers of which every role has its own."""
+    return {
+        f"{path}.{key}"
+        for path, layer in roles.role_layers(base)
+        if all(isinstance(layer.variant(name), type(layer.base)) for name in roles.ROLES)
+        for key in layer.base.state_dict()
+    }
 
 
 def _distinct(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

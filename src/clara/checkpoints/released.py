@@ -1,8 +1,8 @@
 """Checkpoints in the released format (apple/CLaRa-7B-*): a folder with two pickles of tensors.
 
-    config.json                         choices; `model_type` is "CLaRa"
-    adapters.pth                        {adapter: {parameter: tensor}}
-    decoder_first_last_layers.pth       {"model.embed_tokens.weight": ..., "lm_head.weight": ...}
+- `config.json`: choices; `model_type` is "CLaRa".
+- `adapters.pth`: {adapter: {parameter: tensor}}.
+- `decoder_first_last_layers.pth`: {"model.embed_tokens.weight": ..., "lm_head.weight": ...}.
 
 Pickles are read with `weights_only=True` alone, which runs no code of theirs.
 """

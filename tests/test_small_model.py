@@ -1,0 +1,70 @@
+"""The model in the package, on the project's example articles: what a new user meets first.
+
+The floors lie below what was measured (README), by more than rounding and less than a fault would cost.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from clara.evaluation.metrics import f1, recall_at
+from clara.library import Library
+from clara.loading import packaged_folder
+from clara.pipeline import Clara
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
+    with Library(Clara.from_pretrained(), tmp_path_factory.mktemp("examples") / "store") as filled:
+        report = filled.add(EXAMPLES / "documents")
+        assert (report.added, report.refused) == (40, [])
+        yield filled
+
+
+@pytest.fixture(scope="module")
+def questions() -> list[dict[str, object]]:
+    lines = (EXAMPLES / "questions.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_it_fits_the_package() -> None:
+    size = sum(file.stat().st_size for file in packaged_folder().rglob("*") if file.is_file())
+    assert size <= 60_000_000
+
+
+def test_search_finds_the_article(library: Library, questions: list[dict[str, object]]) -> None:
+    ranks: list[int | None] = []
+    for question in questions:
+        sources = [hit.stored.source for hit in library.search(str(question["question"]), k=5)]
+        right = [number for number, source in enumerate(sources, 1) if source.endswith(str(question["document"]))]
+        ranks.append(right[0] if right else None)
+    assert len(ranks) == 60
+    assert recall_at(ranks, 5).mean() >= RECALL_FLOOR
+
+
+def test_answers_come_from_the_articles(library: Library, questions: list[dict[str, object]]) -> None:
+    scores = [
+        f1(library.ask(str(question["question"])).text, question["answers"])  # type: ignore[arg-type]
+        for question in questions
+    ]
+    assert sum(scores) / len(scores) >= F1_FLOOR
+
+
+def test_right_memories_answer_better_than_wrong_ones(library: Library, questions: list[dict[str, object]]) -> None:
+    asked = [str(question["question"]) for question in questions]
+    passages = [[hit.stored.passage for hit in library.search(question, k=5)] for question in asked]
+    answers = [question["answers"] for question in questions]
+
+    def mean_f1(groups: list[list[object]]) -> float:
+        given = library.clara.answer(asked, groups, text_passages=0)  # type: ignore[arg-type]
+        return sum(f1(text, gold) for text, gold in zip(given, answers, strict=True)) / len(given)  # type: ignore[arg-type]
+
+    right = mean_f1(passages)
+    wrong = mean_f1([*passages[30:], *passages[:30]])
+    assert right >= wrong + MEMORY_MARGIN
