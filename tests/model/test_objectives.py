@@ -154,7 +154,11 @@ def target_count(processor: Any, example: CompressionExample) -> int:
 def test_a_few_steps_learn(make_model: Any, texts: list[str]) -> None:
     model, processor = make_model("mistral")
     examples = compression_examples(texts, paraphrase=True)
-    parameters = list(model.trained_parameters([roles.COMPRESSOR, roles.GENERATOR]))
+    parameters = [
+        parameter
+        for name in (roles.COMPRESSOR, roles.GENERATOR)
+        for _, parameter in roles.role_parameters(model.base, name)
+    ]
     optimizer = torch.optim.AdamW(parameters, lr=1e-2)
     losses: list[Tensor] = []
     for _ in range(12):

@@ -16,7 +16,6 @@ from transformers import AutoConfig, AutoModel, AutoProcessor
 import clara
 from clara.checkpoints.fingerprint import fingerprint
 from clara.errors import CheckpointError
-from clara.model import roles
 from clara.model.modeling import ClaraModel
 from clara.processing import MemorySlot, collate_prompts, collate_texts
 
@@ -168,7 +167,7 @@ def test_a_model_in_half_precision_keeps_its_type(make_model: Any, tmp_path: Pat
 def test_merged_roles_save_their_adapters(make_model: Any, texts: list[str], tmp_path: Path) -> None:
     model, processor = make_model("mistral")
     expected, mark = outputs(model, processor, texts), fingerprint(model)
-    roles.merge_roles(model)
+    model.merge()
     assert fingerprint(model) == mark
     save(tmp_path, model, processor)
     assert torch.equal(outputs(ClaraModel.from_pretrained(tmp_path), processor, texts), expected)
