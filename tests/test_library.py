@@ -104,6 +104,18 @@ def test_compression_does_not_depend_on_the_batch_or_the_order(clara: Clara, tex
             np.testing.assert_allclose(keys[index].astype(float), key[0].astype(float), atol=1e-3)
 
 
+def test_documents_can_be_found_by_keys_of_the_query_reasoner(texts: list[str]) -> None:
+    model, processor = tiny_model("bert", key_role="query_reasoner")
+    _, keys = Clara(model, processor, "tiny").compress(texts)
+    _, own = Clara(*tiny_model("bert"), "tiny").compress(texts)
+    expected = model.encode_query(*collate_texts(processor.encode_documents(texts))).means
+    assert keys is not None
+    np.testing.assert_allclose(
+        keys.astype(float), torch.nn.functional.normalize(expected, dim=-1).detach().numpy(), atol=1e-3
+    )
+    assert not np.allclose(keys, own, atol=1e-2)
+
+
 def test_only_what_changed_is_compressed_again(library: Library, folder: Path) -> None:
     first = library.add(folder)
     assert (first.added, first.replaced, first.unchanged, first.refused) == (3, 0, 0, [])

@@ -42,7 +42,8 @@ def test_search_finds_the_article(library: Library, questions: list[dict[str, ob
     ranks: list[int | None] = []
     for question in questions:
         sources = [hit.stored.source for hit in library.search(str(question["question"]), k=5)]
-        right = [number for number, source in enumerate(sources, 1) if source.endswith(str(question["document"]))]
+        document = str(question["document"])
+        right = [number for number, source in enumerate(sources, 1) if source.endswith(document)]
         ranks.append(right[0] if right else None)
     assert len(ranks) == 60
     assert recall_at(ranks, 5).mean() >= RECALL_FLOOR
@@ -56,7 +57,9 @@ def test_answers_come_from_the_articles(library: Library, questions: list[dict[s
     assert sum(scores) / len(scores) >= F1_FLOOR
 
 
-def test_right_memories_answer_better_than_wrong_ones(library: Library, questions: list[dict[str, object]]) -> None:
+def test_right_memories_answer_better_than_wrong_ones(
+    library: Library, questions: list[dict[str, object]]
+) -> None:
     asked = [str(question["question"]) for question in questions]
     passages = [[hit.stored.passage for hit in library.search(question, k=5)] for question in asked]
     answers = [question["answers"] for question in questions]

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,20 +59,21 @@ class Reader:
         for batch in by_length([len(ids) for ids in self.encoded], 4096):
             ids, lengths = collate_texts([self.encoded[index] for index in batch])
             device = self.clara.model.device
-            result = self.clara.model.compress(ids.to(device), lengths.to(device), rate=rate)
+            ids, lengths = ids.to(device), lengths.to(device)
+            result = self.clara.model.compress(ids, lengths, rate=rate)
             for index, memory in zip(batch, result.unpadded(), strict=True):
                 memories[index] = memory.half()
-            keys[batch] = self.clara.model.keys(result).float().cpu()
+            keys[batch] = self.clara.model.document_keys(ids, lengths, result).float().cpu()
         return memories, torch.nn.functional.normalize(keys, dim=-1)
 
     @torch.inference_mode()
-    def query_keys(self, questions: Sequence[Question], rate: int) -> torch.Tensor:
+    def query_keys(self, questions: Sequence[Question]) -> torch.Tensor:
         encoded = self.clara.processor.encode_questions([question.text for question in questions])
         keys = torch.zeros(len(encoded), self.clara.model.hidden_size)
         for batch in by_length([len(ids) for ids in encoded], 4096):
             ids, lengths = collate_texts([encoded[index] for index in batch])
             device = self.clara.model.device
-            result = self.clara.model.encode_query(ids.to(device), lengths.to(device), rate=rate)
+            result = self.clara.model.encode_query(ids.to(device), lengths.to(device))
             keys[batch] = self.clara.model.keys(result).float().cpu()
         return torch.nn.functional.normalize(keys, dim=-1)
 
@@ -180,7 +182,7 @@ def measure(
     num_questions: int,
     rates: Sequence[int],
     log: Callable[[str], None],
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """All figures of a model."""
     contents = [example.content for example in examples]
     everything = [
@@ -222,8 +224,9 @@ def measure(
     own_rate = clara.model.config.compression_rate
     for rate in sorted(rates, key=lambda rate: rate != own_rate):
         memories, keys = reader.compress(rate)
-        scores = reader.query_keys(questions, rate) @ keys.T
-        record_ranks(f"memories {rate}x", scores)
+        scores = reader.query_keys(questions) @ keys.T
+        if rate == own_rate:
+            record_ranks("Clara", scores)
         orders = scores.argsort(dim=1, descending=True).tolist()
         best = [with_gold(order, gold) for order, gold in zip(orders, golds, strict=True)]
         if rate == own_rate:
@@ -240,6 +243,21 @@ def measure(
         "questions": len(questions),
         "passages": len(contents),
     }
+
+
+def tables(result: dict[str, Any]) -> str:
+    """The figures as two Markdown tables."""
+
+    def cell(value: dict[str, float]) -> str:
+        return f"{value['mean']:.1f} ({value['low']:.1f} to {value['high']:.1f})"
+
+    lines = ["| the generator reads | F1 | exact match |", "|---|---|---|"]
+    for name, figures in result["answers"].items():
+        lines.append(f"| {name} | {cell(figures['f1'])} | {cell(figures['exact_match'])} |")
+    lines += ["", "| ranking | recall@1 | recall@5 | recall@20 |", "|---|---|---|---|"]
+    for name, figures in result["retrieval"].items():
+        lines.append(f"| {name} | " + " | ".join(cell(figures[f"recall@{k}"]) for k in (1, 5, 20)) + " |")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -264,6 +282,7 @@ def main() -> None:
         "data": "SQuAD 1.1 dev",
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
     }
+    print(tables(result))
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

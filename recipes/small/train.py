@@ -78,16 +78,35 @@ PHASES = (
     Phase(200, 8, ((0.4, text(2)), (0.6, memory(1, 2)))),
     Phase(200, 8, ((0.4, text(2)), (0.6, memory(2, 2)))),
     Phase(
-        1050,
+        500,
         10,
         (
-            (0.30, text(5)),
+            (0.25, text(5)),
             (0.15, memory(4, 5, share=0.7)),
-            (0.30, memory(4, 5, contrast=0.2)),
-            (0.25, memory(16, 5, contrast=0.2)),
+            (0.45, memory(4, 2, contrast=0.2)),
+            (0.15, memory(16, 2, contrast=0.2)),
+        ),
+    ),
+    Phase(
+        420,
+        10,
+        (
+            (0.25, text(5)),
+            (0.15, memory(4, 5, share=0.7)),
+            (0.40, memory(4, 5, contrast=0.2)),
+            (0.20, memory(16, 5, contrast=0.2)),
         ),
     ),
     Phase(150, 10, ((1.0, EndToEndForm(8)),)),
+    # the default of use: the best passage as text beside the memories of the others
+    Phase(
+        200,
+        10,
+        (
+            (0.7, ReadingForm(documents_per_row=5, rate=4, one_as_text=True)),
+            (0.3, memory(4, 5)),
+        ),
+    ),
 )
 
 
@@ -117,6 +136,7 @@ def start_model() -> tuple[ClaraModel, ClaraProcessor]:
         compression_rate=4,
         doc_max_tokens=254,
         query_max_tokens=62,
+        num_text_documents=1,
         alignment_weight=0.0,
         memory_token_ids=token_ids[:1],
         answer_token_id=token_ids[1],
@@ -139,6 +159,17 @@ def start_memory(model: ClaraModel, skip: float = 4.0) -> None:
         model.memory.skip.fill_(skip)
         model.memory.projection.weight.copy_(torch.eye(model.hidden_size) / skip)
         model.memory.projection.bias.copy_(model.memory.centre)
+
+
+def start_query_reasoner(model: ClaraModel) -> None:
+    """Give the query reasoner the start's weights back, and let it make the documents' keys too.
+
+    Training drew the keys away from the sentence embedding that they start as, and recall with them (LOG.md).
+    """
+    for _, layer in roles.role_layers(model.base):
+        if roles.QUERY_REASONER in layer.variants:
+            layer.variants[roles.QUERY_REASONER].load_state_dict(layer.base.state_dict())
+    model.config.key_role = roles.QUERY_REASONER
 
 
 def trained_parameters(model: ClaraModel) -> Iterator[tuple[str, torch.nn.Parameter]]:
@@ -204,7 +235,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with squad11_train.jsonl.xz")
     parser.add_argument("--run", type=Path, default=Path("runs/small"), help="run folder")
     parser.add_argument("--scale", type=float, default=1.0, help="times as many steps in every phase")
-    parser.add_argument("--learning-rate", type=float, default=2e-4)
+    parser.add_argument("--learning-rate", type=float, default=3e-4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--threads", type=int, default=None, help="CPU threads; torch's own choice if not given"
@@ -236,16 +267,17 @@ def main() -> None:
         if isinstance(form, EndToEndForm):
             return end_to_end_loss(model, processor, unlabelled(passages, form, rng))
         loss, parts = reading_loss(model, processor, passages, form, rng)
-        kind = "text" if not form.memory_share else f"{form.rate}x"
+        kind = "text" if not form.memory_share or form.one_as_text else f"{form.rate}x"
         return loss, {
             ("answer_" + kind if name == "answer" else name): value for name, value in parts.items()
         }
 
-    options = LoopOptions(steps=steps, learning_rate=arguments.learning_rate)
+    options = LoopOptions(steps=steps, learning_rate=arguments.learning_rate, decay=0.15)
     loop = TrainingLoop(trained_parameters(model), options, arguments.run, report)
     if not arguments.only_export:
         loop.run(step_loss)
     if arguments.export is not None:
+        start_query_reasoner(model)
         model.eval().save_pretrained(arguments.export, weights="int8")
         processor.save_pretrained(arguments.export)
         print(f"wrote {arguments.export} as of step {loop.step}")

@@ -10,6 +10,7 @@ from transformers import AutoConfig, PreTrainedConfig
 COMPRESSORS = ("appended", "segment")
 ATTENTIONS = ("causal", "blocks")
 SCORES = ("slots", "mean")
+KEY_ROLES = ("compressor", "query_reasoner")
 ROLE_KINDS = ("lora", "full")
 PROMPT_FORMATS = ("released", "plain", "blocks")
 
@@ -30,6 +31,9 @@ class ClaraConfig(PreTrainedConfig):
             answer everything before it; each block counts its positions from 0.
         score: Similarity of question and document. "slots": cosine of flattened memories, slot against
             slot (the paper, eq. for retrieval). "mean": cosine of the memories' length-weighted means.
+        key_role: Which role's memory of a document is compared with the question's. "compressor": the memory
+            that is stored (the paper). "query_reasoner": one of its own, made in the same pass over the
+            documents, so that reading and search need not share one vector; only its key is stored.
         prompt_format: Which prompts `clara.prompts` builds.
         compression_rate: Text tokens per memory token.
         doc_max_tokens: Tokens of a document that are read, special tokens not counted.
@@ -64,6 +68,7 @@ class ClaraConfig(PreTrainedConfig):
         compressor: str = "appended",
         attention: str = "causal",
         score: str = "slots",
+        key_role: str = "compressor",
         prompt_format: str = "plain",
         compression_rate: int = 16,
         doc_max_tokens: int = 256,
@@ -98,6 +103,7 @@ class ClaraConfig(PreTrainedConfig):
         self.compressor = compressor
         self.attention = attention
         self.score = score
+        self.key_role = key_role
         self.prompt_format = prompt_format
         self.compression_rate = compression_rate
         self.doc_max_tokens = doc_max_tokens
@@ -119,6 +125,7 @@ class ClaraConfig(PreTrainedConfig):
             ("compressor", compressor, COMPRESSORS),
             ("attention", attention, ATTENTIONS),
             ("score", score, SCORES),
+            ("key_role", key_role, KEY_ROLES),
             ("prompt_format", prompt_format, PROMPT_FORMATS),
             *((f"roles[{role!r}]", kind, ROLE_KINDS) for role, kind in self.roles.items()),
         ):

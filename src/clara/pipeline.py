@@ -102,11 +102,12 @@ class Clara:
         memories: list[NDArray[np.float16]] = [np.empty((0, 0), np.float16)] * len(texts)
         keys = np.zeros((len(texts), self.model.hidden_size), np.float16) if self.key_size else None
         for batch in by_length([len(ids) for ids in encoded], MAX_BATCH_TOKENS):
-            result = self.model.compress(*self._texts([encoded[index] for index in batch]))
-            batch_keys = _unit(self.model.keys(result))
+            ids, lengths = self._texts([encoded[index] for index in batch])
+            result = self.model.compress(ids, lengths)
+            batch_keys = _unit(self.model.document_keys(ids, lengths, result)) if keys is not None else None
             for row, (index, memory) in enumerate(zip(batch, result.unpadded(), strict=True)):
                 memories[index] = memory.half().cpu().numpy()
-                if keys is not None:
+                if keys is not None and batch_keys is not None:
                     keys[index] = batch_keys[row]
         return memories, keys
 

@@ -113,7 +113,7 @@ def print_sources(sources: Sequence[Source], *, full: bool = False) -> None:
         text = " ".join(source.text.split())
         if not full and len(text) > EXCERPT_CHARACTERS:
             text = text[:EXCERPT_CHARACTERS].rsplit(" ", 1)[0] + " …"
-        console.print(Padding(Text(text, style="dim"), (0, 0, 0, 3)))
+        console.print(Padding(Text(text, style="dim"), (0, 0, 0, 3), expand=False))
 
 
 def print_json(value: object) -> None:

@@ -22,6 +22,7 @@ LENGTH = 32
 _CHOICES = (
     "compressor",
     "score",
+    "key_role",
     "prompt_format",
     "compression_rate",
     "doc_max_tokens",

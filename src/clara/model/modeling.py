@@ -202,6 +202,18 @@ class ClaraModel(PreTrainedModel):
         """What is compared in search, by `config.score`: (D, H) means or (D, M * H) flattened memories."""
         return memories.means if self.config.score == "mean" else memories.vectors.flatten(1)
 
+    def document_keys(self, ids: Tensor, lengths: Tensor, memories: Memories) -> Tensor:
+        """The keys (D, ...) that documents are found by, of the role that `config.key_role` names.
+
+        Args:
+            ids: (D, T) token ids of the documents, padded on the right.
+            lengths: (D,) tokens of each.
+            memories: Their memories, of `compress`.
+        """
+        if self.config.key_role == roles.COMPRESSOR:
+            return self.keys(memories)
+        return self.keys(self.encode_query(ids, lengths))
+
     def score(self, queries: Memories, documents: Memories, num_candidates: int | None = None) -> Tensor:
         """Scores (B, N) of candidates.
 
@@ -375,6 +387,9 @@ class ClaraModel(PreTrainedModel):
         config.dtype = self.base.dtype
         config.architectures = [type(self).__name__]
         config.text_config.vocab_size = len(self.input_rows)
+        config.text_config.name_or_path = (
+            ""  # a path of the machine that made the model means nothing elsewhere
+        )
         config.save_pretrained(folder)
 
     @classmethod

@@ -93,9 +93,10 @@ def compress_texts(
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
     for batch in batches:
         ids, lengths = collate_texts([encoded[index] for index in batch])
-        memories = model.compress(ids.to(model.device), lengths.to(model.device))
+        ids, lengths = ids.to(model.device), lengths.to(model.device)
+        memories = model.compress(ids, lengths)
         vectors += memories.unpadded()
-        parts.append((model.keys(memories), memories.means, memories.text_means))
+        parts.append((model.document_keys(ids, lengths, memories), memories.means, memories.text_means))
     order = [index for batch in batches for index in batch]
     places = [0] * len(order)
     for place, index in enumerate(order):

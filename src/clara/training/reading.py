@@ -37,6 +37,8 @@ class ReadingForm:
     Attributes:
         documents_per_row: Documents that share a row (and all its questions).
         memory_share: Probability that a document stands as its memory; else as text.
+        one_as_text: In every row one document, drawn, stands as text and is asked about; the others are
+            distractors as memories, and `memory_share` does not matter.
         rate: Text tokens per memory token.
         cloze_turns: Cloze questions drawn per document beside its own questions.
         contrastive_weight: Weight of the contrastive loss; 0 leaves the query reasoner out of the step.
@@ -45,6 +47,7 @@ class ReadingForm:
 
     documents_per_row: int = 1
     memory_share: float = 0.0
+    one_as_text: bool = False
     rate: int = 4
     cloze_turns: int = 0
     contrastive_weight: float = 0.0
@@ -72,7 +75,7 @@ def reading_loss(
     """
     device = model.device
     documents = processor.encode_documents([example.content for example in examples])
-    as_memory = [rng.random() < form.memory_share for _ in examples]
+    as_memory = _memory_documents(len(examples), form, rng)
     chosen = (
         list(range(len(examples))) if form.contrastive_weight else [i for i, m in enumerate(as_memory) if m]
     )
@@ -102,6 +105,16 @@ def reading_loss(
     return loss, {name: float(value.detach()) for name, value in parts.items()}
 
 
+def _memory_documents(count: int, form: ReadingForm, rng: random.Random) -> list[bool]:
+    """Which of a step's documents stand as memory."""
+    if not form.one_as_text:
+        return [rng.random() < form.memory_share for _ in range(count)]
+    as_memory = [True] * count
+    for start in range(0, count, form.documents_per_row):
+        as_memory[rng.randrange(start, min(start + form.documents_per_row, count))] = False
+    return as_memory
+
+
 def _row(
     processor: ClaraProcessor,
     examples: Sequence[ReadingExample],
@@ -120,6 +133,7 @@ def _row(
     turns = [
         (question, rng.choice(answers))
         for index in group
+        if not (form.one_as_text and as_memory[index])
         for question, answers in examples[index].turns
         if answers
     ]
