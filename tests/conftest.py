@@ -111,6 +111,7 @@ def tiny_model(
             "compressor": "segment",
             "attention": "blocks",
             "score": "mean",
+            "pointer": True,
             "prompt_format": "blocks",
             "memory_token_ids": ids[:1],
             "answer_token_id": ids[-1],
@@ -130,8 +131,8 @@ def tiny_model(
         for name in config.roles:
             for _, parameter in roles.role_parameters(model.base, name):
                 parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
-        if model.memory is not None:
-            for parameter in model.memory.parameters():
+        for module in model.own_modules().values():
+            for parameter in module.parameters():
                 parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
     return model, ClaraProcessor.for_config(tokenizer, config)
 

@@ -68,45 +68,16 @@ def memory(rate: int, rows: int, share: float = 1.0, contrast: float = 0.0) -> R
     return ReadingForm(documents_per_row=rows, memory_share=share, rate=rate, contrastive_weight=contrast)
 
 
-# Text first: it is the ceiling of what memories can give, and cloze questions teach looking up long before
-# real ones do. Then the rate is walked up, since a reader of text reads memories of one token per token at
-# once, of four after practice; text stays in the mixture throughout.
+# Text first: it is the ceiling of what memories can give, and cloze questions teach looking up before real
+# ones do. Then memories, at a rate that rises while lower ones and text stay in the mixture. The default of
+# use, one document as text beside memories of the others, is a form of its own.
+BEST_AS_TEXT = ReadingForm(documents_per_row=5, rate=4, one_as_text=True)
 PHASES = (
-    Phase(600, 4, ((1.0, text(1, cloze=4)),)),
-    Phase(1900, 5, ((0.7, text(1, cloze=1)), (0.3, text(3, cloze=1)))),
-    Phase(500, 8, ((0.6, text(2)), (0.4, text(5)))),
-    Phase(200, 8, ((0.4, text(2)), (0.6, memory(1, 2)))),
-    Phase(200, 8, ((0.4, text(2)), (0.6, memory(2, 2)))),
-    Phase(
-        500,
-        10,
-        (
-            (0.25, text(5)),
-            (0.15, memory(4, 5, share=0.7)),
-            (0.45, memory(4, 2, contrast=0.2)),
-            (0.15, memory(16, 2, contrast=0.2)),
-        ),
-    ),
-    Phase(
-        420,
-        10,
-        (
-            (0.25, text(5)),
-            (0.15, memory(4, 5, share=0.7)),
-            (0.40, memory(4, 5, contrast=0.2)),
-            (0.20, memory(16, 5, contrast=0.2)),
-        ),
-    ),
-    Phase(150, 10, ((1.0, EndToEndForm(8)),)),
-    # the default of use: the best passage as text beside the memories of the others
-    Phase(
-        200,
-        10,
-        (
-            (0.7, ReadingForm(documents_per_row=5, rate=4, one_as_text=True)),
-            (0.3, memory(4, 5)),
-        ),
-    ),
+    Phase(200, 4, ((1.0, text(1, cloze=4)),)),
+    Phase(600, 5, ((0.7, text(1, cloze=1)), (0.3, text(3, cloze=1)))),
+    Phase(500, 8, ((0.4, text(2)), (0.2, text(5)), (0.15, memory(1, 2)), (0.25, memory(2, 2)))),
+    Phase(600, 10, ((0.25, text(5)), (0.15, BEST_AS_TEXT), (0.15, memory(2, 3)), (0.45, memory(4, 3)))),
+    Phase(900, 10, ((0.2, text(5)), (0.2, BEST_AS_TEXT), (0.4, memory(4, 5)), (0.2, memory(16, 5)))),
 )
 
 
@@ -131,7 +102,9 @@ def start_model() -> tuple[ClaraModel, ClaraProcessor]:
         roles=dict.fromkeys(roles.ROLES, "full"),
         compressor="segment",
         attention="blocks",
-        score="mean",
+        score="text",
+        key_role=roles.QUERY_REASONER,
+        pointer=True,
         prompt_format="blocks",
         compression_rate=4,
         doc_max_tokens=254,
@@ -143,22 +116,38 @@ def start_model() -> tuple[ClaraModel, ClaraProcessor]:
     )
     model = ClaraModel(config, base)
     start_memory(model)
+    start_pointer(model)
     return model, ClaraProcessor.for_config(tokenizer, config)
 
 
-def start_memory(model: ClaraModel, skip: float = 4.0) -> None:
-    """Memories legible from the first step: the generator reads the words that the skip carries.
+def start_memory(model: ClaraModel, states: float = 0.05) -> None:
+    """Memories legible from the first step: the words of their segments, with a little of the states.
 
-    The skip of 4 brings word embeddings (standard deviation 0.056) near the scale of final states (0.33);
-    the projection undoes it.
+    Final states have a standard deviation of 0.33, word embeddings of 0.056.
     """
     assert model.memory is not None
-    embeddings = model.get_input_embeddings().weight
     with torch.no_grad():
-        model.memory.centre.copy_(embeddings.mean(dim=0))
-        model.memory.skip.fill_(skip)
-        model.memory.projection.weight.copy_(torch.eye(model.hidden_size) / skip)
+        model.memory.centre.copy_(model.get_input_embeddings().weight.mean(dim=0))
+        model.memory.context.fill_(states)
+        model.memory.gate.fill_(states)
+        model.memory.projection.weight.copy_(torch.eye(model.hidden_size))
         model.memory.projection.bias.copy_(model.memory.centre)
+
+
+def start_pointer(model: ClaraModel, words: float = 6.0, scale: float = 12.0) -> None:
+    """Pointing that compares like with like: states with states, the latest word with the word before.
+
+    `words` brings embeddings to the scale of states; at `scale` a word that is pointed at outweighs the
+    vocabulary (word embeddings have a norm near 1.1).
+    """
+    assert model.pointer is not None
+    identity = torch.eye(model.hidden_size)
+    with torch.no_grad():
+        model.pointer.centre.copy_(model.get_input_embeddings().weight.mean(dim=0))
+        for layer in (model.pointer.query, model.pointer.key):
+            layer.weight.copy_(torch.cat([identity, words * identity], dim=1))
+        model.pointer.query.bias.zero_()
+        model.pointer.scale.fill_(scale)
 
 
 def start_query_reasoner(model: ClaraModel) -> None:
@@ -176,7 +165,7 @@ def trained_parameters(model: ClaraModel) -> Iterator[tuple[str, torch.nn.Parame
     """Every role, the memory's own weights and the output head; word embeddings and base stay."""
     word_embeddings = model.get_input_embeddings().weight
     for name, parameter in model.named_parameters():
-        is_trained = ".variants." in name or name.startswith(("memory.", "base.cls."))
+        is_trained = ".variants." in name or name.startswith(("memory.", "pointer.", "base.cls."))
         parameter.requires_grad_(is_trained and parameter is not word_embeddings)
         if parameter.requires_grad:
             yield name, parameter

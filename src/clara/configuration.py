@@ -9,7 +9,7 @@ from transformers import AutoConfig, PreTrainedConfig
 
 COMPRESSORS = ("appended", "segment")
 ATTENTIONS = ("causal", "blocks")
-SCORES = ("slots", "mean")
+SCORES = ("slots", "mean", "text")
 KEY_ROLES = ("compressor", "query_reasoner")
 ROLE_KINDS = ("lora", "full")
 PROMPT_FORMATS = ("released", "plain", "blocks")
@@ -31,9 +31,12 @@ class ClaraConfig(PreTrainedConfig):
             answer everything before it; each block counts its positions from 0.
         score: Similarity of question and document. "slots": cosine of flattened memories, slot against
             slot (the paper, eq. for retrieval). "mean": cosine of the memories' length-weighted means.
+            "text": cosine of the mean final states over the text itself (a sentence embedding), which leaves
+            the memories free of search.
         key_role: Which role's memory of a document is compared with the question's. "compressor": the memory
             that is stored (the paper). "query_reasoner": one of its own, made in the same pass over the
             documents, so that reading and search need not share one vector; only its key is stored.
+        pointer: Whether an answer can take words from the documents (`clara.model.pointing`).
         prompt_format: Which prompts `clara.prompts` builds.
         compression_rate: Text tokens per memory token.
         doc_max_tokens: Tokens of a document that are read, special tokens not counted.
@@ -69,6 +72,7 @@ class ClaraConfig(PreTrainedConfig):
         attention: str = "causal",
         score: str = "slots",
         key_role: str = "compressor",
+        pointer: bool = False,
         prompt_format: str = "plain",
         compression_rate: int = 16,
         doc_max_tokens: int = 256,
@@ -104,6 +108,7 @@ class ClaraConfig(PreTrainedConfig):
         self.attention = attention
         self.score = score
         self.key_role = key_role
+        self.pointer = pointer
         self.prompt_format = prompt_format
         self.compression_rate = compression_rate
         self.doc_max_tokens = doc_max_tokens
@@ -133,7 +138,11 @@ class ClaraConfig(PreTrainedConfig):
                 raise ValueError(f"{name} is {value!r}, but must be one of {', '.join(allowed)}.")
         if compressor == "segment" and score == "slots":
             raise ValueError(
-                "Memories of segments differ in length, so their score must be 'mean', not 'slots'."
+                "Memories of segments differ in length, so their score must be 'mean' or 'text', not 'slots'."
+            )
+        if pointer and attention != "blocks":
+            raise ValueError(
+                "pointer needs attention 'blocks', which tells documents from the rest of a prompt."
             )
         kwargs.setdefault("tie_word_embeddings", False)
         super().__init__(**kwargs)

@@ -16,7 +16,8 @@ from clara.checkpoints.fingerprint import fingerprint
 from clara.errors import InputError, PromptError
 from clara.model.compression import Memories
 from clara.model.generation import generate, stream
-from clara.model.modeling import ClaraModel, PromptBatch
+from clara.model.modeling import ClaraModel
+from clara.model.prefill import PromptBatch
 from clara.processing import (
     ClaraProcessor,
     MemorySlot,
@@ -114,7 +115,7 @@ class Clara:
     @property
     def key_size(self) -> int | None:
         """Length of a stored search key, None where the memories themselves are compared."""
-        return self.model.hidden_size if self.model.config.score == "mean" else None
+        return None if self.model.config.score == "slots" else self.model.hidden_size
 
     @property
     def passage_tokens(self) -> int:

@@ -19,7 +19,7 @@ from clara.errors import InputError, PromptError
 from clara.model.attention import answer_block, question_block
 from clara.model.fusion import PAD_BLOCK
 from clara.model.losses import IGNORE
-from clara.model.modeling import PromptBatch
+from clara.model.prefill import PromptBatch
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -78,6 +79,7 @@ def test_segment_memory_without_gate_and_skip_has_the_mean_of_the_text(
     model, processor = make_model("bert")
     torch.nn.init.zeros_(model.memory.gate)
     torch.nn.init.zeros_(model.memory.skip)
+    torch.nn.init.ones_(model.memory.context)
     encoded = processor.encode_documents(texts)
     with torch.no_grad():
         memories = model.compress(*collate_texts(encoded), rate=rate)
@@ -98,8 +100,9 @@ def test_segment_memory_against_a_slow_twin(make_model: Any, texts: list[str]) -
 
     def slow(ids: list[int]) -> Tensor:
         embeddings = model.get_input_embeddings()(torch.tensor(ids))
-        bags = [embeddings[start : start + rate].mean(dim=0) for start in range(0, len(ids), rate)]
-        rows = torch.cat([embeddings, torch.stack(bags) + part.token])
+        segments = [embeddings[start : start + rate] for start in range(0, len(ids), rate)]
+        bags = [(segment - part.centre).sum(dim=0) / math.sqrt(len(segment)) for segment in segments]
+        rows = torch.cat([embeddings, torch.stack(bags) + part.centre + part.token])
         places = [*range(len(ids)), *(number * rate + rate // 2 for number in range(len(bags)))]
         visible = torch.zeros(len(rows), len(rows), dtype=torch.bool)
         for row in range(len(rows)):
@@ -108,9 +111,9 @@ def test_segment_memory_against_a_slow_twin(make_model: Any, texts: list[str]) -
         states = model._read(rows[None], torch.tensor([places]), visible[None], roles.COMPRESSOR)[0]
         return torch.stack(
             [
-                states[number * rate : min((number + 1) * rate, len(ids))].mean(dim=0)
+                part.context * states[number * rate : min((number + 1) * rate, len(ids))].mean(dim=0)
                 + part.gate * states[len(ids) + number]
-                + part.skip * (bag - part.centre)
+                + part.skip * bag
                 for number, bag in enumerate(bags)
             ]
         )

@@ -5,7 +5,7 @@
 - `rows.output.ids`, `.values`: likewise of the output head, unless tied.
 - `head.<path>`: the head's other tensors.
 - `roles.<role>.<path>`: the weights of a "full" role.
-- `memory.<name>`: the segment compressor's own weights.
+- `memory.<name>`, `pointer.<name>`: the weights of the segment compressor and of pointing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from clara.model import roles
 
 MODEL_FILE = "model.safetensors"
 ADAPTERS_FOLDER = "adapters"
-BASE, HEAD, MEMORY = "base.", "head.", "memory."
+BASE, HEAD = "base.", "head."
 INPUT, OUTPUT = "rows.input", "rows.output"
 
 _ROWS_AT_ONCE = 4096
@@ -65,7 +65,7 @@ def row_checksums(weight: Tensor) -> Tensor:
 
 def model_tensors(
     base: Any,
-    memory: nn.Module | None,
+    modules: Mapping[str, nn.Module],
     full_roles: Sequence[str],
     *,
     include_base: bool,
@@ -75,7 +75,7 @@ def model_tensors(
 
     Args:
         base: The base with its roles.
-        memory: The segment compressor, if any.
+        modules: What the model has besides, by name.
         full_roles: Roles with weights of their own.
         include_base: Store the base too.
         base_rows: Which rows are the base's own; None if unknown: all rows are stored.
@@ -83,8 +83,7 @@ def model_tensors(
     tensors: dict[str, Tensor] = {}
     for name in full_roles:
         tensors |= {f"roles.{name}.{path}": tensor for path, tensor in roles.role_state(base, name).items()}
-    if memory is not None:
-        tensors |= {MEMORY + path: tensor for path, tensor in memory.state_dict().items()}
+    tensors |= _module_tensors(modules)
     if include_base:
         unused = _replaced_paths(base)
         used = {path: tensor for path, tensor in roles.base_state(base).items() if path not in unused}
@@ -119,7 +118,7 @@ def base_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def fill_model(
     base: Any,
-    memory: nn.Module | None,
+    modules: Mapping[str, nn.Module],
     full_roles: Sequence[str],
     tensors: Mapping[str, Tensor],
     source: Path,
@@ -128,7 +127,7 @@ def fill_model(
 
     Args:
         base: The base with its roles and its final vocabulary.
-        memory: The segment compressor, if any.
+        modules: What the model has besides, by name.
         full_roles: Roles with weights of their own.
         tensors: The file's.
         source: The file, for messages.
@@ -139,8 +138,7 @@ def fill_model(
     targets: dict[str, Tensor] = {}
     for name in full_roles:
         targets |= {f"roles.{name}.{path}": tensor for path, tensor in roles.role_state(base, name).items()}
-    if memory is not None:
-        targets |= {MEMORY + path: tensor for path, tensor in memory.state_dict().items()}
+    targets |= _module_tensors(modules)
     has_base = any(name.startswith(BASE) for name in tensors)
     if not has_base:
         targets |= {HEAD + path: tensor for path, tensor in _head_state(base).items()}
@@ -149,6 +147,14 @@ def fill_model(
         _fill_rows(INPUT, base.get_input_embeddings().weight, tensors, source)
         if not is_tied(base):
             _fill_rows(OUTPUT, base.get_output_embeddings().weight, tensors, source)
+
+
+def _module_tensors(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    return {
+        f"{name}.{path}": tensor
+        for name, module in modules.items()
+        for path, tensor in module.state_dict().items()
+    }
 
 
 def _replaced_paths(base: Any) -> set[str]:

@@ -86,20 +86,20 @@ def compress_appended(
 class SegmentMemory(nn.Module):
     """One memory token per segment of the text, which starts from the segment and reads everything.
 
-    Memory token j enters as a learned embedding plus the mean embedding of segment j, at the position of
-    the segment's middle. Text positions see the text, memory tokens see text and memory, all in both
-    directions; so the text's states do not depend on the rate. The memory is
+    Memory token j enters as a learned embedding plus the words of segment j, at the position of the segment's
+    middle. Text positions see the text, memory tokens see text and memory, all in both directions; so the
+    text's states do not depend on the rate. The memory is
 
-        mean of the segment's final states + gate * token's final state + skip * (mean embedding - centre)
+        skip * words + context * mean of the segment's final states + gate * token's final state
 
-    With the gate at 0 the length-weighted mean of the memory is the mean of the text's final states (the
-    sentence embedding of the encoder that the model starts from) plus a bag of its words, so retrieval
-    starts where that encoder is. The skip keeps the words themselves legible: of a text encoder's final
-    states alone only a quarter of the variance of the words' embeddings can be recovered linearly at 4
-    tokens per segment. `to_prompt` maps a memory into the space of the generator's input embeddings.
+    The words of a segment are the sum of its n token embeddings, less their centre, over the root of n: the
+    scale of one word at any rate. They keep the memory legible from the start: of a text encoder's final
+    states alone only a quarter of the variance of the words' embeddings can be recovered linearly at 4 tokens
+    per segment. `to_prompt` maps a memory into the space of the generator's input embeddings.
     """
 
     gate: nn.Parameter
+    context: nn.Parameter
     skip: nn.Parameter
     centre: Tensor
 
@@ -107,6 +107,7 @@ class SegmentMemory(nn.Module):
         super().__init__()
         self.token = nn.Parameter(torch.zeros(hidden_size))
         self.gate = nn.Parameter(torch.zeros(hidden_size))
+        self.context = nn.Parameter(torch.ones(hidden_size))
         self.skip = nn.Parameter(torch.ones(hidden_size))
         self.register_buffer("centre", torch.zeros(hidden_size))
         self.projection = nn.Linear(hidden_size, hidden_size)
@@ -125,17 +126,17 @@ class SegmentMemory(nn.Module):
         """
         embeddings = embed(ids)
         share, sizes = _segments(lengths, ids.shape[1], rate, embeddings.dtype)
-        bag = share @ embeddings
+        words = (share @ embeddings - self.centre) * sizes.unsqueeze(-1).to(embeddings.dtype).sqrt()
         present = length_mask(lengths, ids.shape[1])
         memory_present = sizes > 0
         states = read(
-            torch.cat([embeddings, bag + self.token], dim=1),
+            torch.cat([embeddings, words + self.centre + self.token], dim=1),
             _segment_positions(lengths, ids.shape[1], share.shape[1], rate),
             _text_then_memory(present, memory_present),
         )
         text, tokens = states[:, : ids.shape[1]], states[:, ids.shape[1] :]
         text_segments = share.to(text.dtype) @ text
-        vectors = text_segments + self.gate * tokens + self.skip * (bag - self.centre)
+        vectors = self.skip * words + self.context * text_segments + self.gate * tokens
         vectors = vectors * memory_present.unsqueeze(-1)
         weights = sizes / lengths.unsqueeze(1)
         return Memories(

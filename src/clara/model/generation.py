@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessorList
 
-from clara.model.compression import length_mask
-from clara.model.modeling import ClaraModel, PromptBatch
+from clara.model.modeling import ClaraModel
+from clara.model.prefill import PromptBatch
 
 
 @torch.inference_mode()
@@ -47,7 +47,7 @@ def stream(
     ends = ends.to(prompts.ids.device)
     output = model(prompts, memories, use_cache=True)
     logits, cache = output.logits, output.past_key_values
-    visible = length_mask(prompts.lengths, prompts.ids.shape[1])
+    visible = output.visible
     rows = torch.arange(len(prompts.lengths), device=prompts.ids.device)
     positions = prompts.positions[rows, prompts.lengths - 1]
     ended = torch.zeros_like(prompts.lengths, dtype=torch.bool)
@@ -65,7 +65,7 @@ def stream(
         answers = torch.cat([answers, tokens.unsqueeze(1)], dim=1)
         visible = torch.cat([visible, visible.new_ones(len(rows), 1)], dim=1)
         positions = positions + 1
-        logits = model.decode_step(tokens, positions, visible, cache)
+        logits = model.decode_step(tokens, positions, visible, cache, output.places)
 
 
 def generate(

@@ -21,44 +21,17 @@ from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.utils.generic import ModelOutput
 
-from clara.checkpoints import adapters, bases, layout, storage
+from clara.checkpoints import adapters, layout, own, storage
 from clara.checkpoints.folders import find_folder
 from clara.configuration import ClaraConfig
 from clara.errors import CheckpointError, MissingRoleError
 from clara.model import roles, selection
 from clara.model.attention import block_mask
-from clara.model.compression import Memories, SegmentMemory, compress_appended
+from clara.model.compression import Memories, SegmentMemory, compress_appended, length_mask
 from clara.model.fusion import splice
 from clara.model.losses import IGNORE, answer_loss
-
-
-@dataclass
-class PromptBatch:
-    """Prompts as tensors, padded on the right; made by `clara.processing.collate`.
-
-    Attributes:
-        ids: (B, T) token ids, with placeholders at the memory slots.
-        positions: (B, T) position ids.
-        blocks: (B, T) block numbers (`clara.model.attention`).
-        slots: (B, T) bool, True at memory slots.
-        lengths: (B,) tokens of each prompt.
-        targets: (B, T) token that each position predicts, `IGNORE` elsewhere; None outside training.
-    """
-
-    ids: Tensor
-    positions: Tensor
-    blocks: Tensor
-    slots: Tensor
-    lengths: Tensor
-    targets: Tensor | None = None
-
-    def to(self, device: torch.device | str) -> PromptBatch:
-        """The same batch on a device."""
-        moved = {
-            name: value.to(device) if isinstance(value, Tensor) else value
-            for name, value in vars(self).items()
-        }
-        return PromptBatch(**moved)
+from clara.model.pointing import Places, Pointer, gather_rows
+from clara.model.prefill import DocumentStates, Prefill, PromptBatch, prefill_blocks, prefill_rows
 
 
 @dataclass
@@ -70,11 +43,15 @@ class ClaraOutput(ModelOutput):
         logits: (P, V) at the positions with a target, row by row; at each row's last position without
             targets (B, V).
         past_key_values: The prompt's cache where one was asked for.
+        visible: With a cache, its positions (B, S) that may be seen.
+        places: With a cache, what the answer can point at; None in a model without pointing.
     """
 
     loss: Tensor | None = None
     logits: Tensor | None = None
     past_key_values: Cache | None = None
+    visible: Tensor | None = None
+    places: Places | None = None
 
 
 class ClaraModel(PreTrainedModel):
@@ -98,7 +75,9 @@ class ClaraModel(PreTrainedModel):
         self.memory = (
             SegmentMemory(self.hidden_size).to(self.base.dtype) if config.compressor == "segment" else None
         )
+        self.pointer = Pointer(self.hidden_size).to(self.base.dtype) if config.pointer else None
         self._base_rows: layout.BaseRows | None = None
+        self._recomputes = False
         roles.add_roles(
             self.base.base_model,
             config.roles,
@@ -140,9 +119,11 @@ class ClaraModel(PreTrainedModel):
         options = {**(gradient_checkpointing_kwargs or {})}
         options |= {"use_reentrant": False, "context_fn": roles.checkpoint_contexts}
         self._of_base("activation_checkpointing_enable", "gradient_checkpointing_enable")(options, **kwargs)
+        self._recomputes = True
 
     def gradient_checkpointing_disable(self) -> None:
         self._of_base("activation_checkpointing_disable", "gradient_checkpointing_disable")()
+        self._recomputes = False
 
     def merge(self) -> None:
         """Multiply low-rank roles out, for use: faster steps, at a copy of the linear layers per role."""
@@ -190,17 +171,21 @@ class ClaraModel(PreTrainedModel):
             ids: (B, T) token ids of the questions, padded on the right.
             lengths: (B,) tokens of each.
             num_memory_tokens: As for `compress`.
-            rate: As for `compress`.
+            rate: As for `compress`; a single memory token by default where the score is "text".
 
         Raises:
             MissingRoleError: The model has no query reasoner.
         """
         self.require_role(roles.QUERY_REASONER, "Searching by memory")
+        if rate is None and self.config.score == "text":
+            rate = ids.shape[1]  # only the text's own states count: one memory token is the cheapest
         return self._memorise(roles.QUERY_REASONER, ids, lengths, num_memory_tokens, rate)
 
     def keys(self, memories: Memories) -> Tensor:
         """What is compared in search, by `config.score`: (D, H) means or (D, M * H) flattened memories."""
-        return memories.means if self.config.score == "mean" else memories.vectors.flatten(1)
+        if self.config.score == "slots":
+            return memories.vectors.flatten(1)
+        return memories.means if self.config.score == "mean" else memories.text_means
 
     def document_keys(self, ids: Tensor, lengths: Tensor, memories: Memories) -> Tensor:
         """The keys (D, ...) that documents are found by, of the role that `config.key_role` names.
@@ -255,19 +240,48 @@ class ClaraModel(PreTrainedModel):
             if self.memory is not None:
                 memories = [self.memory.to_prompt(memory) for memory in memories]
             embeddings = splice(embeddings, prompts.slots, memories)
-        cache = DynamicCache(config=self.config.text_config) if use_cache else None
-        visible = block_mask(prompts.blocks) if self.config.attention == "blocks" else None
-        states = self._read(embeddings, prompts.positions, visible, roles.GENERATOR, cache)
+        prefill = self._prefill(prompts, embeddings, use_cache)
+        places = self._places(prefill.documents)
         if prompts.targets is None:
-            rows = torch.arange(len(states), device=states.device)
-            return ClaraOutput(logits=self._head(states[rows, prompts.lengths - 1]), past_key_values=cache)
-        trained = prompts.targets != IGNORE
-        logits = self._head(states[trained])
-        return ClaraOutput(
-            loss=answer_loss(logits, prompts.targets[trained]), logits=logits, past_key_values=cache
-        )
+            last = torch.arange(len(embeddings), device=embeddings.device), prefill.lengths - 1
+            states, inputs = prefill.states[last].unsqueeze(1), prefill.embeddings[last].unsqueeze(1)
+            logits = self._logits(states, inputs, places)[:, 0]
+            return ClaraOutput(
+                logits=logits, past_key_values=prefill.cache, visible=prefill.visible, places=places
+            )
+        answered = prompts.targets.flatten()[prefill.index] != IGNORE
+        answered &= length_mask(prefill.lengths, answered.shape[1])
+        states, real = gather_rows(prefill.states, answered)
+        logits = self._logits(states, gather_rows(prefill.embeddings, answered)[0], places, real)
+        targets = prompts.targets[prompts.targets != IGNORE]
+        return ClaraOutput(loss=answer_loss(logits, targets), logits=logits, past_key_values=prefill.cache)
 
-    def decode_step(self, ids: Tensor, positions: Tensor, visible: Tensor, cache: Cache) -> Tensor:
+    def _prefill(self, prompts: PromptBatch, embeddings: Tensor, use_cache: bool) -> Prefill:
+        """The generator over prompts, document by document where the model's attention allows it."""
+
+        def read(
+            embeddings: Tensor, positions: Tensor, visible: Tensor | None, cache: Cache | None
+        ) -> Tensor:
+            return self._read(embeddings, positions, visible, roles.GENERATOR, cache)
+
+        in_blocks = self.config.attention == "blocks"
+        # layers that are recomputed keep no cache to read on from
+        if in_blocks and not self._recomputes:
+            return prefill_blocks(read, prompts, embeddings, self._new_cache)
+        visible = block_mask(prompts.blocks) if in_blocks else None
+        return prefill_rows(read, prompts, embeddings, visible, self._new_cache() if use_cache else None)
+
+    def _new_cache(self) -> DynamicCache:
+        return DynamicCache(config=self.config.text_config)
+
+    def _places(self, documents: DocumentStates | None) -> Places | None:
+        if self.pointer is None or documents is None:
+            return None
+        return self.pointer.places(documents.states, documents.embeddings, documents.present)
+
+    def decode_step(
+        self, ids: Tensor, positions: Tensor, visible: Tensor, cache: Cache, places: Places | None = None
+    ) -> Tensor:
         """Logits (B, V) after one more token per row.
 
         Args:
@@ -275,10 +289,29 @@ class ClaraModel(PreTrainedModel):
             positions: (B,) their positions.
             visible: (B, S) bool, the cached positions and the token's own that may be seen.
             cache: Of `forward`; grows by one.
+            places: Of `forward`.
         """
         embeddings = self.base.get_input_embeddings()(ids.unsqueeze(1))
         states = self._read(embeddings, positions.unsqueeze(1), visible.unsqueeze(1), roles.GENERATOR, cache)
-        return self._head(states[:, -1])
+        return self._logits(states, embeddings, places)[:, 0]
+
+    def _logits(
+        self, states: Tensor, embeddings: Tensor, places: Places | None, real: Tensor | None = None
+    ) -> Tensor:
+        """Vocabulary logits (B, A, V) of answer positions; (P, V) at the `real` ones where they are given.
+
+        Args:
+            states: (B, A, H) final states.
+            embeddings: (B, A, H) input embeddings.
+            places: What can be pointed at, if anything.
+            real: (B, A) bool.
+        """
+        chosen = states if real is None else states[real]
+        logits = self._head(chosen)
+        if self.pointer is None or places is None:
+            return logits
+        words = self.pointer(states, embeddings, places)
+        return logits + nn.functional.linear(words if real is None else words[real], self.output_rows)
 
     # -- the base model ------------------------------------------------------------------------------
 
@@ -378,7 +411,11 @@ class ClaraModel(PreTrainedModel):
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
         tensors = layout.model_tensors(
-            self.base, self.memory, self._roles("full"), include_base=include_base, base_rows=self._base_rows
+            self.base,
+            self.own_modules(),
+            self._roles("full"),
+            include_base=include_base,
+            base_rows=self._base_rows,
         )
         storage.write_tensors(folder / layout.MODEL_FILE, tensors, weights)
         for name in self._roles("lora"):
@@ -435,17 +472,18 @@ class ClaraModel(PreTrainedModel):
             token=token,
             local_files_only=local_files_only,
         )
-        config = _read_config(folder, config, kwargs)
+        config = own.read_config(folder, config, kwargs)
         path = folder / layout.MODEL_FILE
         tensors = storage.read_tensors(path)
         model = cls(
-            config, _read_base(path, config, tensors, base, _dtype(dtype, config), attn_implementation)
+            config,
+            own.read_base(path, config, tensors, base, own.wanted_dtype(dtype, config), attn_implementation),
         )
         if not layout.base_tensors(tensors):
             model.remember_base_rows()
         if len(model.input_rows) != config.text_config.vocab_size:
             model.base.resize_token_embeddings(config.text_config.vocab_size, mean_resizing=False)
-        layout.fill_model(model.base, model.memory, model._roles("full"), tensors, path)
+        layout.fill_model(model.base, model.own_modules(), model._roles("full"), tensors, path)
         for name in model._roles("lora"):
             model.load_role(name, folder / layout.ADAPTERS_FOLDER / name)
         model.eval()
@@ -488,65 +526,12 @@ class ClaraModel(PreTrainedModel):
             )
         storage.fill(roles.role_state(self.base, name), adapter.tensors, Path(folder) / adapters.WEIGHTS_FILE)
 
+    def own_modules(self) -> dict[str, nn.Module]:
+        """What the model has besides its base and roles, by name."""
+        return {name: module for name, module in self.named_children() if name != "base"}
+
     def _roles(self, kind: str) -> list[str]:
         return [name for name, its_kind in self.config.roles.items() if its_kind == kind]
-
-
-def _read_config(folder: Path, config: ClaraConfig | None, overrides: dict[str, Any]) -> ClaraConfig:
-    """The configuration of a folder, with entries overridden; what the Auto classes add is dropped."""
-    for name in ("_from_auto", "trust_remote_code", "adapter_kwargs", "_commit_hash"):
-        overrides.pop(name, None)
-    if config is None:
-        path = folder / "config.json"
-        fields = adapters.read_json(path)
-        if fields.get("model_type") != ClaraConfig.model_type:
-            raise CheckpointError(
-                f"{path} says model_type {fields.get('model_type')!r}, but a Clara model has "
-                f"{ClaraConfig.model_type!r}; name the folder of a Clara model."
-            )
-        try:
-            config, overrides = ClaraConfig.from_dict(fields, return_unused_kwargs=True, **overrides)
-        except (ValueError, TypeError, KeyError) as error:
-            raise CheckpointError(
-                f"{path} cannot be used ({error}); fetch or save the model again."
-            ) from error
-    if overrides:
-        raise TypeError(f"from_pretrained got the unknown arguments {', '.join(sorted(overrides))}.")
-    return copy.deepcopy(config)
-
-
-def _read_base(
-    path: Path,
-    config: ClaraConfig,
-    tensors: dict[str, Tensor],
-    source: str | os.PathLike[str] | None,
-    dtype: torch.dtype,
-    attn_implementation: str | None,
-) -> PreTrainedModel:
-    """The base from the folder's own file, or from where the caller or the configuration says."""
-    included = layout.base_tensors(tensors)
-    if included and source is not None:
-        raise CheckpointError(f"{path} includes its base model, so no other can be used; leave base out.")
-    if included:
-        return bases.build_base(
-            config.text_config, included, path, dtype=dtype, attn_implementation=attn_implementation
-        )
-    source = source if source is not None else config.base_model_name
-    if source is None:
-        raise CheckpointError(f"{path} does not include its base model; pass base= with a folder or hub id.")
-    return bases.load_base(source, config.text_config, dtype=dtype, attn_implementation=attn_implementation)
-
-
-def _dtype(wanted: torch.dtype | str | None, config: ClaraConfig) -> torch.dtype:
-    """The type that the caller wants, else the saved model's."""
-    if wanted is None or wanted == "auto":
-        wanted = config.dtype or torch.float32
-    found = wanted if isinstance(wanted, torch.dtype) else getattr(torch, wanted, None)
-    if not isinstance(found, torch.dtype):
-        raise ValueError(
-            f"dtype is {wanted!r}, but must be a torch dtype or the name of one, such as 'float32'."
-        )
-    return found
 
 
 AutoModel.register(ClaraConfig, ClaraModel, exist_ok=True)
