@@ -29,6 +29,7 @@ from clara.training.examples import ReadingExample, read_reading_examples
 from clara.training.loop import LoopOptions, TrainingLoop
 from clara.training.objectives import EndToEndExample, end_to_end_loss
 from clara.training.reading import ReadingForm, reading_loss
+from clara.training.retrieval import retrieval_loss
 
 MEMORY_TOKEN, ANSWER_TOKEN = "[unused1]", "[unused2]"
 
@@ -45,6 +46,20 @@ class EndToEndForm:
 
 
 @dataclass(frozen=True)
+class RetrievalForm:
+    """Questions against the passages of a step, from labels.
+
+    Attributes:
+        passages: Passages of a step, of which each is another's negative.
+    """
+
+    passages: int
+
+
+Form = ReadingForm | EndToEndForm | RetrievalForm
+
+
+@dataclass(frozen=True)
 class Phase:
     """A stretch of training with its mixture of forms.
 
@@ -57,15 +72,15 @@ class Phase:
 
     steps: int
     passages: int
-    forms: tuple[tuple[float, ReadingForm | EndToEndForm], ...]
+    forms: tuple[tuple[float, Form], ...]
 
 
 def text(rows: int, cloze: int = 0) -> ReadingForm:
     return ReadingForm(documents_per_row=rows, cloze_turns=cloze)
 
 
-def memory(rate: int, rows: int, share: float = 1.0, contrast: float = 0.0) -> ReadingForm:
-    return ReadingForm(documents_per_row=rows, memory_share=share, rate=rate, contrastive_weight=contrast)
+def memory(rate: int, rows: int) -> ReadingForm:
+    return ReadingForm(documents_per_row=rows, memory_share=1.0, rate=rate)
 
 
 # Text first: it is the ceiling of what memories can give, and cloze questions teach looking up before real
@@ -253,6 +268,10 @@ def main() -> None:
         weights, forms = zip(*phase.forms, strict=True)
         form = rng.choices(forms, weights)[0]
         passages = passages_of_step(examples, first, phase.passages, arguments.seed)
+        if isinstance(form, RetrievalForm):
+            start = rng.randrange(len(examples))
+            passages = passages_of_step(examples, start, form.passages, arguments.seed)
+            return retrieval_loss(model, processor, passages, rng)
         if isinstance(form, EndToEndForm):
             return end_to_end_loss(model, processor, unlabelled(passages, form, rng))
         loss, parts = reading_loss(model, processor, passages, form, rng)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from clara.training.cloze import cloze_turns
 from clara.training.examples import ReadingExample, read_reading_examples
 from clara.training.loop import LoopOptions, TrainingLoop, learning_rate
 from clara.training.reading import ReadingForm, reading_loss
+from clara.training.retrieval import retrieval_loss
 from conftest import WORDS, tiny_model
 
 
@@ -30,7 +32,7 @@ def examples() -> list[ReadingExample]:
     return made
 
 
-FORM = ReadingForm(documents_per_row=2, memory_share=0.5, rate=2, contrastive_weight=0.5)
+FORM = ReadingForm(documents_per_row=2, memory_share=0.5, rate=2)
 
 
 def loss_of(model: ClaraModel, processor: ClaraProcessor, form: ReadingForm = FORM):
@@ -46,7 +48,7 @@ def trained(model: ClaraModel) -> list[tuple[str, torch.nn.Parameter]]:
     return [
         (name, p)
         for name, p in model.named_parameters()
-        if ".variants." in name or name.startswith("memory.")
+        if ".variants." in name or name.startswith(("memory.", "pointer."))
     ]
 
 
@@ -93,9 +95,13 @@ def test_it_learns_eight_examples_and_leaves_the_rest_alone(tmp_path: Path) -> N
     model, processor = tiny_model("bert")
     frozen = {name: p.clone() for name, p in model.named_parameters() if name not in dict(trained(model))}
     before = {name: p.clone() for name, p in trained(model)}
-    step_loss = loss_of(
-        model, processor, ReadingForm(documents_per_row=1, memory_share=0.5, rate=1, contrastive_weight=0.5)
-    )
+    data, form = examples(), ReadingForm(documents_per_row=1, memory_share=0.5, rate=1)
+
+    def step_loss(step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        answer, parts = reading_loss(model, processor, data, form, random.Random(step))
+        contrastive, more = retrieval_loss(model, processor, data, random.Random(step))
+        return answer + 0.5 * contrastive, {**parts, **more}
+
     first = step_loss(0)[1]
     make_loop(model, tmp_path, 150, learning_rate=3e-3).run(step_loss)
     last = step_loss(0)[1]
@@ -126,11 +132,33 @@ def test_each_choice_of_the_form_changes_the_loss() -> None:
         ReadingForm(documents_per_row=2),
         ReadingForm(memory_share=1.0, rate=4),
         ReadingForm(memory_share=1.0, rate=2),
-        ReadingForm(contrastive_weight=1.0),
-        ReadingForm(contrastive_weight=1.0, contrastive_temperature=0.5),
+        ReadingForm(one_as_text=True, documents_per_row=2),
+        ReadingForm(cloze_turns=1),
     ]
-    losses = [round(loss_of(model, processor, form)(0)[0].item(), 5) for form in forms]
+    # cloze questions are drawn from passages that are long enough for them
+    data = [replace(example, passage=" ".join([example.passage] * 3)) for example in examples()]
+    losses = [
+        round(reading_loss(model, processor, data, form, random.Random(0))[0].item(), 5) for form in forms
+    ]
     assert len(set(losses)) == len(forms)
+
+
+def test_rate_factors_hold_for_the_parameters_that_they_name(tmp_path: Path) -> None:
+    model, processor = tiny_model("bert")
+    before = {name: p.clone() for name, p in trained(model)}
+    make_loop(model, tmp_path, 2, rate_factors=((".variants.generator.", 0.0),)).run(  # type: ignore[arg-type]
+        loss_of(model, processor)
+    )
+    for name, parameter in trained(model):
+        if ".variants.query_reasoner." not in name:
+            assert torch.equal(parameter, before[name]) == (".variants.generator." in name), name
+
+
+def test_retrieval_needs_questions() -> None:
+    model, processor = tiny_model("bert")
+    silent = replace(examples()[0], turns=(("w1", ()),))
+    with pytest.raises(InputError, match="no answerable question"):
+        retrieval_loss(model, processor, [silent], random.Random(0))
 
 
 def test_the_rate_rises_holds_and_falls() -> None:

@@ -187,16 +187,16 @@ class ClaraModel(PreTrainedModel):
             return memories.vectors.flatten(1)
         return memories.means if self.config.score == "mean" else memories.text_means
 
-    def document_keys(self, ids: Tensor, lengths: Tensor, memories: Memories) -> Tensor:
+    def document_keys(self, ids: Tensor, lengths: Tensor, memories: Memories | None = None) -> Tensor:
         """The keys (D, ...) that documents are found by, of the role that `config.key_role` names.
 
         Args:
             ids: (D, T) token ids of the documents, padded on the right.
             lengths: (D,) tokens of each.
-            memories: Their memories, of `compress`.
+            memories: Their memories, of `compress`, where they are at hand.
         """
         if self.config.key_role == roles.COMPRESSOR:
-            return self.keys(memories)
+            return self.keys(self.compress(ids, lengths) if memories is None else memories)
         return self.keys(self.encode_query(ids, lengths))
 
     def score(self, queries: Memories, documents: Memories, num_candidates: int | None = None) -> Tensor:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -168,7 +168,8 @@ def prefill_blocks(
 
 def _by_row(cache: DynamicCache, words: Tensor, rows: DynamicCache) -> DynamicCache:
     """Fill `rows`: position w of row b is place words[b, w] of the documents' flattened cache."""
-    for number, layer in enumerate(cache.layers):
+    layers: list[Any] = cache.layers
+    for number, layer in enumerate(layers):
         keys, values = (
             tensor.transpose(1, 2).flatten(0, 1)[words].transpose(1, 2)
             for tensor in (layer.keys, layer.values)

@@ -33,6 +33,8 @@ class LoopOptions:
         decay: Share of the steps at the end over which it falls linearly to 0; constant between.
         clip: Largest gradient norm.
         weight_decay: Of AdamW, on matrices only.
+        rate_factors: (part of a name, factor) pairs: parameters whose name has the part train at that many
+            times the rate.
         report_every: Steps between lines of metrics.
         save_every: Steps between checkpoints.
         autocast: Run the forward pass in bfloat16.
@@ -44,6 +46,7 @@ class LoopOptions:
     decay: float = 0.4
     clip: float = 1.0
     weight_decay: float = 0.01
+    rate_factors: tuple[tuple[str, float], ...] = ()
     report_every: int = 20
     save_every: int = 200
     autocast: bool = True
@@ -78,17 +81,20 @@ class TrainingLoop:
         self.folder = folder
         self.report = report
         folder.mkdir(parents=True, exist_ok=True)
-        matrices = [parameter for parameter in self.parameters.values() if parameter.dim() > 1]
-        others = [parameter for parameter in self.parameters.values() if parameter.dim() <= 1]
-        self.optimizer = torch.optim.AdamW(
-            [
-                {"params": matrices, "weight_decay": options.weight_decay},
-                {"params": others, "weight_decay": 0.0},
-            ],
-            lr=options.learning_rate,
-            betas=(0.9, 0.98),
-        )
+        self.optimizer = torch.optim.AdamW(self._groups(), lr=options.learning_rate, betas=(0.9, 0.98))
         self.step = self._resume()
+
+    def _groups(self) -> list[dict[str, object]]:
+        """Parameters by weight decay and factor of the rate."""
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for name, parameter in self.parameters.items():
+            decay = self.options.weight_decay if parameter.dim() > 1 else 0.0
+            factor = math.prod(factor for part, factor in self.options.rate_factors if part in name)
+            groups.setdefault((decay, factor), []).append(parameter)
+        return [
+            {"params": parameters, "weight_decay": decay, "factor": factor}
+            for (decay, factor), parameters in groups.items()
+        ]
 
     def run(self, step_loss: StepLoss) -> None:
         """Train to the last step.
@@ -110,7 +116,7 @@ class TrainingLoop:
             loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.options.clip)
             for group in self.optimizer.param_groups:
-                group["lr"] = learning_rate(self.step, self.options)
+                group["lr"] = learning_rate(self.step, self.options) * group["factor"]
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
             self.step += 1

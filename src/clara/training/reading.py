@@ -1,8 +1,7 @@
-"""One training step of joint reading and retrieval: answers from documents as text or memory, and keys.
+"""One training step of reading: answers from documents that stand as text or as memory.
 
 A row of the batch holds a few documents and every question on them; each question sees all documents of its
-row, so the others are its distractors, and each document is read once for all its questions. A document
-stands in its row as text or as its memory. In-batch contrastive learning of the search keys is optional.
+row, so the others are its distractors, and each document is read once for all its questions.
 """
 
 from __future__ import annotations
@@ -14,8 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from clara.model.compression import Memories
-from clara.model.losses import alignment_loss, contrastive_loss
+from clara.model.losses import alignment_loss
 from clara.model.modeling import ClaraModel
 from clara.processing import (
     ClaraProcessor,
@@ -41,8 +39,6 @@ class ReadingForm:
             distractors as memories, and `memory_share` does not matter.
         rate: Text tokens per memory token.
         cloze_turns: Cloze questions drawn per document beside its own questions.
-        contrastive_weight: Weight of the contrastive loss; 0 leaves the query reasoner out of the step.
-        contrastive_temperature: Its temperature.
     """
 
     documents_per_row: int = 1
@@ -50,8 +46,6 @@ class ReadingForm:
     one_as_text: bool = False
     rate: int = 4
     cloze_turns: int = 0
-    contrastive_weight: float = 0.0
-    contrastive_temperature: float = 0.05
 
 
 def reading_loss(
@@ -76,9 +70,7 @@ def reading_loss(
     device = model.device
     documents = processor.encode_documents([example.content for example in examples])
     as_memory = _memory_documents(len(examples), form, rng)
-    chosen = (
-        list(range(len(examples))) if form.contrastive_weight else [i for i, m in enumerate(as_memory) if m]
-    )
+    chosen = [index for index, is_memory in enumerate(as_memory) if is_memory]
     memories: dict[int, Tensor] = {}
     parts: dict[str, Tensor] = {}
     if chosen:
@@ -99,9 +91,6 @@ def reading_loss(
     loss = output.loss
     if "alignment" in parts:
         loss = loss + model.config.alignment_weight * parts["alignment"]
-    if form.contrastive_weight:
-        parts["contrastive"] = _contrastive(model, processor, examples, compressed, form)
-        loss = loss + form.contrastive_weight * parts["contrastive"]
     return loss, {name: float(value.detach()) for name, value in parts.items()}
 
 
@@ -137,8 +126,8 @@ def _row(
         for question, answers in examples[index].turns
         if answers
     ]
+    blank = processor.tokenizer.mask_token or "_"
     for index in group if form.cloze_turns else ():
-        blank = processor.tokenizer.mask_token
         turns += cloze_turns(examples[index].passage, form.cloze_turns, blank, rng)
     return processor.packed_prompt(slots, _short_enough(processor, turns))
 
@@ -149,24 +138,3 @@ def _short_enough(processor: ClaraProcessor, turns: list[tuple[str, str]]) -> li
     return [
         turn for turn, count in zip(turns, counts, strict=True) if 0 < count <= processor.query_max_tokens
     ]
-
-
-def _contrastive(
-    model: ClaraModel,
-    processor: ClaraProcessor,
-    examples: Sequence[ReadingExample],
-    compressed: Memories,
-    form: ReadingForm,
-) -> Tensor:
-    """InfoNCE of every question against the step's documents."""
-    questions = [
-        (question, index)
-        for index, example in enumerate(examples)
-        for question, answers in example.turns
-        if answers
-    ]
-    ids, lengths = collate_texts(processor.encode_questions([question for question, _ in questions]))
-    queries = model.encode_query(ids.to(model.device), lengths.to(model.device), rate=form.rate)
-    scores = model.score(queries, compressed)
-    positives = torch.tensor([index for _, index in questions], device=scores.device)
-    return contrastive_loss(scores, positives, form.contrastive_temperature)
