@@ -112,6 +112,25 @@ def test_it_learns_eight_examples_and_leaves_the_rest_alone(tmp_path: Path) -> N
     assert all(not torch.equal(value, parameters[name]) for name, value in before.items())
 
 
+@pytest.mark.parametrize("chosen", [True, False, None])
+def test_the_forward_pass_is_in_bfloat16_where_asked_or_faster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chosen: bool | None
+) -> None:
+    seconds = {torch.bfloat16: 1.0, torch.float32: 2.0}
+    monkeypatch.setattr("clara.training.loop._product_seconds", seconds.__getitem__)
+    weight = torch.nn.Parameter(torch.ones(2, 2))
+    kinds: list[torch.dtype] = []
+
+    def step_loss(step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        product = weight @ weight
+        kinds.append(product.dtype)
+        return product.float().sum(), {}
+
+    options = LoopOptions(steps=1, autocast=chosen)
+    TrainingLoop([("weight", weight)], options, tmp_path, lambda line: None).run(step_loss)
+    assert kinds == [torch.float32 if chosen is False else torch.bfloat16]
+
+
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path: Path) -> None:
     model, processor = tiny_model("bert")
     step_loss = loss_of(model, processor)
