@@ -25,8 +25,8 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from clara import roles
 from clara.configuration import ClaraConfig
-from clara.model import roles
 from clara.model.modeling import ClaraModel
 from clara.processing import ClaraProcessor
 

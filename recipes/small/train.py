@@ -21,9 +21,9 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer, BertLMHeadModel
 
+from clara import roles
 from clara.checkpoints.storage import read_tensors
 from clara.configuration import ClaraConfig
-from clara.model import roles
 from clara.model.modeling import ClaraModel
 from clara.processing import ClaraProcessor
 from clara.training.examples import ReadingExample, read_reading_examples
@@ -283,7 +283,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with squad11_train.jsonl.xz")
     parser.add_argument("--run", type=Path, default=Path("runs/small"), help="run folder")
     parser.add_argument("--scale", type=float, default=1.0, help="times as many steps in every phase")
-    parser.add_argument("--learning-rate", type=float, default=3e-4)
+    parser.add_argument("--learning-rate", type=float, default=None, help="3e-4, or 1.5e-4 to continue")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--threads", type=int, default=None, help="CPU threads; torch's own choice if not given"
@@ -306,7 +306,8 @@ def main() -> None:
     if arguments.continue_from is not None:
         continue_from(model, arguments.continue_from)
     model.to("cuda" if torch.cuda.is_available() else "cpu").train()
-    phases = PHASES if arguments.continue_from is None else CONTINUED
+    cold = arguments.continue_from is None
+    phases = PHASES if cold else CONTINUED
     steps = sum(round(phase.steps * arguments.scale) for phase in phases)
 
     def report(line: dict[str, float]) -> None:
@@ -331,7 +332,10 @@ def main() -> None:
         }
 
     options = LoopOptions(
-        steps=steps, learning_rate=arguments.learning_rate, decay=0.25, rate_factors=RATE_FACTORS
+        steps=steps,
+        learning_rate=arguments.learning_rate or (3e-4 if cold else 1.5e-4),
+        decay=0.15 if cold else 0.6,
+        rate_factors=RATE_FACTORS,
     )
     loop = TrainingLoop(trained_parameters(model), options, arguments.run, report)
     if not arguments.only_export:

@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
+from clara import roles
 from clara.checkpoints import adapters, bases, layout, released, storage
 from clara.checkpoints.folders import find_folder
 from clara.checkpoints.released import ReleasedCheckpoint
 from clara.configuration import ClaraConfig
 from clara.errors import CheckpointError, InputError
-from clara.model import roles
 from clara.model.modeling import ClaraModel
 from clara.processing import ClaraProcessor
 

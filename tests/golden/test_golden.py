@@ -14,10 +14,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import clara
-from clara import loading, prompts
+from clara import loading, prompts, roles
 from clara.checkpoints.fingerprint import fingerprint
 from clara.checkpoints.storage import read_tensors
-from clara.model import roles
 from clara.model.compression import Memories
 from clara.model.generation import generate
 from clara.model.losses import alignment_loss

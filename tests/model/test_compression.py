@@ -52,7 +52,7 @@ def test_first_memory_tokens_are_the_prefix_of_all(make_model: Any, texts: list[
 
 def test_appended_against_the_model_one_text_at_a_time(make_model: Any, texts: list[str]) -> None:
     """The definition: hidden states after the final norm at the memory tokens behind the text."""
-    from clara.model import roles
+    from clara import roles
 
     model, processor = make_model("llama")
     with torch.no_grad():
@@ -93,7 +93,7 @@ def test_segment_memory_without_gate_and_skip_has_the_mean_of_the_text(
 
 def test_segment_memory_against_a_slow_twin(make_model: Any, texts: list[str]) -> None:
     """Segment by segment and text by text, as the class describes it."""
-    from clara.model import roles
+    from clara import roles
 
     model, processor = make_model("bert")
     rate, part = 4, model.memory

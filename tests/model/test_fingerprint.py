@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
+from clara import roles
 from clara.checkpoints import fingerprint as module
 from clara.checkpoints.fingerprint import fingerprint
-from clara.model import roles
 
 
 @pytest.mark.parametrize("kind", ["mistral", "bert"])

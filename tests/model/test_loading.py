@@ -18,10 +18,9 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 import clara
-from clara import loading
+from clara import loading, roles
 from clara.checkpoints import folders
 from clara.errors import CheckpointError, InputError, MissingRoleError
-from clara.model import roles
 from clara.model.modeling import ClaraModel
 from clara.processing import collate_texts
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from clara import roles
 from clara.errors import InputError, MissingRoleError
-from clara.model import roles
 from clara.model.selection import top_k
 from clara.processing import MemorySlot, collate_prompts, collate_texts
 from clara.training.objectives import (

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from clara.model import roles
+from clara import roles
 from clara.model.modeling import ClaraModel
 
 # PEFT uses names that transformers has deprecated

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from clara.model import roles
-from clara.model.roles import LowRank, RoleLayer
+from clara import roles
+from clara.roles import LowRank, RoleLayer
 
 if TYPE_CHECKING:
     from clara.model.modeling import ClaraModel

@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from clara import roles
 from clara.checkpoints.storage import fill
 from clara.errors import CheckpointError
-from clara.model import roles
 
 MODEL_FILE = "model.safetensors"
 ADAPTERS_FOLDER = "adapters"

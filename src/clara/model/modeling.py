@@ -21,11 +21,12 @@ from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.utils.generic import ModelOutput
 
+from clara import roles
 from clara.checkpoints import adapters, layout, own, storage
 from clara.checkpoints.folders import find_folder
 from clara.configuration import ClaraConfig
 from clara.errors import CheckpointError, MissingRoleError
-from clara.model import roles, selection
+from clara.model import selection
 from clara.model.attention import block_mask
 from clara.model.compression import Memories, SegmentMemory, compress_appended, length_mask
 from clara.model.fusion import splice

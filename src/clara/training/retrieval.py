@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from clara import roles
 from clara.errors import InputError
-from clara.model import roles
 from clara.model.losses import contrastive_loss
 from clara.model.modeling import ClaraModel
 from clara.model.selection import cosine_scores

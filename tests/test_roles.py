@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from clara.model import roles
+from clara import roles
 from clara.model.modeling import ClaraModel
 
 KINDS = ("mistral", "qwen3", "bert")
