@@ -109,15 +109,15 @@ PHASES = (
 # From a model that reads already, at a fifth of the time.
 CONTINUED = (
     Phase(200, 6, ((0.4, text(1)), (0.6, text(3)))),
-    Phase(330, 8, ((0.35, text(5)), (0.1, memory(1, 2)), (0.35, memory(2, 2)), (0.2, memory(2, 4)))),
-    Phase(400, 8, ((0.25, text(5)), (0.15, BEST_AS_TEXT), (0.15, memory(2, 3)), (0.45, memory(4, 3)))),
+    Phase(200, 8, ((0.35, text(5)), (0.1, memory(1, 2)), (0.35, memory(2, 2)), (0.2, memory(2, 4)))),
+    Phase(400, 8, ((0.25, text(5)), (0.2, BEST_AS_TEXT), (0.1, memory(2, 3)), (0.45, memory(4, 3)))),
     Phase(
-        600,
+        560,
         8,
         (
             (0.27, text(5)),
-            (0.22, BEST_AS_TEXT),
-            (0.33, memory(4, 5)),
+            (0.25, BEST_AS_TEXT),
+            (0.3, memory(4, 5)),
             (0.13, memory(16, 5)),
             (0.05, EndToEndForm(8)),
         ),
@@ -203,8 +203,10 @@ def start_pointer(model: ClaraModel, words: float = 6.0, scale: float = 12.0) ->
     identity = torch.eye(model.hidden_size)
     with torch.no_grad():
         model.pointer.centre.copy_(model.get_input_embeddings().weight.mean(dim=0))
-        for layer in (model.pointer.query, model.pointer.key):
-            layer.weight.copy_(torch.cat([identity, words * identity], dim=1))
+        model.pointer.query.weight.copy_(torch.cat([identity, words * identity], dim=1))
+        model.pointer.state_key.weight.copy_(identity)
+        model.pointer.before_key.weight.copy_(words * identity)
+        model.pointer.word_key.weight.zero_()
         model.pointer.query.bias.zero_()
         model.pointer.scale.fill_(scale)
 

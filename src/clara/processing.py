@@ -28,8 +28,8 @@ class MemorySlot:
 
     Attributes:
         length: Memory tokens.
-        rate: Text tokens per memory token, which spaces the slot's positions in the "blocks" format; None
-            for the processor's own rate.
+        rate: Text tokens per memory token, which spaces the slot's positions in the "blocks" format and says
+            how many words each holds; None for the processor's own rate.
     """
 
     length: int
@@ -58,17 +58,27 @@ class Prompt:
     positions: list[int] = field(default_factory=list)
     blocks: list[int] = field(default_factory=list)
     slots: list[bool] = field(default_factory=list)
+    spans: list[int] = field(default_factory=list)
     targets: list[int] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def add(self, ids: Sequence[int], positions: Sequence[int], block: int, *, slot: bool = False) -> None:
+    def add(
+        self,
+        ids: Sequence[int],
+        positions: Sequence[int],
+        block: int,
+        *,
+        slot: bool = False,
+        span: int = 1,
+    ) -> None:
         """Append positions of one block that train nothing."""
         self.ids += ids
         self.positions += positions
         self.blocks += [block] * len(ids)
         self.slots += [slot] * len(ids)
+        self.spans += [span] * len(ids)
         self.targets += [IGNORE] * len(ids)
 
 
@@ -258,7 +268,7 @@ class ClaraProcessor(ProcessorMixin):
             else:
                 rate = document.rate or self.compression_rate
                 places = [slot * rate + rate // 2 for slot in range(document.length)]
-                prompt.add(self._placeholders(document.length), places, number, slot=True)
+                prompt.add(self._placeholders(document.length), places, number, slot=True, span=rate)
         for turn, (question, answer) in enumerate(turns):
             asked = self.encode_questions([question])[0]
             prompt.add(asked, range(len(asked)), question_block(turn))
@@ -389,6 +399,7 @@ def collate_prompts(rows: Sequence[Prompt], pad_token_id: int = 0) -> PromptBatc
         positions=padded("positions", 0),
         blocks=padded("blocks", PAD_BLOCK),
         slots=padded("slots", False).bool(),
+        spans=padded("spans", 1),
         lengths=torch.tensor([len(row) for row in rows]),
         targets=targets if (targets != IGNORE).any() else None,
     )

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from clara.model.compression import length_mask
+from clara.model.compression import SegmentMemory, length_mask
 from clara.processing import collate_texts
 
 TOLERANCE = {"atol": 1e-5, "rtol": 1e-5}
@@ -101,7 +101,11 @@ def test_segment_memory_against_a_slow_twin(make_model: Any, texts: list[str]) -
     def slow(ids: list[int]) -> Tensor:
         embeddings = model.get_input_embeddings()(torch.tensor(ids))
         segments = [embeddings[start : start + rate] for start in range(0, len(ids), rate)]
-        bags = [(segment - part.centre).sum(dim=0) / math.sqrt(len(segment)) for segment in segments]
+        bags = [
+            sum((word - part.centre) * part.order[at] for at, word in enumerate(segment))
+            / math.sqrt(len(segment))
+            for segment in segments
+        ]
         rows = torch.cat([embeddings, torch.stack(bags) + part.centre + part.token])
         places = [*range(len(ids)), *(number * rate + rate // 2 for number in range(len(bags)))]
         visible = torch.zeros(len(rows), len(rows), dtype=torch.bool)
@@ -127,3 +131,22 @@ def test_segment_memory_against_a_slow_twin(make_model: Any, texts: list[str]) -
 
 def test_length_mask() -> None:
     assert length_mask(torch.tensor([0, 2, 3]), 3).tolist() == [[False] * 3, [True, True, False], [True] * 3]
+
+
+def test_words_can_be_told_from_a_memory() -> None:
+    """Of random words, each is nearest to what the memory holds at its own place, at 4 to a memory token."""
+    torch.manual_seed(0)
+    vocabulary = torch.randn(1000, 384)
+    part = SegmentMemory(384)
+    torch.nn.init.zeros_(part.context)
+    ids = torch.randint(1000, (3, 10))
+    lengths = torch.tensor([10, 7, 4])
+
+    def read(embeddings: Tensor, positions: Tensor, visible: Tensor) -> Tensor:
+        return torch.zeros_like(embeddings)
+
+    memories = part.compress(read, lambda given: vocabulary[given], ids, lengths, rate=4)
+    spans = torch.full(memories.vectors.shape[:2], 4)
+    found = (part.words_of(memories.vectors, spans) @ vocabulary.T).argmax(dim=-1).flatten(1)
+    for row, length in enumerate(lengths.tolist()):
+        assert found[row, :length].tolist() == ids[row, :length].tolist()

@@ -29,26 +29,31 @@ def pointer() -> Pointer:
 
 
 def test_pointing_against_a_slow_twin(pointer: Pointer) -> None:
-    states, embeddings = torch.randn(2, 5, H), torch.randn(2, 5, H)
-    present = torch.tensor([[True, True, True, True, False], [True, False, True, False, False]])
+    states, words = torch.randn(2, 4, H), torch.randn(2, 4, 3, H)
+    spans = torch.tensor([[3, 1, 2, 1], [1, 3, 1, 1]])
+    present = torch.tensor([[True, True, True, False], [True, True, False, False]])
     answers, latest = torch.randn(2, 3, H), torch.randn(2, 3, H)
-    found = pointer(answers, latest, pointer.places(states, embeddings, present))
+    found = pointer(answers, latest, pointer.places(states, words, spans, present))
     for row in range(2):
         for at in range(3):
             query = pointer.query(torch.cat([answers[row, at], latest[row, at] - pointer.centre]))
-            scores, words = [query @ pointer.null], [torch.zeros(H)]
-            for place in range(5):
-                before = embeddings[row, place - 1] - pointer.centre if place else torch.zeros(H)
-                if present[row, place]:
-                    scores.append(query @ pointer.key(torch.cat([states[row, place], before])))
-                    words.append(embeddings[row, place] - pointer.centre)
+            scores, values = [query @ pointer.null], [torch.zeros(H)]
+            before = torch.zeros(H)
+            for place in range(4):
+                for word in words[row, place, : spans[row, place]]:
+                    if present[row, place]:
+                        key = pointer.state_key(states[row, place]) + pointer.word_key(word)
+                        scores.append(query @ (key + pointer.before_key(before)))
+                        values.append(word)
+                    before = word
             weights = (torch.stack(scores) / math.sqrt(H)).softmax(dim=0)
-            expected = pointer.scale * (weights.unsqueeze(1) * torch.stack(words)).sum(dim=0)
+            expected = pointer.scale * (weights.unsqueeze(1) * torch.stack(values)).sum(dim=0)
             torch.testing.assert_close(found[row, at], expected, atol=1e-5, rtol=1e-4)
 
 
 def test_a_row_without_documents_points_nowhere(pointer: Pointer) -> None:
-    places = pointer.places(torch.randn(1, 3, H), torch.randn(1, 3, H), torch.zeros(1, 3, dtype=torch.bool))
+    nowhere, ones = torch.zeros(1, 3, dtype=torch.bool), torch.ones(1, 3, dtype=torch.long)
+    places = pointer.places(torch.randn(1, 3, H), torch.randn(1, 3, 1, H), ones, nowhere)
     found = pointer(torch.randn(1, 2, H), torch.randn(1, 2, H), places)
     assert torch.equal(found, torch.zeros(1, 2, H))
 

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+MAX_ORDER = 64
+"""Words of a segment that are told apart; in a longer one their signs begin again."""
+
 Reader = Callable[..., Tensor]
 """(embeddings (D, T, H), positions (D, T), visible (D, T, T) bool or None) -> final states (D, T, H)."""
 
@@ -93,15 +96,19 @@ class SegmentMemory(nn.Module):
         skip * words + context * mean of the segment's final states + gate * token's final state
 
     The words of a segment are the sum of its n token embeddings, less their centre, over the root of n: the
-    scale of one word at any rate. They keep the memory legible from the start: of a text encoder's final
-    states alone only a quarter of the variance of the words' embeddings can be recovered linearly at 4 tokens
-    per segment. `to_prompt` maps a memory into the space of the generator's input embeddings.
+    scale of one word at any rate. The i-th of a segment has the signs of `order[i]`, so that each can be told
+    from the sum again (`words_of`); the first keeps its own, and a quarter of the signs is turned in the
+    others, which leaves the sum legible as such. Words keep the memory legible from the start: of a text
+    encoder's final states alone only a quarter of the variance of the words' embeddings can be recovered
+    linearly at 4 tokens per segment. `to_prompt` maps a memory into the space of the generator's input
+    embeddings.
     """
 
     gate: nn.Parameter
     context: nn.Parameter
     skip: nn.Parameter
     centre: Tensor
+    order: Tensor
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
@@ -110,6 +117,7 @@ class SegmentMemory(nn.Module):
         self.context = nn.Parameter(torch.ones(hidden_size))
         self.skip = nn.Parameter(torch.ones(hidden_size))
         self.register_buffer("centre", torch.zeros(hidden_size))
+        self.register_buffer("order", _order(hidden_size))
         self.projection = nn.Linear(hidden_size, hidden_size)
 
     def compress(
@@ -126,7 +134,9 @@ class SegmentMemory(nn.Module):
         """
         embeddings = embed(ids)
         share, sizes = _segments(lengths, ids.shape[1], rate, embeddings.dtype)
-        words = (share @ embeddings - self.centre) * sizes.unsqueeze(-1).to(embeddings.dtype).sqrt()
+        offsets = torch.arange(ids.shape[1], device=ids.device) % rate % MAX_ORDER
+        words = share @ ((embeddings - self.centre) * self.order[offsets])
+        words = words * sizes.unsqueeze(-1).to(embeddings.dtype).sqrt()
         present = length_mask(lengths, ids.shape[1])
         memory_present = sizes > 0
         states = read(
@@ -146,10 +156,28 @@ class SegmentMemory(nn.Module):
             text_means=torch.einsum("dm,dmh->dh", weights.to(text.dtype), text_segments),
         )
 
+    def words_of(self, vectors: Tensor, spans: Tensor) -> Tensor:
+        """The single words (..., n, H) that memory vectors hold, each with the others as noise.
+
+        Args:
+            vectors: (..., H) memory tokens.
+            spans: (...) int, words of each; n is the largest. What lies beyond a span is noise alone.
+        """
+        order = self.order[: int(spans.max())].to(vectors.dtype)
+        return (vectors * spans.sqrt().unsqueeze(-1).to(vectors.dtype)).unsqueeze(-2) * order
+
     def to_prompt(self, vectors: Tensor) -> Tensor:
         """Memory vectors (..., H) as input embeddings of the generator."""
         weight = self.projection.weight
         return self.projection(vectors.to(weight.dtype))  # type: ignore[no-any-return]
+
+
+def _order(hidden_size: int, turned: float = 0.25) -> Tensor:
+    """Signs (MAX_ORDER, H) of the words of a segment; the first word's are all positive."""
+    generator = torch.Generator().manual_seed(0)
+    signs = torch.where(torch.rand(MAX_ORDER, hidden_size, generator=generator) < turned, -1.0, 1.0)
+    signs[0] = 1.0
+    return signs
 
 
 def _segments(lengths: Tensor, width: int, rate: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -236,13 +236,14 @@ class ClaraModel(PreTrainedModel):
         Raises:
             PromptError: Slots and memories disagree.
         """
-        embeddings = self.base.get_input_embeddings()(prompts.ids)
+        tokens = embeddings = self.base.get_input_embeddings()(prompts.ids)
         if memories is not None:
+            into_prompt = memories
             if self.memory is not None:
-                memories = [self.memory.to_prompt(memory) for memory in memories]
-            embeddings = splice(embeddings, prompts.slots, memories)
+                into_prompt = [self.memory.to_prompt(memory) for memory in memories]
+            embeddings = splice(tokens, prompts.slots, into_prompt)
         prefill = self._prefill(prompts, embeddings, use_cache)
-        places = self._places(prefill.documents)
+        places = self._places(prompts, prefill.documents, tokens, memories)
         if prompts.targets is None:
             last = torch.arange(len(embeddings), device=embeddings.device), prefill.lengths - 1
             states, inputs = prefill.states[last].unsqueeze(1), prefill.embeddings[last].unsqueeze(1)
@@ -275,10 +276,34 @@ class ClaraModel(PreTrainedModel):
     def _new_cache(self) -> DynamicCache:
         return DynamicCache(config=self.config.text_config)
 
-    def _places(self, documents: DocumentStates | None) -> Places | None:
+    def _places(
+        self,
+        prompts: PromptBatch,
+        documents: DocumentStates | None,
+        tokens: Tensor,
+        memories: Sequence[Tensor] | None,
+    ) -> Places | None:
+        """What the prompts' answers can point at.
+
+        Args:
+            prompts: The prompts.
+            documents: What was read of their documents.
+            tokens: (B, T, H) token embeddings.
+            memories: As for `forward`.
+        """
         if self.pointer is None or documents is None:
             return None
-        return self.pointer.places(documents.states, documents.embeddings, documents.present)
+        words = tokens - self.pointer.centre
+        if memories is not None:
+            words = splice(words, prompts.slots, memories)
+        words = words.flatten(0, 1)[documents.index]
+        spans = prompts.spans.flatten()[documents.index]
+        if self.memory is None:
+            spans, single = torch.ones_like(spans), words.unsqueeze(2)
+        else:
+            spans = spans.clamp(max=len(self.memory.order))
+            single = self.memory.words_of(words, spans)
+        return self.pointer.places(documents.states, single, spans, documents.present)
 
     def decode_step(
         self, ids: Tensor, positions: Tensor, visible: Tensor, cache: Cache, places: Places | None = None

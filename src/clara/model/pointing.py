@@ -2,13 +2,13 @@
 
 A small model learns to read long before it learns to carry a word it has found through its layers to the
 output. Pointing gives it that path: one attention from the answer's states to the positions of the documents,
-whose values are the words that stand there. Of a memory token that is the sum of the words of its segment,
-from which the generator's own logits choose.
+whose values are the words that stand there. A memory token holds the words of its segment, of which each is a
+place of its own.
 
 Source: pointer networks (Vinyals et al., 2015) and copying in generation (See et al., 2017), here as a term
-added to the logits, so that positions which hold several words can be pointed at too. Not in the paper.
+added to the logits, so that words which a memory holds can be pointed at too. Not in the paper.
 
-Shapes: B rows, T prompt positions, A answer positions, H hidden.
+Shapes: B rows, W positions of documents, n words of the position that has most, A answer positions, H hidden.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """The positions of a batch of prompts that can be pointed at.
+    """The words of a batch of prompts' documents that can be pointed at.
 
     Attributes:
-        keys: (B, T, H) what they are found by.
-        words: (B, T, H) what stands there, as embeddings less their centre.
-        present: (B, T) bool, True at positions of documents.
+        keys: (B, W * n, H) what they are found by.
+        words: (B, W * n, H) what they are, as embeddings less their centre.
+        present: (B, W * n) bool, True at words.
     """
 
     keys: Tensor
@@ -38,9 +38,9 @@ class Places:
 class Pointer(nn.Module):
     """Attention from answers to the words of documents.
 
-    A position is found by its final state and by the word before it, a query is made of the answer's final
-    state and its latest word: to go on after a word that was just taken needs no learning. A learned null
-    position lets an answer point nowhere.
+    A word is found by the final state of its position, by itself and by the word before it; a query is made
+    of the answer's final state and its latest word: to go on after a word that was just taken needs no
+    learning. A learned null position lets an answer point nowhere.
 
     Args:
         hidden_size: H.
@@ -53,22 +53,29 @@ class Pointer(nn.Module):
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
         self.query = nn.Linear(2 * hidden_size, hidden_size)
-        self.key = nn.Linear(2 * hidden_size, hidden_size, bias=False)
+        self.state_key = nn.Linear(hidden_size, hidden_size, bias=False)
+        self.word_key = nn.Linear(hidden_size, hidden_size, bias=False)
+        self.before_key = nn.Linear(hidden_size, hidden_size, bias=False)
         self.null = nn.Parameter(torch.zeros(hidden_size))
         self.scale = nn.Parameter(torch.ones(()))
         self.register_buffer("centre", torch.zeros(hidden_size))
 
-    def places(self, states: Tensor, embeddings: Tensor, present: Tensor) -> Places:
+    def places(self, states: Tensor, words: Tensor, spans: Tensor, present: Tensor) -> Places:
         """What can be pointed at.
 
         Args:
-            states: (B, T, H) final states.
-            embeddings: (B, T, H) input embeddings: of words, or memories.
-            present: (B, T) bool, True at positions of documents.
+            states: (B, W, H) final states.
+            words: (B, W, n, H) the words that each position holds, less their centre.
+            spans: (B, W) int, how many they are.
+            present: (B, W) bool, True at positions of documents.
         """
-        words = embeddings - self.centre
-        before = nn.functional.pad(words, (0, 0, 1, 0))[:, :-1]
-        return Places(self.key(torch.cat([states, before], dim=-1)), words, present)
+        count = words.shape[2]
+        last = words.gather(2, (spans - 1)[..., None, None].expand(-1, -1, 1, words.shape[3]))
+        first_before = nn.functional.pad(last, (0, 0, 0, 0, 1, 0))[:, :-1]
+        before = torch.cat([first_before, words[:, :, :-1]], dim=2)
+        keys = self.state_key(states).unsqueeze(2) + self.word_key(words) + self.before_key(before)
+        real = present.unsqueeze(2) & (torch.arange(count, device=spans.device) < spans.unsqueeze(2))
+        return Places(keys.flatten(1, 2), words.flatten(1, 2), real.flatten(1, 2))
 
     def forward(self, states: Tensor, embeddings: Tensor, places: Places) -> Tensor:
         """The words (B, A, H) that answers point at, to be multiplied with the output rows.

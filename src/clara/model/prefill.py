@@ -44,6 +44,7 @@ class PromptBatch:
         positions: (B, T) position ids.
         blocks: (B, T) block numbers (`clara.model.attention`).
         slots: (B, T) bool, True at memory slots.
+        spans: (B, T) words that each position holds: 1 for a token, the rate for a memory.
         lengths: (B,) tokens of each prompt.
         targets: (B, T) token that each position predicts, `IGNORE` elsewhere; None outside training.
     """
@@ -52,6 +53,7 @@ class PromptBatch:
     positions: Tensor
     blocks: Tensor
     slots: Tensor
+    spans: Tensor
     lengths: Tensor
     targets: Tensor | None = None
 
@@ -70,12 +72,12 @@ class DocumentStates:
 
     Attributes:
         states: (B, W, H) final states.
-        embeddings: (B, W, H) input embeddings.
+        index: (B, W) their places in the flattened prompts (B * T).
         present: (B, W) bool, True at positions of documents.
     """
 
     states: Tensor
-    embeddings: Tensor
+    index: Tensor
     present: Tensor
 
 
@@ -116,12 +118,13 @@ def prefill_rows(
     """
     count, width = prompts.ids.shape
     states = read(embeddings, prompts.positions, visible, cache)
+    index = torch.arange(count * width, device=states.device).view(count, width)
     return Prefill(
         states=states,
         embeddings=embeddings,
-        index=torch.arange(count * width, device=states.device).view(count, width),
+        index=index,
         lengths=prompts.lengths,
-        documents=DocumentStates(states, embeddings, prompts.blocks >= 0),
+        documents=DocumentStates(states, index, prompts.blocks >= 0),
         cache=cache,
         visible=length_mask(prompts.lengths, width),
     )
@@ -144,12 +147,10 @@ def prefill_blocks(
     documents, cache = None, new_cache()
     if len(layout.documents):
         inside = length_mask(layout.document_lengths, layout.documents.shape[1])
-        inputs = flat[layout.documents]
         visible = inside.unsqueeze(1).expand(-1, inside.shape[1], -1)
-        states = read(inputs, positions[layout.documents], visible, cache)
-        documents = DocumentStates(
-            states.flatten(0, 1)[layout.words], inputs.flatten(0, 1)[layout.words], present
-        )
+        states = read(flat[layout.documents], positions[layout.documents], visible, cache)
+        index = layout.documents.flatten()[layout.words]
+        documents = DocumentStates(states.flatten(0, 1)[layout.words], index, present)
         cache = _by_row(cache, layout.words, new_cache())
     rest = length_mask(layout.rest_lengths, layout.rest.shape[1])
     blocks = prompts.blocks.flatten()[layout.rest].masked_fill(~rest, PAD_BLOCK)
