@@ -106,7 +106,7 @@ PHASES = (
         ),
     ),
 )
-# From a model that reads already, at a fifth of the time.
+# From a model that reads already.
 CONTINUED = (
     Phase(200, 6, ((0.4, text(1)), (0.6, text(3)))),
     Phase(200, 8, ((0.35, text(5)), (0.1, memory(1, 2)), (0.35, memory(2, 2)), (0.2, memory(2, 4)))),
