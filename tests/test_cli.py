@@ -153,7 +153,27 @@ def test_help_and_input_errors_load_neither_torch_nor_transformers(tmp_path: Pat
         "heavy = {'torch', 'transformers', 'numpy'} & set(sys.modules)\n"
         "print('heavy' if heavy else 'light', file=sys.stderr)"
     )
-    for arguments in (["--help"], ["--version"], ["index", "nowhere"], ["ask", "", "--store", "nowhere"]):
+    (tmp_path / "data.jsonl").write_text('{"question": "a?", "docs": ["b"], "gold_answer": "c"}\n')
+    for arguments in (
+        ["--help"],
+        ["--version"],
+        ["index", "nowhere"],
+        ["ask", "", "--store", "nowhere"],
+        ["data", "check", "data.jsonl"],
+    ):
         command = [sys.executable, "-c", code, *arguments]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
         assert done.stderr.splitlines()[-1] == "light", arguments
+
+
+def test_data_check_fails_where_lines_are_faulty(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "data.jsonl"
+    file.write_text('{"question": "a?", "docs": ["b"], "gold_answer": "c"}\nnonsense\n')
+    assert run(monkeypatch, "data", "check", file) == 1
+    out = capsys.readouterr().out
+    assert "1 examples of end-to-end" in out
+    assert "Line 2: not JSON" in out
+    assert run(monkeypatch, "data", "check", file, "--json") == 1
+    assert json.loads(capsys.readouterr().out)["faults"][0][0] == 2

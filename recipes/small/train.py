@@ -26,9 +26,9 @@ from clara.checkpoints.storage import read_tensors
 from clara.configuration import ClaraConfig
 from clara.model.modeling import ClaraModel
 from clara.processing import ClaraProcessor
-from clara.training.examples import ReadingExample, read_reading_examples
+from clara.training.examples import EndToEndExample, ReadingExample, read_reading_examples
 from clara.training.loop import LoopOptions, TrainingLoop
-from clara.training.objectives import EndToEndExample, end_to_end_loss
+from clara.training.objectives import end_to_end_loss
 from clara.training.reading import ReadingForm, reading_loss
 from clara.training.retrieval import retrieval_loss
 

@@ -31,6 +31,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+data_app = typer.Typer(help="Training data.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
 StoreOption = Annotated[
     Path, typer.Option("--store", "-s", envvar="CLARA_STORE", help="Folder of the memory store.")
 ]
@@ -168,6 +171,28 @@ def convert(
 
     rewrite(source, target, base=base)
     typer.echo(f"Wrote {target}.")
+
+
+@data_app.command("check")
+def check_data(
+    file: Annotated[Path, typer.Argument(help="JSON lines, plain or .xz.")],
+    stage: Annotated[
+        str | None,
+        typer.Option(
+            help="compression-pretraining, instruction-tuning or end-to-end; told from the first line."
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Count the examples of a training file, measure their lengths, name its faults."""
+    from clara.training.data import check_data as check
+
+    report = check(file, stage)
+    from clara.rendering import print_data_report
+
+    print_data_report(report, as_json=as_json)
+    if report.num_faults:
+        raise typer.Exit(1)
 
 
 def _check_question(question: str) -> None:

@@ -7,14 +7,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.padding import Padding
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from clara import library
 from clara.records import Answer, Source
+
+if TYPE_CHECKING:
+    from clara import library
+    from clara.training.data import DataReport
 
 EXCERPT_CHARACTERS = 160
 
@@ -114,6 +118,24 @@ def print_sources(sources: Sequence[Source], *, full: bool = False) -> None:
         if not full and len(text) > EXCERPT_CHARACTERS:
             text = text[:EXCERPT_CHARACTERS].rsplit(" ", 1)[0] + " …"
         console.print(Padding(Text(text, style="dim"), (0, 0, 0, 3), expand=False))
+
+
+def print_data_report(report: DataReport, *, as_json: bool) -> None:
+    """What a check of training data found."""
+    if as_json:
+        print_json(asdict(report))
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(
+        f"{report.examples:,} examples of {report.stage}, {report.documents:,} documents, "
+        f"{report.answers:,} answers."
+    )
+    for name, (least, mean, most) in report.words.items():
+        console.print(f"Words in {name}: {least:,} to {most:,}, mean {mean:,.1f}.")
+    for line, reason in report.faults:
+        console.print(f"Line {line}: {reason}.", markup=False)
+    if report.num_faults:
+        console.print(f"Faulty lines: {report.num_faults:,}, shown: {len(report.faults):,}.")
 
 
 def print_json(value: object) -> None:

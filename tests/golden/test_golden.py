@@ -23,7 +23,8 @@ from clara.model.losses import alignment_loss
 from clara.model.modeling import ClaraModel
 from clara.model.selection import straight_through_top_k
 from clara.processing import ClaraProcessor, MemorySlot, Prompt, collate_prompts, collate_texts
-from clara.training.objectives import CompressionExample, EndToEndExample, compression_loss, end_to_end_loss
+from clara.training.examples import CompressionExample, EndToEndExample
+from clara.training.objectives import compression_loss, end_to_end_loss
 
 GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden"
 NAMES = ("checkpoint-cr16", "checkpoint-cr4")

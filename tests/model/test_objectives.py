@@ -12,13 +12,8 @@ from clara import roles
 from clara.errors import InputError, MissingRoleError
 from clara.model.selection import top_k
 from clara.processing import MemorySlot, collate_prompts, collate_texts
-from clara.training.objectives import (
-    CompressionExample,
-    EndToEndExample,
-    compress_texts,
-    compression_loss,
-    end_to_end_loss,
-)
+from clara.training.examples import CompressionExample, EndToEndExample
+from clara.training.objectives import compress_texts, compression_loss, end_to_end_loss
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 

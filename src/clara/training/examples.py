@@ -1,4 +1,4 @@
-"""Reading examples: a passage with questions on it, from JSON lines (plain or xz-compressed)."""
+"""What is trained on: examples of the paper's stages, and passages with questions, with a reader."""
 
 from __future__ import annotations
 
@@ -7,10 +7,45 @@ import lzma
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 from clara.errors import InputError
 from clara.records import with_title
+
+
+@dataclass(frozen=True, slots=True)
+class CompressionExample:
+    """Documents and what is to be written from their memories.
+
+    Attributes:
+        documents: Texts.
+        task: "qa": all pairs in one target. "paraphrase": `answers[0]` says the same as the documents.
+            "answer": `answers[0]` answers `questions[0]` (instruction tuning).
+        questions: Empty for a paraphrase.
+        answers: As many as questions; one for a paraphrase.
+    """
+
+    documents: tuple[str, ...]
+    task: Literal["qa", "paraphrase", "answer"]
+    questions: tuple[str, ...]
+    answers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EndToEndExample:
+    """A question, candidate documents without labels, and the answer.
+
+    Attributes:
+        question: The question.
+        documents: Candidates; examples may differ in how many.
+        answer: What to answer.
+        positives: Indices of the documents that hold the answer, for measuring recall only.
+    """
+
+    question: str
+    documents: tuple[str, ...]
+    answer: str
+    positives: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -19,44 +18,10 @@ from clara.model import selection
 from clara.model.losses import alignment_loss
 from clara.model.modeling import ClaraModel
 from clara.processing import ClaraProcessor, MemorySlot, Prompt, Slot, collate_prompts, collate_texts
+from clara.training.examples import CompressionExample, EndToEndExample
 
 MAX_BATCH_TOKENS = 16384
 """Padded tokens of one compression batch."""
-
-
-@dataclass(frozen=True, slots=True)
-class CompressionExample:
-    """Documents and what is to be written from their memories.
-
-    Attributes:
-        documents: Texts.
-        task: "qa": all pairs in one target. "paraphrase": `answers[0]` says the same as the documents.
-            "answer": `answers[0]` answers `questions[0]` (instruction tuning).
-        questions: Empty for a paraphrase.
-        answers: As many as questions; one for a paraphrase.
-    """
-
-    documents: tuple[str, ...]
-    task: Literal["qa", "paraphrase", "answer"]
-    questions: tuple[str, ...]
-    answers: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class EndToEndExample:
-    """A question, candidate documents without labels, and the answer.
-
-    Attributes:
-        question: The question.
-        documents: Candidates; examples may differ in how many.
-        answer: What to answer.
-        positives: Indices of the documents that hold the answer, for measuring recall only.
-    """
-
-    question: str
-    documents: tuple[str, ...]
-    answer: str
-    positives: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

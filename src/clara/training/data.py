@@ -1,0 +1,220 @@
+"""Training data of the three stages: JSON lines in the released data set's layout, read and checked.
+
+- compression pretraining: `{"data_type": "qa" or "paraphrase", "question", "answers", "docs": [text]}`, where
+  question and answers are lists of texts
+- instruction tuning: `{"question", "docs": [texts], "answer"}`; the teacher's answer is trained
+- end to end: `{"question", "docs": [texts], "gold_answer"}`; with `pos_index`, recall can be measured
+
+Files may be xz-compressed. A faulty line is named with its number and the reason, before anything is trained.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from clara.errors import InputError
+from clara.training.examples import CompressionExample, EndToEndExample, open_lines
+
+StageExample = CompressionExample | EndToEndExample
+
+STAGES = ("compression-pretraining", "instruction-tuning", "end-to-end")
+
+MAX_FAULTS = 20
+"""Faults of a file that a check keeps; the rest is counted."""
+
+
+@dataclass(slots=True)
+class DataReport:
+    """What a check found in a file.
+
+    Attributes:
+        stage: The stage that the file was read as.
+        examples: Good lines.
+        documents: Documents in them.
+        answers: Targets in them.
+        words: Least, mean and largest number of words of documents, questions and answers.
+        faults: (line, reason) of the first bad lines.
+        num_faults: Bad lines.
+    """
+
+    stage: str
+    examples: int = 0
+    documents: int = 0
+    answers: int = 0
+    words: dict[str, tuple[int, float, int]] = field(default_factory=dict)
+    faults: list[tuple[int, str]] = field(default_factory=list)
+    num_faults: int = 0
+
+
+def read_stage(path: Path | str, stage: str) -> Iterator[StageExample]:
+    """The examples of a file, in order.
+
+    Args:
+        path: JSON lines, plain or .xz.
+        stage: One of `STAGES`.
+
+    Raises:
+        InputError: The file is missing, or a line is faulty; the message names file, line and reason.
+    """
+    path = Path(path)
+    for number, example in _lines(path, _parser(stage)):
+        if isinstance(example, str):
+            raise InputError(f"{path}, line {number}: {example}.")
+        yield example
+
+
+def check_data(path: Path | str, stage: str | None = None) -> DataReport:
+    """Read a whole file and count.
+
+    Args:
+        path: JSON lines, plain or .xz.
+        stage: One of `STAGES`; told from the first line if None.
+
+    Raises:
+        InputError: The file is missing or empty, or its first line fits no stage.
+    """
+    path = Path(path)
+    report = DataReport(stage=stage or _stage_of(path))
+    lengths: dict[str, list[int]] = {"documents": [], "questions": [], "answers": []}
+    for number, example in _lines(path, _parser(report.stage)):
+        if isinstance(example, str):
+            report.num_faults += 1
+            if len(report.faults) < MAX_FAULTS:
+                report.faults.append((number, example))
+            continue
+        questions, answers = _turns(example)
+        report.examples += 1
+        report.documents += len(example.documents)
+        report.answers += len(answers)
+        for name, texts in (
+            ("documents", example.documents),
+            ("questions", questions),
+            ("answers", answers),
+        ):
+            lengths[name] += [len(text.split()) for text in texts]
+    if not report.examples and not report.num_faults:
+        raise InputError(f"{path} holds no lines; give it one JSON object a line.")
+    report.words = {
+        name: (min(counts), sum(counts) / len(counts), max(counts))
+        for name, counts in lengths.items()
+        if counts
+    }
+    return report
+
+
+def _turns(example: StageExample) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    if isinstance(example, EndToEndExample):
+        return (example.question,), (example.answer,)
+    return example.questions, example.answers
+
+
+def _lines(
+    path: Path, parse: Callable[[dict[str, Any]], StageExample]
+) -> Iterator[tuple[int, StageExample | str]]:
+    """(number, example or what is wrong) of every line that is not blank."""
+    with open_lines(path) as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+                if not isinstance(record, dict):
+                    raise InputError(f"a JSON object is wanted, but this is a {type(record).__name__}")
+                yield number, parse(record)
+            except json.JSONDecodeError as error:
+                yield number, f"not JSON ({error.msg} at character {error.colno})"
+            except InputError as error:
+                yield number, str(error)
+
+
+def _parser(stage: str) -> Callable[[dict[str, Any]], StageExample]:
+    parsers: dict[str, Callable[[dict[str, Any]], StageExample]] = dict(
+        zip(STAGES, (_pretraining, _instruction, _end_to_end), strict=True)
+    )
+    if stage not in parsers:
+        raise InputError(f"The stage is {stage!r}, but must be one of {', '.join(STAGES)}.")
+    return parsers[stage]
+
+
+def _stage_of(path: Path) -> str:
+    """The stage whose keys the first line has."""
+    with open_lines(path) as lines:
+        first = next((line for line in lines if line.strip()), None)
+    if first is None:
+        raise InputError(f"{path} holds no lines; give it one JSON object a line.")
+    try:
+        record = json.loads(first)
+    except json.JSONDecodeError:
+        record = None
+    keys = record.keys() if isinstance(record, dict) else set()
+    for key, stage in zip(("data_type", "answer", "gold_answer"), STAGES, strict=True):
+        if key in keys:
+            return stage
+    raise InputError(
+        f"{path} has a first line that fits no stage: it needs data_type ({STAGES[0]}), answer ({STAGES[1]}) "
+        f"or gold_answer ({STAGES[2]}); name the stage with --stage."
+    )
+
+
+def _pretraining(record: dict[str, Any]) -> CompressionExample:
+    kind = record.get("data_type")
+    documents, answers = _texts(record, "docs"), _texts(record, "answers")
+    if len(documents) != 1:
+        raise InputError(f"docs has {len(documents)} texts, but pretraining compresses one")
+    if kind == "paraphrase":
+        if len(answers) != 1:
+            raise InputError(f"answers has {len(answers)} texts, but a paraphrase is one")
+        return CompressionExample(documents, "paraphrase", (), answers)
+    if kind != "qa":
+        raise InputError(f"data_type is {kind!r}, but must be 'qa' or 'paraphrase'")
+    questions = _texts(record, "question")
+    if len(questions) != len(answers):
+        raise InputError(f"question has {len(questions)} texts, but answers has {len(answers)}")
+    return CompressionExample(documents, "qa", questions, answers)
+
+
+def _instruction(record: dict[str, Any]) -> CompressionExample:
+    return CompressionExample(
+        _texts(record, "docs"), "answer", (_text(record, "question"),), (_text(record, "answer"),)
+    )
+
+
+def _end_to_end(record: dict[str, Any]) -> EndToEndExample:
+    documents = _texts(record, "docs")
+    positives = record.get("pos_index", [])
+    if not isinstance(positives, list) or not all(
+        type(index) is int and 0 <= index < len(documents) for index in positives
+    ):
+        raise InputError(f"pos_index is {positives!r}, but must list places from 0 to {len(documents) - 1}")
+    return EndToEndExample(
+        _text(record, "question"), documents, _text(record, "gold_answer"), tuple(positives)
+    )
+
+
+def _text(record: dict[str, Any], key: str) -> str:
+    value = record.get(key)
+    if not isinstance(value, str) or not value.strip():
+        raise InputError(f"{key} is {_shown(value)}, but must be a text")
+    return value
+
+
+def _texts(record: dict[str, Any], key: str) -> tuple[str, ...]:
+    value = record.get(key)
+    if not isinstance(value, list) or not value:
+        raise InputError(f"{key} is {_shown(value)}, but must be a list of texts")
+    for number, text in enumerate(value):
+        if not isinstance(text, str) or not text.strip():
+            raise InputError(f"{key}[{number}] is {_shown(text)}, but must be a text")
+    return tuple(value)
+
+
+def _shown(value: object) -> str:
+    """A value for a message; "missing" for none."""
+    if value is None:
+        return "missing"
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else f"{text[:40]}…"
