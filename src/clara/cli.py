@@ -195,6 +195,26 @@ def check_data(
         raise typer.Exit(1)
 
 
+@data_app.command("convert")
+def convert_data(
+    source: Annotated[
+        Path, typer.Argument(help="Passages with questions, questions with passages, or paraphrases.")
+    ],
+    target: Annotated[Path, typer.Argument(help="JSON lines to write; must not exist.")],
+    stage: Annotated[
+        str | None, typer.Option(help="As for check; the first that the records can serve if not given.")
+    ] = None,
+) -> None:
+    """Rewrite a question answering file as training data of a stage."""
+    from clara.training.convert import convert_data as rewrite
+
+    report = rewrite(source, target, stage)
+    left_out = f" {report.left_out:,} have no answer." if report.left_out else ""
+    typer.echo(
+        f"Wrote {report.written:,} examples of {report.stage} from {report.records:,} records.{left_out}"
+    )
+
+
 def _check_question(question: str) -> None:
     if not question.strip():
         raise InputError("The question is empty; ask something.")

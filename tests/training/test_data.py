@@ -90,7 +90,10 @@ def test_a_check_keeps_the_first_faults(tmp_path: Path) -> None:
     assert (report.num_faults, len(report.faults)) == (30, MAX_FAULTS)
 
 
-@pytest.mark.parametrize(("text", "reason"), [("", "holds no lines"), ('{"a": 1}\n', "fits no stage")])
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("", "holds no lines"), ("x\n", "fits no stage: not JSON"), ('{"a": 1}\n', "fits no stage")],
+)
 def test_a_file_of_nothing_known_is_refused(tmp_path: Path, text: str, reason: str) -> None:
     path = tmp_path / "data.jsonl"
     path.write_text(text, encoding="utf-8")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from clara.errors import InputError
-from clara.training.examples import CompressionExample, EndToEndExample, open_lines
+from clara.training.examples import CompressionExample, EndToEndExample, open_lines, parse_record
 
 StageExample = CompressionExample | EndToEndExample
 
@@ -121,12 +121,7 @@ def _lines(
             if not line.strip():
                 continue
             try:
-                record = json.loads(line)
-                if not isinstance(record, dict):
-                    raise InputError(f"a JSON object is wanted, but this is a {type(record).__name__}")
-                yield number, parse(record)
-            except json.JSONDecodeError as error:
-                yield number, f"not JSON ({error.msg} at character {error.colno})"
+                yield number, parse(parse_record(line))
             except InputError as error:
                 yield number, str(error)
 
@@ -147,10 +142,9 @@ def _stage_of(path: Path) -> str:
     if first is None:
         raise InputError(f"{path} holds no lines; give it one JSON object a line.")
     try:
-        record = json.loads(first)
-    except json.JSONDecodeError:
-        record = None
-    keys = record.keys() if isinstance(record, dict) else set()
+        keys = parse_record(first).keys()
+    except InputError as error:
+        raise InputError(f"{path} has a first line that fits no stage: {error}.") from error
     for key, stage in zip(("data_type", "answer", "gold_answer"), STAGES, strict=True):
         if key in keys:
             return stage

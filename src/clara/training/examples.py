@@ -7,7 +7,7 @@ import lzma
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Any, Literal
 
 from clara.errors import InputError
 from clara.records import with_title
@@ -77,6 +77,21 @@ def open_lines(path: Path) -> IO[str]:
     if path.suffix == ".xz":
         return lzma.open(path, "rt", encoding="utf-8")
     return path.open(encoding="utf-8")
+
+
+def parse_record(line: str) -> dict[str, Any]:
+    """A line of JSON lines.
+
+    Raises:
+        InputError: It is not a JSON object; the message is the reason alone.
+    """
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise InputError(f"not JSON ({error.msg} at character {error.colno})") from error
+    if not isinstance(record, dict):
+        raise InputError(f"a JSON object is wanted, but this is a {type(record).__name__}")
+    return record
 
 
 def read_reading_examples(path: Path | str) -> Iterator[ReadingExample]:
