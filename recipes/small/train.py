@@ -112,7 +112,7 @@ CONTINUED = (
     Phase(200, 8, ((0.35, text(5)), (0.1, memory(1, 2)), (0.35, memory(2, 2)), (0.2, memory(2, 4)))),
     Phase(400, 8, ((0.25, text(5)), (0.2, BEST_AS_TEXT), (0.1, memory(2, 3)), (0.45, memory(4, 3)))),
     Phase(
-        560,
+        680,
         8,
         (
             (0.27, text(5)),
@@ -209,17 +209,6 @@ def start_pointer(model: ClaraModel, words: float = 6.0, scale: float = 12.0) ->
         model.pointer.word_key.weight.zero_()
         model.pointer.query.bias.zero_()
         model.pointer.scale.fill_(scale)
-
-
-def start_query_reasoner(model: ClaraModel) -> None:
-    """Give the query reasoner the start's weights back, and let it make the documents' keys too.
-
-    Training drew the keys away from the sentence embedding that they start as, and recall with them (LOG.md).
-    """
-    for _, layer in roles.role_layers(model.base):
-        if roles.QUERY_REASONER in layer.variants:
-            layer.variants[roles.QUERY_REASONER].load_state_dict(layer.base.state_dict())
-    model.config.key_role = roles.QUERY_REASONER
 
 
 def trained_parameters(model: ClaraModel) -> Iterator[tuple[str, torch.nn.Parameter]]:
@@ -343,7 +332,6 @@ def main() -> None:
     if not arguments.only_export:
         loop.run(step_loss)
     if arguments.export is not None:
-        start_query_reasoner(model)
         model.eval().save_pretrained(arguments.export, weights="int8")
         processor.save_pretrained(arguments.export)
         print(f"wrote {arguments.export} as of step {loop.step}")
