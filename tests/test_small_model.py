@@ -16,6 +16,10 @@ from clara.library import Library
 from clara.loading import packaged_folder
 from clara.pipeline import Clara
 
+RECALL_FLOOR = 0.95
+F1_FLOOR = 0.4
+MEMORY_MARGIN = 0.015
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
