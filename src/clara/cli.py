@@ -173,6 +173,45 @@ def convert(
     typer.echo(f"Wrote {target}.")
 
 
+@app.command()
+def train(
+    stage: Annotated[
+        str,
+        typer.Argument(
+            help="compression-pretraining, instruction-tuning or end-to-end; or recipe: every stage that the "
+            "file has a table for."
+        ),
+    ],
+    config: Annotated[Path, typer.Argument(help="TOML file.")],
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Override a setting, as optimiser.steps=100; may be repeated."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint of the run's folder.")
+    ] = False,
+) -> None:
+    """Train a model by a stage of the method; on several processes when started with torchrun."""
+    from clara.training.data import STAGES
+
+    if stage not in (*STAGES, "recipe"):
+        raise InputError(f"The stage is {stage!r}, but must be one of {', '.join(STAGES)}, or recipe.")
+    from clara.training.settings import read_recipe, read_settings
+
+    # refused before anything heavy is imported
+    if stage == "recipe":
+        runs = read_recipe(config, changes or ())
+    else:
+        runs = {stage: read_settings(config, stage, changes or ())}
+    from clara.rendering import training_progress
+    from clara.training.run import train as run_stage
+
+    for name, settings in runs.items():
+        with training_progress(name) as show:
+            folder = run_stage(settings, name, resume=resume, report=show)
+        typer.echo(f"Wrote {folder}.")
+
+
 @data_app.command("check")
 def check_data(
     file: Annotated[Path, typer.Argument(help="JSON lines, plain or .xz.")],
@@ -268,7 +307,7 @@ def main() -> None:
         typer.echo(f"Error: {error}", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
-        typer.echo("Interrupted; what was reported as stored is kept.", err=True)
+        typer.echo("Interrupted; what was reported as stored or saved is kept.", err=True)
         sys.exit(130)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from transformers import AutoConfig, PreTrainedConfig
 
 COMPRESSORS = ("appended", "segment")
-ATTENTIONS = ("causal", "blocks")
+ATTENTIONS = ("causal", "blocks", "joint")
 SCORES = ("slots", "mean", "text")
 KEY_ROLES = ("compressor", "query_reasoner")
 ROLE_KINDS = ("lora", "full")
@@ -28,7 +28,9 @@ class ClaraConfig(PreTrainedConfig):
             the whole document in both directions.
         attention: What the generator's prompt positions see. "causal": all earlier positions. "blocks":
             documents and question in both directions within themselves, the question every document, the
-            answer everything before it; each block counts its positions from 0.
+            answer everything before it; each block counts its positions from 0. "joint": the same, and
+            documents see the question too, as an encoder reads the two together; documents still do not see
+            each other.
         score: Similarity of question and document. "slots": cosine of flattened memories, slot against
             slot (the paper, eq. for retrieval). "mean": cosine of the memories' length-weighted means.
             "text": cosine of the mean final states over the text itself (a sentence embedding), which leaves
@@ -36,6 +38,8 @@ class ClaraConfig(PreTrainedConfig):
         key_role: Which role's memory of a document is compared with the question's. "compressor": the memory
             that is stored (the paper). "query_reasoner": one of its own, made in the same pass over the
             documents, so that reading and search need not share one vector; only its key is stored.
+        key_slots: How many of a memory's first slots are compared where the score is "slots", so that the
+            search index is small; None for all (the paper).
         pointer: Whether an answer can take words from the documents (`clara.model.pointing`).
         prompt_format: Which prompts `clara.prompts` builds.
         compression_rate: Text tokens per memory token.
@@ -72,6 +76,7 @@ class ClaraConfig(PreTrainedConfig):
         attention: str = "causal",
         score: str = "slots",
         key_role: str = "compressor",
+        key_slots: int | None = None,
         pointer: bool = False,
         prompt_format: str = "plain",
         compression_rate: int = 16,
@@ -140,12 +145,26 @@ class ClaraConfig(PreTrainedConfig):
             raise ValueError(
                 "Memories of segments differ in length, so their score must be 'mean' or 'text', not 'slots'."
             )
-        if pointer and attention != "blocks":
+        if pointer and attention == "causal":
             raise ValueError(
-                "pointer needs attention 'blocks', which tells documents from the rest of a prompt."
+                "pointer needs attention 'blocks' or 'joint', which tell documents from the rest of a prompt."
             )
+        self.set_key_slots(key_slots)
         kwargs.setdefault("tie_word_embeddings", False)
         super().__init__(**kwargs)
+
+    def set_key_slots(self, count: int | None) -> None:
+        """Compare the first `count` slots alone from now on; None for all.
+
+        Raises:
+            ValueError: A memory has fewer, or the score compares no slots.
+        """
+        if count is not None and (self.score != "slots" or not 1 <= count <= self.max_memory_tokens):
+            raise ValueError(
+                f"key_slots is {count} with score {self.score!r}, but must be from 1 to {self.max_memory_tokens} "
+                "(the longest memory) with score 'slots'."
+            )
+        self.key_slots = count
 
     @property
     def max_memory_tokens(self) -> int:

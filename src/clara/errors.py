@@ -6,6 +6,7 @@ ClaraError
 ├── PromptError            memories and placeholders disagree, or a prompt is too long
 ├── CheckpointError        a model folder that is missing, broken or unsafe
 │   └── MissingRoleError   the checkpoint lacks the role that was asked for
+├── TrainingError          a run that cannot go on
 ├── StoreError             a store that is missing, broken or locked
 │   └── StoreMismatchError a store that another model wrote
 └── MissingExtraError      an optional dependency is not installed
@@ -36,6 +37,10 @@ class CheckpointError(ClaraError, OSError):
 
 class MissingRoleError(CheckpointError):
     """The checkpoint has no adapter for the role that was asked for."""
+
+
+class TrainingError(ClaraError, RuntimeError):
+    """A training run cannot go on; its last checkpoint is kept."""
 
 
 class StoreError(ClaraError, OSError):

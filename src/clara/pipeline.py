@@ -101,7 +101,7 @@ class Clara:
         """
         encoded = self.processor.encode_documents(texts)
         memories: list[NDArray[np.float16]] = [np.empty((0, 0), np.float16)] * len(texts)
-        keys = np.zeros((len(texts), self.model.hidden_size), np.float16) if self.key_size else None
+        keys = np.zeros((len(texts), self.key_size), np.float16) if self.key_size else None
         for batch in by_length([len(ids) for ids in encoded], MAX_BATCH_TOKENS):
             ids, lengths = self._texts([encoded[index] for index in batch])
             result = self.model.compress(ids, lengths)
@@ -115,7 +115,10 @@ class Clara:
     @property
     def key_size(self) -> int | None:
         """Length of a stored search key, None where the memories themselves are compared."""
-        return None if self.model.config.score == "slots" else self.model.hidden_size
+        config = self.model.config
+        if config.score == "slots":
+            return None if config.key_slots is None else config.key_slots * self.model.hidden_size
+        return self.model.hidden_size
 
     @property
     def passage_tokens(self) -> int:

@@ -64,6 +64,11 @@ class Prompt:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def num_targets(self) -> int:
+        """Positions that train."""
+        return sum(target != IGNORE for target in self.targets)
+
     def add(
         self,
         ids: Sequence[int],

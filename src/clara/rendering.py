@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -136,6 +137,44 @@ def print_data_report(report: DataReport, *, as_json: bool) -> None:
         console.print(f"Line {line}: {reason}.", markup=False)
     if report.num_faults:
         console.print(f"Faulty lines: {report.num_faults:,}, shown: {len(report.faults):,}.")
+
+
+@contextmanager
+def training_progress(stage: str) -> Iterator[Callable[[dict[str, float]], None]]:
+    """A line per report of a training run, over a bar with rate and time left, on standard error.
+
+    Args:
+        stage: Its name.
+    """
+    columns = (
+        TextColumn(stage),
+        BarColumn(),
+        TextColumn("step {task.completed:,.0f}/{task.total:,.0f}"),
+        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[left]} left"),
+    )
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=1, rate="", left="?", visible=False)
+
+        def show(line: dict[str, float]) -> None:
+            measured = {name: value for name, value in line.items() if name not in _NOT_MEASURED}
+            values = "  ".join(f"{name} {value:.4g}" for name, value in measured.items())
+            bar.console.print(f"step {line['step']:,.0f}  {values}", markup=False)
+            left = str(timedelta(seconds=int(line["seconds_left"])))
+            bar.update(
+                task,
+                visible=True,
+                completed=line["step"],
+                total=line["steps"],
+                rate=f"{line['seconds_per_step']:.3g} s/step",
+                left=left,
+            )
+
+        yield show
+
+
+_NOT_MEASURED = {"step", "steps", "seconds_per_step", "seconds_left", "epoch"}
 
 
 def print_json(value: object) -> None:

@@ -76,6 +76,8 @@ def _choices(model: ClaraModel) -> dict[str, Any]:
         "base": {name: getattr(config.text_config, name, None) for name in _BASE_CHOICES},
         "roles": {name: config.roles[name] for name in _READERS if name in config.roles},
         "scale": config.lora_alpha / config.lora_rank if "lora" in config.roles.values() else None,
+        # absent in models made before it was a choice
+        **({"key_slots": config.key_slots} if config.key_slots else {}),
     }
 
 

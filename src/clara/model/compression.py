@@ -56,7 +56,7 @@ def length_mask(lengths: Tensor, size: int) -> Tensor:
 
 
 def compress_appended(
-    read: Reader, embed: Callable[[Tensor], Tensor], ids: Tensor, lengths: Tensor, memory_ids: Tensor
+    read: Reader, embed: Callable[[Tensor], Tensor], ids: Tensor, lengths: Tensor, memory_tokens: Tensor
 ) -> Memories:
     """Final states of M memory tokens that stand after the text in a causal model.
 
@@ -66,22 +66,25 @@ def compress_appended(
         ids: (D, T) token ids, padded on the right. In a causal model nothing sees what comes after it, so
             padding needs no mask.
         lengths: (D,) tokens of each text.
-        memory_ids: (M,) token ids of the memory tokens; a shorter prefix gives the same first states.
+        memory_tokens: (M, H) embeddings of the memory tokens; a shorter prefix gives the same first states.
 
     Source: the paper, section 3; the reference pads on the left to the full document length.
     """
-    count, width = ids.shape[0], ids.shape[1] + len(memory_ids)
-    tokens = torch.cat([ids, ids.new_zeros(count, len(memory_ids))], dim=1)
-    at = lengths.unsqueeze(1) + torch.arange(len(memory_ids), device=ids.device)
-    tokens = tokens.scatter(1, at, memory_ids.expand(count, -1))
+    count, width = ids.shape[0], ids.shape[1] + len(memory_tokens)
+    text_embeddings = embed(torch.cat([ids, ids.new_zeros(count, len(memory_tokens))], dim=1))
+    at = lengths.unsqueeze(1) + torch.arange(len(memory_tokens), device=ids.device)
+    places = at.unsqueeze(-1).expand(-1, -1, text_embeddings.shape[-1])
+    embeddings = text_embeddings.scatter(
+        1, places, memory_tokens.to(text_embeddings.dtype).expand(count, -1, -1)
+    )
     positions = torch.arange(width, device=ids.device).expand(count, -1)
-    states = read(embed(tokens), positions, None)
-    vectors = states.gather(1, at.unsqueeze(-1).expand(-1, -1, states.shape[-1]))
+    states = read(embeddings, positions, None)
+    vectors = states.gather(1, places)
     text = length_mask(lengths, width).to(states.dtype)
     return Memories(
         vectors=vectors,
-        lengths=torch.full_like(lengths, len(memory_ids)),
-        weights=states.new_full((count, len(memory_ids)), 1 / len(memory_ids)),
+        lengths=torch.full_like(lengths, len(memory_tokens)),
+        weights=states.new_full((count, len(memory_tokens)), 1 / len(memory_tokens)),
         text_means=torch.einsum("dt,dth->dh", text, states) / lengths.unsqueeze(1).to(states.dtype),
     )
 

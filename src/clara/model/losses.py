@@ -31,12 +31,33 @@ def alignment_loss(text_means: Tensor, memory_means: Tensor) -> Tensor:
     return F.mse_loss(text_means, memory_means)
 
 
-def contrastive_loss(scores: Tensor, positives: Tensor, temperature: float) -> Tensor:
-    """Cross-entropy of each question's own document among all candidates (InfoNCE).
+def contrastive_loss(
+    scores: Tensor, positives: Tensor, temperature: float, mask: Tensor | None = None
+) -> Tensor:
+    """Mean over the questions of -log of the probability that falls on their documents (InfoNCE).
 
     Args:
         scores: (B, N) cosines.
-        positives: (B,) index of each question's document.
+        positives: (B, N) bool, True at a question's documents, at least one in every row.
         temperature: Divides the scores.
+        mask: (B, N) bool, True where a candidate exists; None for everywhere.
     """
-    return F.cross_entropy(scores.float() / temperature, positives)
+    logits = scores.float() / temperature
+    if mask is not None:
+        logits = logits.masked_fill(~mask, float("-inf"))
+    return (logits.logsumexp(dim=1) - logits.masked_fill(~positives, float("-inf")).logsumexp(dim=1)).mean()
+
+
+def distillation_loss(logits: Tensor, teacher: Tensor) -> Tensor:
+    """Mean Kullback-Leibler divergence of a student's distributions from its teacher's, in nats.
+
+    Args:
+        logits: (P, V) of the student.
+        teacher: (P, V).
+    """
+    return F.kl_div(
+        logits.float().log_softmax(dim=-1),
+        teacher.float().log_softmax(dim=-1),
+        reduction="batchmean",
+        log_target=True,
+    )

@@ -77,8 +77,9 @@ class ClaraModel(PreTrainedModel):
             SegmentMemory(self.hidden_size).to(self.base.dtype) if config.compressor == "segment" else None
         )
         self.pointer = Pointer(self.hidden_size).to(self.base.dtype) if config.pointer else None
-        self._base_rows: layout.BaseRows | None = None
+        self.base_rows: layout.BaseRows | None = None
         self._recomputes = False
+        self.memory_tokens: nn.Parameter | None = None
         roles.add_roles(
             self.base.base_model,
             config.roles,
@@ -183,9 +184,12 @@ class ClaraModel(PreTrainedModel):
         return self._memorise(roles.QUERY_REASONER, ids, lengths, num_memory_tokens, rate)
 
     def keys(self, memories: Memories) -> Tensor:
-        """What is compared in search, by `config.score`: (D, H) means or (D, M * H) flattened memories."""
+        """What is compared in search, by `config.score`: (D, H) means or (D, M * H) flattened memories.
+
+        M is `config.key_slots` where that is less.
+        """
         if self.config.score == "slots":
-            return memories.vectors.flatten(1)
+            return memories.vectors[:, : self.config.key_slots].flatten(1)
         return memories.means if self.config.score == "mean" else memories.text_means
 
     def document_keys(self, ids: Tensor, lengths: Tensor, memories: Memories | None = None) -> Tensor:
@@ -223,7 +227,11 @@ class ClaraModel(PreTrainedModel):
         return None, selection.top_k(scores, k, mask)
 
     def forward(
-        self, prompts: PromptBatch, memories: Sequence[Tensor] | None = None, use_cache: bool = False
+        self,
+        prompts: PromptBatch,
+        memories: Sequence[Tensor] | None = None,
+        use_cache: bool = False,
+        role: str | None = roles.GENERATOR,
     ) -> ClaraOutput:
         """The generator over prompts with memories in their slots.
 
@@ -232,6 +240,7 @@ class ClaraModel(PreTrainedModel):
             memories: One (n_b, H) tensor a row: its documents' memories one after another. None if no
                 prompt has a slot.
             use_cache: Return the prompt's key-value cache.
+            role: Who reads them; None for the base model alone.
 
         Raises:
             PromptError: Slots and memories disagree.
@@ -242,7 +251,7 @@ class ClaraModel(PreTrainedModel):
             if self.memory is not None:
                 into_prompt = [self.memory.to_prompt(memory) for memory in memories]
             embeddings = splice(tokens, prompts.slots, into_prompt)
-        prefill = self._prefill(prompts, embeddings, use_cache)
+        prefill = self._prefill(prompts, embeddings, use_cache, role)
         places = self._places(prompts, prefill.documents, tokens, memories)
         if prompts.targets is None:
             last = torch.arange(len(embeddings), device=embeddings.device), prefill.lengths - 1
@@ -258,19 +267,21 @@ class ClaraModel(PreTrainedModel):
         targets = prompts.targets[prompts.targets != IGNORE]
         return ClaraOutput(loss=answer_loss(logits, targets), logits=logits, past_key_values=prefill.cache)
 
-    def _prefill(self, prompts: PromptBatch, embeddings: Tensor, use_cache: bool) -> Prefill:
-        """The generator over prompts, document by document where the model's attention allows it."""
+    def _prefill(
+        self, prompts: PromptBatch, embeddings: Tensor, use_cache: bool, role: str | None
+    ) -> Prefill:
+        """A role over prompts, document by document where the model's attention allows it."""
 
         def read(
             embeddings: Tensor, positions: Tensor, visible: Tensor | None, cache: Cache | None
         ) -> Tensor:
-            return self._read(embeddings, positions, visible, roles.GENERATOR, cache)
+            return self._read(embeddings, positions, visible, role, cache)
 
-        in_blocks = self.config.attention == "blocks"
+        attention = self.config.attention
         # layers that are recomputed keep no cache to read on from
-        if in_blocks and not self._recomputes:
+        if attention == "blocks" and not self._recomputes:
             return prefill_blocks(read, prompts, embeddings, self._new_cache)
-        visible = block_mask(prompts.blocks) if in_blocks else None
+        visible = None if attention == "causal" else block_mask(prompts.blocks, joint=attention == "joint")
         return prefill_rows(read, prompts, embeddings, visible, self._new_cache() if use_cache else None)
 
     def _new_cache(self) -> DynamicCache:
@@ -350,8 +361,31 @@ class ClaraModel(PreTrainedModel):
         embed = self.base.get_input_embeddings()
         if self.memory is not None:
             return self.memory.compress(read, embed, ids, lengths, rate or self.config.compression_rate)
-        memory_ids = torch.tensor(self.memory_ids(num_memory_tokens), device=ids.device)
-        return compress_appended(read, embed, ids, lengths, memory_ids)
+        memory_tokens = self._memory_tokens(num_memory_tokens)
+        return compress_appended(read, embed, ids, lengths, memory_tokens)
+
+    def _memory_tokens(self, count: int | None) -> Tensor:
+        """(m, H) embeddings of the memory tokens: those in training, else the token embeddings' rows."""
+        ids = self.memory_ids(count)
+        if self.memory_tokens is None:
+            return self.input_rows[torch.tensor(ids, device=self.input_rows.device)]
+        return self.memory_tokens.expand(len(ids), -1) if len(self.memory_tokens) == 1 else self.memory_tokens[: len(ids)]
+
+    def train_memory_tokens(self) -> None:
+        """Give the memory tokens embeddings of their own (`memory_tokens`, float32), to be trained alone.
+
+        Nothing for segments, whose learned embedding is a parameter of `memory`.
+        """
+        if self.memory is None:
+            rows = self.input_rows[torch.tensor(self.config.memory_token_ids, device=self.input_rows.device)]
+            self.memory_tokens = nn.Parameter(rows.detach().float().clone())
+
+    @torch.no_grad()
+    def keep_memory_tokens(self) -> None:
+        """Write embeddings in training back into the token embeddings, which are what is saved."""
+        if self.memory_tokens is not None:
+            ids = torch.tensor(self.config.memory_token_ids, device=self.input_rows.device)
+            self.input_rows[ids] = self.memory_tokens.to(self.input_rows)
 
     def memory_ids(self, num_memory_tokens: int | None = None) -> list[int]:
         """Token ids of the first `num_memory_tokens` (default M) memory placeholders."""
@@ -364,7 +398,7 @@ class ClaraModel(PreTrainedModel):
         embeddings: Tensor,
         positions: Tensor,
         visible: Tensor | None,
-        name: str,
+        name: str | None,
         cache: Cache | None = None,
     ) -> Tensor:
         """Final states (after the final norm) of the base under a role."""
@@ -396,7 +430,7 @@ class ClaraModel(PreTrainedModel):
         Args:
             rows: Of the base before tokens were added; of the base as it is now if None.
         """
-        self._base_rows = layout.BaseRows.of(self.base) if rows is None else rows
+        self.base_rows = layout.BaseRows.of(self.base) if rows is None else rows
 
     def save_pretrained(  # type: ignore[override]
         self,
@@ -441,7 +475,7 @@ class ClaraModel(PreTrainedModel):
             self.own_modules(),
             self._roles("full"),
             include_base=include_base,
-            base_rows=self._base_rows,
+            base_rows=self.base_rows,
         )
         storage.write_tensors(folder / layout.MODEL_FILE, tensors, weights)
         for name in self._roles("lora"):

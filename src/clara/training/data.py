@@ -11,10 +11,13 @@ Files may be xz-compressed. A faulty line is named with its number and the reaso
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import lzma
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from clara.errors import InputError
 from clara.training.examples import CompressionExample, EndToEndExample, open_lines, parse_record
@@ -65,6 +68,72 @@ def read_stage(path: Path | str, stage: str) -> Iterator[StageExample]:
         if isinstance(example, str):
             raise InputError(f"{path}, line {number}: {example}.")
         yield example
+
+
+class ExampleFile:
+    """The examples of files, by number: only the lines' places are held, so that files may exceed memory.
+
+    Every line is checked when the files are opened. Random access gives each epoch an order over the whole
+    data and lets a resumed run go on where it was at once, which reading in sequence could not.
+
+    Args:
+        paths: JSON lines; .xz files are unpacked beside the process first.
+        stage: One of `STAGES`.
+
+    Raises:
+        InputError: A file is missing or empty, or a line is faulty; the message names file, line and reason.
+    """
+
+    def __init__(self, paths: Sequence[Path], stage: str) -> None:
+        self._parse = _parser(stage)
+        self._files: list[IO[bytes]] = []
+        self._places: list[tuple[int, int]] = []
+        for path in paths:
+            self._index(Path(path))
+        if not self._places:
+            raise InputError(f"{', '.join(map(str, paths))} holds no lines; give it one JSON object a line.")
+
+    def _index(self, path: Path) -> None:
+        if not path.is_file():
+            raise InputError(f"{path} does not exist or is not a file.")
+        file = _plain(path)
+        start = 0
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                try:
+                    self._parse(parse_record(_decoded(line)))
+                except InputError as error:
+                    raise InputError(f"{path}, line {number}: {error}.") from error
+                self._places.append((len(self._files), start))
+            start += len(line)
+        self._files.append(file)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> StageExample:
+        number, start = self._places[index]
+        file = self._files[number]
+        file.seek(start)
+        return self._parse(parse_record(_decoded(file.readline())))
+
+
+def _plain(path: Path) -> IO[bytes]:
+    """A file open for reading at any place."""
+    if path.suffix != ".xz":
+        return path.open("rb")
+    unpacked = tempfile.TemporaryFile()
+    with lzma.open(path) as packed:
+        shutil.copyfileobj(packed, unpacked)
+    unpacked.seek(0)
+    return unpacked
+
+
+def _decoded(line: bytes) -> str:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"not UTF-8 (byte {error.start})") from error
 
 
 def check_data(path: Path | str, stage: str | None = None) -> DataReport:

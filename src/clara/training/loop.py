@@ -19,6 +19,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from clara.training.device import bfloat16_pays
+
 StepLoss = Callable[[int], tuple[Tensor, dict[str, float]]]
 
 
@@ -57,24 +59,6 @@ def learning_rate(step: int, options: LoopOptions) -> float:
     rise = (step + 1) / max(1.0, options.warmup * options.steps)
     fall = (options.steps - step) / max(1.0, options.decay * options.steps)
     return options.learning_rate * min(1.0, rise, fall)
-
-
-def bfloat16_pays(device: torch.device) -> bool:
-    """Whether matrices multiply faster in bfloat16 than in float32 here: some processors only emulate it."""
-    if device.type == "cuda":
-        return True
-    return _product_seconds(torch.bfloat16) < _product_seconds(torch.float32)
-
-
-def _product_seconds(dtype: torch.dtype) -> float:
-    """Least time of a few products of matrices on the CPU."""
-    matrix = torch.ones(512, 512, dtype=dtype)
-    times = []
-    for _ in range(4):
-        started = time.perf_counter()
-        matrix @ matrix
-        times.append(time.perf_counter() - started)
-    return min(times)
 
 
 class TrainingLoop:

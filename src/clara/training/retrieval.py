@@ -58,9 +58,9 @@ def retrieval_loss(
     ids, lengths = collate_texts(processor.encode_questions(questions))
     queries = model.keys(model.encode_query(ids.to(model.device), lengths.to(model.device)))
     scores = cosine_scores(queries, keys)
-    positives = torch.arange(len(questions), device=scores.device)
-    loss = contrastive_loss(scores, positives, temperature)
-    first = (scores.argmax(dim=1) == positives).float().mean()
+    own = torch.eye(len(questions), dtype=torch.bool, device=scores.device)
+    loss = contrastive_loss(scores, own, temperature)
+    first = (scores.argmax(dim=1) == own.int().argmax(dim=1)).float().mean()
     return loss, {"contrastive": float(loss.detach()), "ranked_first": float(first)}
 
 

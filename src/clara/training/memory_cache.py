@@ -1,0 +1,66 @@
+"""Memories of documents that are compressed once and read in every epoch: an append-only file.
+
+In end-to-end training the compressor is frozen, so a document's memory never changes (the paper, section 4).
+The file is scratch space of one process; the operating system keeps what is used often in memory.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Hashable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+
+class MemoryCache:
+    """Memories and keys by document, on disk.
+
+    Args:
+        folder: Where the file lies; it is unlinked at once, so that it vanishes with the process.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = tempfile.TemporaryFile(dir=folder, prefix="memories-")
+        self._places: dict[Hashable, list[tuple[int, torch.dtype, torch.Size]]] = {}
+        self._end = 0
+
+    def __contains__(self, document: Hashable) -> bool:
+        return document in self._places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def add(self, document: Hashable, vectors: Tensor, key: Tensor) -> None:
+        """Keep a document's memory and its key, in their own types.
+
+        Args:
+            document: What it is found by.
+            vectors: (m, H).
+            key: (...).
+        """
+        places = []
+        for tensor in (vectors, key):
+            content = tensor.detach().cpu().contiguous()
+            written = os.pwrite(self._file.fileno(), content.view(torch.uint8).numpy().tobytes(), self._end)
+            places.append((self._end, content.dtype, content.shape))
+            self._end += written
+        self._places[document] = places
+
+    def get(self, document: Hashable, device: torch.device) -> tuple[Tensor, Tensor]:
+        """A kept document's memory (m, H) and key (...).
+
+        Raises:
+            KeyError: It was not added.
+        """
+        vectors, key = (self._read(*place).to(device) for place in self._places[document])
+        return vectors, key
+
+    def _read(self, start: int, dtype: torch.dtype, shape: torch.Size) -> Tensor:
+        size = shape.numel() * dtype.itemsize
+        return torch.frombuffer(
+            bytearray(os.pread(self._file.fileno(), size, start)), dtype=dtype
+        ).reshape(shape)

@@ -1,0 +1,374 @@
+"""A training run: a folder that says what was run, on what, and how far it came.
+
+    run/
+      settings.json     the settings as resolved
+      provenance.json   versions, git commit, data files with their hashes, machine
+      metrics.jsonl     one line per report
+      checkpoints/      checkpoint-<step>/: the model, the Trainer's state, complete.json
+      model/            the finished model
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from transformers import TrainerCallback, TrainingArguments, set_seed
+from transformers.trainer_utils import SchedulerType
+
+from clara import __version__, loading
+from clara.errors import InputError, MissingExtraError, TrainingError
+from clara.model.modeling import ClaraModel
+from clara.processing import ClaraProcessor
+from clara.training.data import ExampleFile
+from clara.training.device import bfloat16_pays
+from clara.training.memory_cache import MemoryCache
+from clara.training.objectives import ObjectiveOptions
+from clara.training.settings import Settings
+from clara.training.sharding import most, shard
+from clara.training.stages import STAGE_OF, Stage, StageModule, prepare
+from clara.training.trainer import COMPLETE_FILE, MODEL_FOLDER, StageTrainer, save_model
+
+Report = Callable[[dict[str, float]], None]
+CHECKPOINTS = "checkpoints"
+METRICS_FILE = "metrics.jsonl"
+
+
+def train(settings: Settings, stage: str, *, resume: bool, report: Report) -> Path:
+    """Run a stage to its end.
+
+    Args:
+        settings: The stage's.
+        stage: Its name.
+        resume: Go on from the last complete checkpoint of the run's folder; from the start if it has none.
+        report: Called on the main process with each line of metrics, which has "step", "steps" and
+            "seconds_left" beside what was measured.
+
+    Returns:
+        The folder of the finished model.
+
+    Raises:
+        InputError: The folder holds another run, the data is faulty, or a setting does not fit the model.
+        CheckpointError: The model cannot be loaded.
+        TrainingError: The loss is not finite, or a checkpoint could not be written.
+        KeyboardInterrupt: Interrupted; a checkpoint was saved.
+    """
+    folder = settings.run.folder
+    model_folder = folder / MODEL_FOLDER
+    checkpoint = _last_checkpoint(folder / CHECKPOINTS)
+    if _is_main():
+        _check_folder(folder, settings, stage, resume)
+    if resume and (model_folder / "config.json").is_file():
+        return model_folder
+    examples = ExampleFile(settings.data.train, stage)
+    validation = list(ExampleFile(settings.data.validation, stage)) if settings.data.validation else []
+    set_seed(settings.run.seed)
+    model, processor = _load_model(settings, STAGE_OF[stage], checkpoint)
+    if settings.optimiser.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+    module = StageModule(
+        model,
+        processor,
+        STAGE_OF[stage],
+        _options(settings),
+        settings.options.nested_rates,
+        MemoryCache(folder / "scratch") if stage == "end-to-end" else None,
+    )
+    arguments = _arguments(settings, len(examples))
+    _log_directory(folder, settings)
+    if _is_main():
+        _write_start(folder, settings, stage, examples)
+    if settings.optimiser.sharding == "fsdp" and dist.is_initialized():
+        module.options = replace(module.options, rounds=most)
+        shard(module.to(arguments.device), model.base.base_model)
+    clock = _Clock(report, folder / METRICS_FILE)
+    trainer = StageTrainer(module, arguments, examples, validation, clock, [_Interruption(), clock])
+    for callback in list(trainer.callback_handler.callbacks):
+        if type(callback).__name__ in {"ProgressCallback", "PrinterCallback"}:
+            trainer.remove_callback(callback)
+    with _quiet():
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    if trainer.state.global_step < trainer.state.max_steps:
+        raise KeyboardInterrupt
+    temporary = folder / f"{MODEL_FOLDER}.new"
+    save_model(module, temporary, write=_is_main())
+    if _is_main():
+        temporary.rename(model_folder)
+        shutil.rmtree(folder / "scratch", ignore_errors=True)
+    return model_folder
+
+
+def _options(settings: Settings) -> ObjectiveOptions:
+    return ObjectiveOptions(
+        in_batch_negatives=settings.options.in_batch_negatives,
+        contrastive_weight=settings.options.contrastive_weight,
+        distillation_weight=settings.options.distillation_weight,
+    )
+
+
+def _load_model(
+    settings: Settings, stage: Stage, checkpoint: Path | None
+) -> tuple[ClaraModel, ClaraProcessor]:
+    """The model to train, as the settings or the checkpoint has it, ready for the stage."""
+    wanted = settings.model
+    dtype = None if wanted.dtype == "auto" else getattr(torch, wanted.dtype)
+    if checkpoint is not None:
+        model, processor = loading.load(checkpoint / MODEL_FOLDER, dtype=dtype)
+    elif wanted.path is not None:
+        model, processor = loading.load(wanted.path, dtype=dtype)
+    else:
+        assert wanted.base is not None
+        names = ("compression_rate", "doc_max_tokens", "query_max_tokens", "num_selected")
+        lora = ("lora_rank", "lora_alpha", "lora_dropout")
+        choices = {name: getattr(wanted, name) for name in (*names, *lora)}
+        model, processor = loading.from_base(wanted.base, dtype=dtype, **choices)
+    for name in ("alignment_weight", "selection_temperature"):
+        if (value := getattr(wanted, name)) is not None:
+            setattr(model.config, name, value)
+    if wanted.key_slots is not None:
+        model.config.set_key_slots(wanted.key_slots or None)
+    keep = wanted.keep_query_reasoner or checkpoint is not None
+    prepare(model, stage, keep_query_reasoner=keep)
+    return model, processor
+
+
+def _arguments(settings: Settings, num_examples: int) -> TrainingArguments:
+    wanted, run = settings.optimiser, settings.run
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if wanted.batch_size % processes:
+        raise InputError(
+            f"optimiser.batch_size is {wanted.batch_size}, but must be a multiple of the {processes} processes."
+        )
+    share = wanted.batch_size // processes
+    micro = next(size for size in range(min(share, wanted.micro_batch_size), 0, -1) if share % size == 0)
+    steps = wanted.steps or max(1, round(wanted.epochs * num_examples / wanted.batch_size))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    bfloat16 = bfloat16_pays(device) if wanted.precision == "auto" else wanted.precision == "bfloat16"
+    return TrainingArguments(
+        output_dir=str(run.folder / CHECKPOINTS),
+        max_steps=steps,
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=share // micro,
+        learning_rate=wanted.learning_rate,
+        lr_scheduler_type={
+            "cosine": SchedulerType.COSINE,
+            "linear": SchedulerType.LINEAR,
+            "constant": SchedulerType.CONSTANT_WITH_WARMUP,
+        }[wanted.schedule],
+        warmup_steps=round(wanted.warmup * steps),
+        max_grad_norm=wanted.clip,
+        weight_decay=wanted.weight_decay,
+        bf16=bfloat16,
+        use_cpu=device.type == "cpu",
+        deepspeed=None if wanted.deepspeed is None else str(wanted.deepspeed),
+        ddp_find_unused_parameters=False,
+        ddp_backend="gloo" if device.type == "cpu" and processes > 1 else None,
+        seed=run.seed,
+        data_seed=run.seed,
+        logging_steps=run.log_every,
+        logging_nan_inf_filter=False,
+        save_steps=run.save_every,
+        save_total_limit=run.keep + 1,
+        dataloader_drop_last=num_examples >= wanted.batch_size,
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        report_to=["tensorboard"] if run.tensorboard else [],
+    )
+
+
+# -- the folder -------------------------------------------------------------------------------------------
+
+
+def _check_folder(folder: Path, settings: Settings, stage: str, resume: bool) -> None:
+    """Refuse a folder that holds something else than this run."""
+    known = folder / "settings.json"
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    if not known.is_file():
+        raise InputError(f"{folder} holds something other than a training run; name another folder.")
+    if not resume:
+        raise InputError(f"{folder} holds a run already; go on with --resume, or name another folder.")
+    before = json.loads(known.read_text(encoding="utf-8"))
+    now = _resolved(settings, stage)
+    changed = [
+        f"{table}.{key}"
+        for table, values in now.items()
+        if isinstance(values, dict)
+        for key, value in values.items()
+        if before.get(table, {}).get(key) != value and (table, key) not in _MAY_CHANGE
+    ]
+    if before.get("stage") != stage:
+        changed.append("stage")
+    if changed:
+        raise InputError(
+            f"{folder} was started with another {', '.join(changed)}; resume it as it was, or name another folder."
+        )
+
+
+_MAY_CHANGE = {
+    ("run", "folder"),
+    ("run", "log_every"),
+    ("run", "save_every"),
+    ("run", "keep"),
+    ("run", "tensorboard"),
+    ("optimiser", "micro_batch_size"),
+    ("optimiser", "gradient_checkpointing"),
+    ("optimiser", "sharding"),
+    ("optimiser", "deepspeed"),
+}
+"""Settings that leave what is trained as it is."""
+
+
+def _resolved(settings: Settings, stage: str) -> dict[str, Any]:
+    return {"stage": stage, **settings.model_dump(mode="json")}
+
+
+def _write_start(folder: Path, settings: Settings, stage: str, examples: ExampleFile) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_json(folder / "settings.json", _resolved(settings, stage))
+    packages = ("torch", "transformers", "accelerate", "safetensors", "numpy")
+    _write_json(
+        folder / "provenance.json",
+        {
+            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "clara": __version__,
+            "python": platform.python_version(),
+            "packages": {name: _version(name) for name in packages},
+            "commit": _commit(),
+            "machine": platform.machine(),
+            "processes": dist.get_world_size() if dist.is_initialized() else 1,
+            "threads": torch.get_num_threads(),
+            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+            "examples": len(examples),
+            "data": {str(path): _sha256(path) for path in settings.data.train + settings.data.validation},
+        },
+    )
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    temporary = path.with_name(path.name + ".new")
+    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of the repository that the command was started in, if there is one."""
+    found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return found.stdout.strip() or None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _last_checkpoint(folder: Path) -> Path | None:
+    """The complete checkpoint of the latest step."""
+    found = [
+        (int(match[1]), path)
+        for path in (folder.iterdir() if folder.is_dir() else ())
+        if (match := re.fullmatch(r"checkpoint-(\d+)", path.name)) and (path / COMPLETE_FILE).is_file()
+    ]
+    return max(found)[1] if found else None
+
+
+def _is_main() -> bool:
+    """Whether this is the first process; known before they are joined."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def _log_directory(folder: Path, settings: Settings) -> None:
+    if settings.run.tensorboard:
+        if _version("tensorboard") is None:
+            raise MissingExtraError("run.tensorboard needs TensorBoard; run: pip install 'clara-rag[train]'.")
+        os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / "tensorboard")
+
+
+# -- what goes on beside the steps ------------------------------------------------------------------------
+
+
+class _Interruption(TrainerCallback):
+    """Ctrl-C and a request to end are answered with a checkpoint after the step in progress."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[int, Any] = {}
+
+    def _ask(self, number: int, frame: Any) -> None:
+        self.asked = True
+        signal.signal(number, self._before[number])  # a second time ends it at once
+
+    def on_train_begin(self, *unused: Any, **also: Any) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._ask)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
+        asked = torch.tensor(int(self.asked))
+        if dist.is_initialized():
+            dist.all_reduce(asked.to(args.device), dist.ReduceOp.MAX)
+        if asked and state.global_step < state.max_steps:
+            control.should_save = True
+            control.should_training_stop = True
+
+    def on_train_end(self, *unused: Any, **also: Any) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+class _Clock(TrainerCallback):
+    """Adds rate and time left to each line of metrics, and writes it to the run's file."""
+
+    def __init__(self, report: Report, file: Path) -> None:
+        self._report = report
+        self._file = file
+        self._started, self._first, self._last = time.perf_counter(), 0, 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
+        self._started, self._first, self._last = time.perf_counter(), state.global_step, state.max_steps
+
+    def __call__(self, line: dict[str, float]) -> None:
+        step = int(line["step"])
+        seconds = (time.perf_counter() - self._started) / max(1, step - self._first)
+        if "train_runtime" in line:  # the Trainer's summary, which says nothing new
+            return
+        line = {
+            **{name: round(value, 6) for name, value in line.items()},
+            "step": step,
+            "steps": self._last,
+            "seconds_per_step": round(seconds, 4),
+            "seconds_left": round((self._last - step) * seconds),
+        }
+        with self._file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        self._report(line)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Turn a full disk outside of checkpoints into the error it is."""
+    try:
+        yield
+    except OSError as error:
+        raise TrainingError(f"The run stopped: {error}; its last checkpoint is kept.") from error

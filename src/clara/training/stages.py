@@ -1,0 +1,161 @@
+"""The three stages as data: what each trains, from what, by which loss."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from clara import roles
+from clara.errors import InputError
+from clara.model.modeling import ClaraModel
+from clara.processing import ClaraProcessor
+from clara.training.data import STAGES, StageExample
+from clara.training.examples import CompressionExample, EndToEndExample
+from clara.training.memory_cache import MemoryCache
+from clara.training.objectives import ObjectiveOptions, StageLoss, compression_loss, end_to_end_loss
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What a stage trains.
+
+    Attributes:
+        name: One of `clara.training.data.STAGES`.
+        roles: The roles that train.
+        trains_memory: The memory tokens' embeddings train too.
+    """
+
+    name: str
+    roles: tuple[str, ...]
+    trains_memory: bool
+
+
+_COMPRESSION = (roles.COMPRESSOR, roles.GENERATOR)
+STAGE_OF = {
+    stage.name: stage
+    for stage in (
+        Stage(STAGES[0], _COMPRESSION, trains_memory=True),
+        Stage(STAGES[1], _COMPRESSION, trains_memory=True),
+        Stage(STAGES[2], (roles.QUERY_REASONER, roles.GENERATOR), trains_memory=False),
+    )
+}
+
+
+def prepare(
+    model: ClaraModel, stage: Stage, *, keep_query_reasoner: bool = False
+) -> list[tuple[str, nn.Parameter]]:
+    """Make a model ready for a stage: what trains is in float32 and asks for a gradient, nothing else does.
+
+    Args:
+        model: Changed in place.
+        stage: The stage. The query reasoner starts from the compressor (the paper, section 4).
+        keep_query_reasoner: It goes on from what it has learnt instead.
+
+    Returns:
+        (name, parameter) of all that trains.
+
+    Raises:
+        InputError: The model lacks a role of the stage.
+    """
+    for name in stage.roles:
+        if name not in model.config.roles:
+            raise InputError(f"The stage {stage.name} trains the role {name}, which the model does not have.")
+    if roles.QUERY_REASONER in stage.roles and not keep_query_reasoner:
+        roles.copy_role(model.base, roles.COMPRESSOR, roles.QUERY_REASONER)
+    model.requires_grad_(False)
+    chosen = [parameter for name in stage.roles for _, parameter in roles.role_parameters(model.base, name)]
+    if stage.trains_memory:
+        model.train_memory_tokens()
+        if model.memory_tokens is not None:
+            chosen.append(model.memory_tokens)
+        if model.memory is not None:
+            chosen += model.memory.parameters()
+    if model.pointer is not None:
+        chosen += model.pointer.parameters()
+    for parameter in chosen:
+        parameter.data = parameter.data.float()
+        parameter.requires_grad_(True)
+    return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+
+
+class StageModule(nn.Module):
+    """A stage's loss as a module: what a distributed wrapper wraps, since only its `forward` is entered.
+
+    Args:
+        model: The model.
+        processor: Of the same configuration.
+        stage: The stage.
+        options: Beyond the paper.
+        nested_rates: Rates of which each step draws one; empty for the model's own.
+        cache: Of the documents' memories where the compressor is frozen.
+    """
+
+    def __init__(
+        self,
+        model: ClaraModel,
+        processor: ClaraProcessor,
+        stage: Stage,
+        options: ObjectiveOptions,
+        nested_rates: Sequence[int] = (),
+        cache: MemoryCache | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.processor = processor
+        self.stage = stage
+        self.options = options
+        self.nested_rates = tuple(nested_rates)
+        self.cache = cache
+
+    def forward(
+        self, examples: Sequence[StageExample], counts: dict[str, int] | None = None, seed: str = ""
+    ) -> dict[str, Any]:
+        """The loss of a share of a batch.
+
+        Args:
+            examples: The share.
+            counts: Items of the whole batch by term; of the share if None.
+            seed: Draws the rate; the same for all shares of a batch.
+
+        Returns:
+            "loss" (scalar) and "parts" ((mean, count) by name).
+        """
+        options = self.options
+        if self.nested_rates:
+            options = replace(options, rate=random.Random(seed).choice(self.nested_rates))
+        loss = self.stage_loss(examples, options)
+        return {"loss": loss.total(counts), "parts": loss.parts()}
+
+    def stage_loss(self, examples: Sequence[StageExample], options: ObjectiveOptions) -> StageLoss:
+        """The terms of the loss of some examples."""
+        if self.stage.name == STAGES[2]:
+            asked = [example for example in examples if isinstance(example, EndToEndExample)]
+            return end_to_end_loss(self.model, self.processor, asked, options, self.cache)
+        texts = [example for example in examples if isinstance(example, CompressionExample)]
+        return compression_loss(self.model, self.processor, texts, options)
+
+
+def measure(module: StageModule, examples: Sequence[StageExample], batch_size: int) -> dict[str, float]:
+    """Mean of every part of the loss over examples, as in use (no dropout, no gradient).
+
+    Args:
+        module: The stage.
+        examples: At least one.
+        batch_size: Examples that are computed at once.
+    """
+    sums: dict[str, tuple[float, int]] = {}
+    was_training = module.training
+    module.eval()
+    with torch.no_grad():
+        for start in range(0, len(examples), batch_size):
+            parts = module.stage_loss(examples[start : start + batch_size], module.options).parts()
+            for name, (mean, count) in parts.items():
+                total, items = sums.get(name, (0.0, 0))
+                sums[name] = total + mean * count, items + count
+    module.train(was_training)
+    return {name: total / items for name, (total, items) in sums.items()}
