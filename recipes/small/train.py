@@ -92,7 +92,11 @@ PHASES = (
     Phase(400, 10, ((1.0, text(1, cloze=2)),)),
     Phase(800, 10, ((0.8, text(1, cloze=1)), (0.2, text(2, cloze=1)))),
     Phase(600, 10, ((0.5, text(1)), (0.1, text(3)), (0.15, memory(1, 2)), (0.25, memory(2, 2)))),
-    Phase(800, 10, ((0.4, text(1)), (0.1, text(3)), (0.15, BEST_AS_TEXT), (0.1, memory(2, 3)), (0.25, memory(4, 3)))),
+    Phase(
+        800,
+        10,
+        ((0.4, text(1)), (0.1, text(3)), (0.15, BEST_AS_TEXT), (0.1, memory(2, 3)), (0.25, memory(4, 3))),
+    ),
     Phase(
         1200,
         10,

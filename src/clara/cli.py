@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 an error in one sentence on standard error, 2 wrong usage,
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -207,9 +208,14 @@ def train(
     from clara.training.run import train as run_stage
 
     for name, settings in runs.items():
-        with training_progress(name) as show:
-            folder = run_stage(settings, name, resume=resume, report=show)
-        typer.echo(f"Wrote {folder}.")
+        try:
+            with training_progress(name) as show:
+                folder = run_stage(settings, name, resume=resume, report=show)
+        except KeyboardInterrupt:
+            typer.echo("Interrupted; go on from the last checkpoint with --resume.", err=True)
+            raise typer.Exit(130) from None
+        if os.environ.get("RANK", "0") == "0":
+            typer.echo(f"Wrote {folder}.")
 
 
 @data_app.command("check")

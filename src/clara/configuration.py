@@ -104,10 +104,11 @@ class ClaraConfig(PreTrainedConfig):
             text_config = AutoConfig.for_model(fields.pop("model_type", "llama"), **fields)
         # a copy, since the base class sets attention choices on sub-configurations
         self.text_config = copy.deepcopy(text_config)
-        self.roles = (
-            dict.fromkeys(("compressor", "query_reasoner", "generator"), "lora")
-            if roles is None
-            else dict(roles)
+        known = ("compressor", "query_reasoner", "generator")
+        given = dict.fromkeys(known, "lora") if roles is None else dict(roles)
+        # always in the same order, which is that of the parameters and so of an optimiser's state
+        self.roles = dict(
+            sorted(given.items(), key=lambda role: known.index(role[0]) if role[0] in known else len(known))
         )
         self.compressor = compressor
         self.attention = attention

@@ -369,7 +369,11 @@ class ClaraModel(PreTrainedModel):
         ids = self.memory_ids(count)
         if self.memory_tokens is None:
             return self.input_rows[torch.tensor(ids, device=self.input_rows.device)]
-        return self.memory_tokens.expand(len(ids), -1) if len(self.memory_tokens) == 1 else self.memory_tokens[: len(ids)]
+        return (
+            self.memory_tokens.expand(len(ids), -1)
+            if len(self.memory_tokens) == 1
+            else self.memory_tokens[: len(ids)]
+        )
 
     def train_memory_tokens(self) -> None:
         """Give the memory tokens embeddings of their own (`memory_tokens`, float32), to be trained alone.

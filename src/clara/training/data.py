@@ -88,15 +88,33 @@ class ExampleFile:
         self._parse = _parser(stage)
         self._files: list[IO[bytes]] = []
         self._places: list[tuple[int, int]] = []
-        for path in paths:
-            self._index(Path(path))
-        if not self._places:
-            raise InputError(f"{', '.join(map(str, paths))} holds no lines; give it one JSON object a line.")
+        try:
+            for path in paths:
+                self._index(Path(path))
+            if not self._places:
+                raise InputError(
+                    f"{', '.join(map(str, paths))} holds no lines; give it one JSON object a line."
+                )
+        except InputError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in self._files:
+            file.close()
+
+    def __enter__(self) -> ExampleFile:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self.close()
 
     def _index(self, path: Path) -> None:
         if not path.is_file():
             raise InputError(f"{path} does not exist or is not a file.")
         file = _plain(path)
+        self._files.append(file)
         start = 0
         for number, line in enumerate(file, start=1):
             if line.strip():
@@ -104,9 +122,8 @@ class ExampleFile:
                     self._parse(parse_record(_decoded(line)))
                 except InputError as error:
                     raise InputError(f"{path}, line {number}: {error}.") from error
-                self._places.append((len(self._files), start))
+                self._places.append((len(self._files) - 1, start))
             start += len(line)
-        self._files.append(file)
 
     def __len__(self) -> int:
         return len(self._places)

@@ -28,6 +28,16 @@ class MemoryCache:
         self._places: dict[Hashable, list[tuple[int, torch.dtype, torch.Size]]] = {}
         self._end = 0
 
+    def close(self) -> None:
+        """Give the file's space back."""
+        self._file.close()
+
+    def __enter__(self) -> MemoryCache:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self.close()
+
     def __contains__(self, document: Hashable) -> bool:
         return document in self._places
 
@@ -61,6 +71,6 @@ class MemoryCache:
 
     def _read(self, start: int, dtype: torch.dtype, shape: torch.Size) -> Tensor:
         size = shape.numel() * dtype.itemsize
-        return torch.frombuffer(
-            bytearray(os.pread(self._file.fileno(), size, start)), dtype=dtype
-        ).reshape(shape)
+        return torch.frombuffer(bytearray(os.pread(self._file.fileno(), size, start)), dtype=dtype).reshape(
+            shape
+        )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -22,7 +22,15 @@ from clara.errors import InputError
 from clara.model import selection
 from clara.model.losses import alignment_loss, contrastive_loss, distillation_loss
 from clara.model.modeling import ClaraModel
-from clara.processing import ClaraProcessor, MemorySlot, Prompt, Slot, TextSlot, collate_prompts, collate_texts
+from clara.processing import (
+    ClaraProcessor,
+    MemorySlot,
+    Prompt,
+    Slot,
+    TextSlot,
+    collate_prompts,
+    collate_texts,
+)
 from clara.training.examples import CompressionExample, EndToEndExample
 from clara.training.memory_cache import MemoryCache
 
@@ -162,9 +170,7 @@ def compress_texts(
     return CompressedTexts([vectors[place] for place in places], keys, means, text_means)
 
 
-def _idle_rounds(
-    model: ClaraModel, processor: ClaraProcessor, own: int, options: ObjectiveOptions
-) -> Tensor:
+def _idle_rounds(model: ClaraModel, processor: ClaraProcessor, own: int, options: ObjectiveOptions) -> Tensor:
     """The runs that this process lacks to as many as the one that has most; a number without meaning."""
     total = torch.zeros((), device=model.device)
     if options.rounds is not None:
@@ -202,9 +208,7 @@ def compression_loss(
     held: list[Tensor] = []
     for example in examples:
         own = [memories.vectors[number[text]] for text in example.documents]
-        rows.append(
-            compression_prompt(processor, example, [MemorySlot(len(m), options.rate) for m in own])
-        )
+        rows.append(compression_prompt(processor, example, [MemorySlot(len(m), options.rate) for m in own]))
         held.append(torch.cat(own))
     output = model(collate_prompts(rows).to(model.device), held)
     tokens = sum(row.num_targets for row in rows)
@@ -411,7 +415,8 @@ def _frozen_memories(
         return compressed.vectors, compressed.keys
     missing = [text for text in texts if (text, options.rate) not in cache]
     if missing:
-        compressed = compress_texts(model, processor, missing, options)
+        # one by one: in a batch, rounding would depend on its neighbours, and a resumed run has others
+        compressed = compress_texts(model, processor, missing, replace(options, max_tokens=1))
         for text, vectors, key in zip(missing, compressed.vectors, compressed.keys, strict=True):
             cache.add((text, options.rate), vectors, key)
     else:

@@ -117,7 +117,9 @@ def reading_loss(
         ]
         rows.append(processor.prompt(turn.question, slots, turn.answer))
         vectors = [memories[index] for index, as_memory in held if as_memory]
-        row_memories.append(torch.cat(vectors) if vectors else torch.zeros(0, model.hidden_size, device=device))
+        row_memories.append(
+            torch.cat(vectors) if vectors else torch.zeros(0, model.hidden_size, device=device)
+        )
     parts["answer"] = answer_tokens_loss(model, rows, row_memories, max_tokens)
     loss = parts["answer"]
     if "alignment" in parts:
@@ -155,9 +157,7 @@ def _turns(
     blank = processor.tokenizer.mask_token or "_"
     turns: list[Turn] = []
     for index, example in enumerate(examples):
-        own = [
-            Turn(index, question, rng.choice(answers)) for question, answers in example.turns if answers
-        ]
+        own = [Turn(index, question, rng.choice(answers)) for question, answers in example.turns if answers]
         turns += rng.sample(own, min(form.turns, len(own)))
         if form.cloze_turns:
             cloze = cloze_turns(example.passage, form.cloze_turns, blank, rng)

@@ -1,11 +1,11 @@
 """A training run: a folder that says what was run, on what, and how far it came.
 
-    run/
-      settings.json     the settings as resolved
-      provenance.json   versions, git commit, data files with their hashes, machine
-      metrics.jsonl     one line per report
-      checkpoints/      checkpoint-<step>/: the model, the Trainer's state, complete.json
-      model/            the finished model
+run/
+  settings.json     the settings as resolved
+  provenance.json   versions, git commit, data files with their hashes, machine
+  metrics.jsonl     one line per report
+  checkpoints/      checkpoint-<step>/: the model, the Trainer's state, complete.json
+  model/            the finished model
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -32,10 +32,10 @@ from transformers import TrainerCallback, TrainingArguments, set_seed
 from transformers.trainer_utils import SchedulerType
 
 from clara import __version__, loading
-from clara.errors import InputError, MissingExtraError, TrainingError
+from clara.errors import InputError, MissingExtraError
 from clara.model.modeling import ClaraModel
 from clara.processing import ClaraProcessor
-from clara.training.data import ExampleFile
+from clara.training.data import ExampleFile, StageExample
 from clara.training.device import bfloat16_pays
 from clara.training.memory_cache import MemoryCache
 from clara.training.objectives import ObjectiveOptions
@@ -75,33 +75,21 @@ def train(settings: Settings, stage: str, *, resume: bool, report: Report) -> Pa
         _check_folder(folder, settings, stage, resume)
     if resume and (model_folder / "config.json").is_file():
         return model_folder
-    examples = ExampleFile(settings.data.train, stage)
-    validation = list(ExampleFile(settings.data.validation, stage)) if settings.data.validation else []
-    set_seed(settings.run.seed)
-    model, processor = _load_model(settings, STAGE_OF[stage], checkpoint)
-    if settings.optimiser.gradient_checkpointing:
-        model.gradient_checkpointing_enable()
-    module = StageModule(
-        model,
-        processor,
-        STAGE_OF[stage],
-        _options(settings),
-        settings.options.nested_rates,
-        MemoryCache(folder / "scratch") if stage == "end-to-end" else None,
-    )
-    arguments = _arguments(settings, len(examples))
-    _log_directory(folder, settings)
-    if _is_main():
-        _write_start(folder, settings, stage, examples)
-    if settings.optimiser.sharding == "fsdp" and dist.is_initialized():
-        module.options = replace(module.options, rounds=most)
-        shard(module.to(arguments.device), model.base.base_model)
-    clock = _Clock(report, folder / METRICS_FILE)
-    trainer = StageTrainer(module, arguments, examples, validation, clock, [_Interruption(), clock])
-    for callback in list(trainer.callback_handler.callbacks):
-        if type(callback).__name__ in {"ProgressCallback", "PrinterCallback"}:
-            trainer.remove_callback(callback)
-    with _quiet():
+    with ExitStack() as files:
+        examples = files.enter_context(ExampleFile(settings.data.train, stage))
+        validation = _validation(settings, stage)
+        arguments = _arguments(settings, len(examples))  # joins the processes
+        _log_directory(folder, settings)
+        if _is_main():
+            _write_start(folder, settings, stage, examples)
+        _wait_for_all()
+        cache = files.enter_context(MemoryCache(folder / "scratch")) if stage == "end-to-end" else None
+        module = _module(settings, STAGE_OF[stage], checkpoint, cache)
+        if settings.optimiser.sharding == "fsdp" and dist.is_initialized():
+            module.options = replace(module.options, rounds=most)
+            shard(module.to(arguments.device), module.model.base.base_model)
+        clock = _Clock(report, folder / METRICS_FILE)
+        trainer = StageTrainer(module, arguments, examples, validation, clock, [_Interruption(), clock])
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     if trainer.state.global_step < trainer.state.max_steps:
         raise KeyboardInterrupt
@@ -110,7 +98,31 @@ def train(settings: Settings, stage: str, *, resume: bool, report: Report) -> Pa
     if _is_main():
         temporary.rename(model_folder)
         shutil.rmtree(folder / "scratch", ignore_errors=True)
+    _wait_for_all()  # the next stage of a recipe reads the model
     return model_folder
+
+
+def _wait_for_all() -> None:
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def _validation(settings: Settings, stage: str) -> list[StageExample]:
+    if not settings.data.validation:
+        return []
+    with ExampleFile(settings.data.validation, stage) as examples:
+        return [examples[index] for index in range(len(examples))]
+
+
+def _module(
+    settings: Settings, stage: Stage, checkpoint: Path | None, cache: MemoryCache | None
+) -> StageModule:
+    """What is trained, as the settings or the checkpoint has it."""
+    set_seed(settings.run.seed)
+    model, processor = _load_model(settings, stage, checkpoint)
+    if settings.optimiser.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+    return StageModule(model, processor, stage, _options(settings), settings.options.nested_rates, cache)
 
 
 def _options(settings: Settings) -> ObjectiveOptions:
@@ -216,7 +228,8 @@ def _check_folder(folder: Path, settings: Settings, stage: str, resume: bool) ->
         changed.append("stage")
     if changed:
         raise InputError(
-            f"{folder} was started with another {', '.join(changed)}; resume it as it was, or name another folder."
+            f"{folder} was started with another {', '.join(changed)}; resume it as it was, or name another "
+            "folder."
         )
 
 
@@ -363,12 +376,3 @@ class _Clock(TrainerCallback):
         with self._file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         self._report(line)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Turn a full disk outside of checkpoints into the error it is."""
-    try:
-        yield
-    except OSError as error:
-        raise TrainingError(f"The run stopped: {error}; its last checkpoint is kept.") from error

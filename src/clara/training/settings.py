@@ -220,7 +220,7 @@ def read_recipe(path: Path | str, changes: Sequence[str] = ()) -> dict[str, Sett
     stages = table.pop("stages", {})
     _check_stage_names(path, text, stages)
     if not stages:
-        raise InputError(f"{path} has no [stages.<stage>] table; name the stages that the recipe runs.")
+        raise InputError(f"{path} names no stage; add a [stages.<stage>] table for each.")
     made: dict[str, Settings] = {}
     root = Path(str(table.get("run", {}).get("folder", "")))
     before: Path | None = None
@@ -310,13 +310,14 @@ def _reason(error: Any) -> str:
 
 
 def _line(text: str, keys: Sequence[str]) -> str:
-    """", line N" of a key or, where it has none of its own, of the table nearest above; "" if none has."""
+    """ ", line N" of a key or, where it has none of its own, of the table nearest above; "" if none has."""
     table: tuple[str, ...] = ()
     places: dict[tuple[str, ...], int] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         if header := re.match(r"\s*\[+([^\]]+)\]", line):
             table = tuple(part.strip().strip("\"'") for part in header[1].split("."))
-            places.setdefault(table, number)
+            for end in range(1, len(table) + 1):
+                places.setdefault(table[:end], number)
         elif entry := re.match(r"\s*([\w.\"'-]+)\s*=", line):
             names = tuple(part.strip("\"'") for part in entry[1].split("."))
             places.setdefault((*table, *names), number)

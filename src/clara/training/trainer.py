@@ -21,7 +21,7 @@ import torch
 import torch.distributed as dist
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 
 from clara.checkpoints.fingerprint import fingerprint
 from clara.errors import TrainingError
@@ -74,6 +74,8 @@ class StageTrainer(Trainer):
             data_collator=_as_batch,
             callbacks=list(callbacks),
         )
+        for callback in (ProgressCallback, PrinterCallback):
+            self.remove_callback(callback)
         self.stage = module
         self.validation = validation
         self.report = report
@@ -112,8 +114,8 @@ class StageTrainer(Trainer):
         loss = output["loss"]
         if not math.isfinite(loss.item()):
             raise TrainingError(
-                f"The loss of step {self.state.global_step + 1} is {loss.item()}; training stopped, and the last "
-                "checkpoint is kept. A lower learning rate or float32 may help."
+                f"The loss of step {self.state.global_step + 1} is {loss.item()}; training stopped, and the "
+                "last checkpoint is kept. A lower learning rate or float32 may help."
             )
         for name, part in output["parts"].items():
             self._parts.setdefault(name, []).append(part)
@@ -176,8 +178,8 @@ class StageTrainer(Trainer):
                 shutil.rmtree(folder, ignore_errors=True)
             reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
             raise TrainingError(
-                f"The checkpoint of step {self.state.global_step} could not be written to {folder} ({reason}); "
-                "the one before it is kept."
+                f"The checkpoint of step {self.state.global_step} could not be written to {folder} "
+                f"({reason}); the one before it is kept."
             ) from error
         if self.args.should_save:
             content = {"step": self.state.global_step, "fingerprint": self._fingerprint}
