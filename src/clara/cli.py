@@ -260,6 +260,31 @@ def convert_data(
     )
 
 
+@data_app.command("mine")
+def mine_data(
+    source: Annotated[Path, typer.Argument(help="Passages with questions.")],
+    target: Annotated[Path, typer.Argument(help="JSON lines to write; must not exist.")],
+    candidates: Annotated[int, typer.Option("-n", min=2, help="Passages of each question.")] = 20,
+    by: Annotated[str, typer.Option(help="bm25: by words. model: by the memories of --model.")] = "bm25",
+    model: ModelOption = None,
+    subfolder: SubfolderOption = None,
+    base: BaseOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Write end-to-end training data: each question among the passages that a search finds most like it."""
+    if by not in ("bm25", "model"):
+        raise InputError(f"--by is {by!r}, but must be bm25 or model.")
+    from clara.training.mining import mine
+
+    clara = _load(model, subfolder, base, device) if by == "model" else None
+    report = mine(source, target, candidates, clara)
+    left_out = f" {report.left_out:,} have no answer." if report.left_out else ""
+    typer.echo(
+        f"Wrote {report.questions:,} questions over {report.passages:,} passages; the search found the own "
+        f"passage of {report.found:.1%} among {candidates}.{left_out}"
+    )
+
+
 def _check_question(question: str) -> None:
     if not question.strip():
         raise InputError("The question is empty; ask something.")

@@ -162,8 +162,8 @@ class ClaraConfig(PreTrainedConfig):
         """
         if count is not None and (self.score != "slots" or not 1 <= count <= self.max_memory_tokens):
             raise ValueError(
-                f"key_slots is {count} with score {self.score!r}, but must be from 1 to {self.max_memory_tokens} "
-                "(the longest memory) with score 'slots'."
+                f"key_slots is {count} with score {self.score!r}, but must be from 1 to "
+                f"{self.max_memory_tokens} (the longest memory) with score 'slots'."
             )
         self.key_slots = count
 

@@ -139,7 +139,7 @@ def _plain(path: Path) -> IO[bytes]:
     """A file open for reading at any place."""
     if path.suffix != ".xz":
         return path.open("rb")
-    unpacked = tempfile.TemporaryFile()
+    unpacked = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the others
     with lzma.open(path) as packed:
         shutil.copyfileobj(packed, unpacked)
     unpacked.seek(0)

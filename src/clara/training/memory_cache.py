@@ -24,7 +24,7 @@ class MemoryCache:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._file = tempfile.TemporaryFile(dir=folder, prefix="memories-")
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - see close
         self._places: dict[Hashable, list[tuple[int, torch.dtype, torch.Size]]] = {}
         self._end = 0
 

@@ -68,6 +68,8 @@ def train(settings: Settings, stage: str, *, resume: bool, report: Report) -> Pa
         TrainingError: The loss is not finite, or a checkpoint could not be written.
         KeyboardInterrupt: Interrupted; a checkpoint was saved.
     """
+    if _version("accelerate") is None:
+        raise MissingExtraError("Training needs more packages; run: pip install 'clara-rag[train]'.")
     folder = settings.run.folder
     model_folder = folder / MODEL_FOLDER
     checkpoint = _last_checkpoint(folder / CHECKPOINTS)
@@ -164,7 +166,8 @@ def _arguments(settings: Settings, num_examples: int) -> TrainingArguments:
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     if wanted.batch_size % processes:
         raise InputError(
-            f"optimiser.batch_size is {wanted.batch_size}, but must be a multiple of the {processes} processes."
+            f"optimiser.batch_size is {wanted.batch_size}, but must be a multiple of the {processes} "
+            "processes."
         )
     share = wanted.batch_size // processes
     micro = next(size for size in range(min(share, wanted.micro_batch_size), 0, -1) if share % size == 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -17,6 +17,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
+from clara.configuration import ClaraConfig
 from clara.model.modeling import ClaraModel
 
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -52,14 +53,13 @@ def is_sharded(module: nn.Module) -> bool:
 
 def full_state(module: nn.Module) -> dict[str, Tensor]:
     """The module's whole state on the main process, on the CPU; empty on the others. All must call it."""
-    state: dict[str, Tensor] = get_model_state_dict(module, options=_WHOLE)
-    return state
+    return cast(dict[str, Tensor], get_model_state_dict(module, options=_WHOLE))
 
 
 def whole_model(model: ClaraModel, state: dict[str, Tensor]) -> ClaraModel:
     """A model that is not sharded, of a state of the module around it."""
     with torch.device("meta"):
-        whole = ClaraModel(copy.deepcopy(model.config))
+        whole = ClaraModel(cast(ClaraConfig, copy.deepcopy(model.config)))
         if model.memory_tokens is not None:
             whole.memory_tokens = nn.Parameter(torch.empty(model.memory_tokens.shape))
     own = {name.removeprefix("model."): tensor for name, tensor in state.items()}

@@ -15,7 +15,7 @@ import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -170,7 +170,7 @@ class StageTrainer(Trainer):
     # -- checkpoints ---------------------------------------------------------------------------------
 
     def _save_checkpoint(self, model: nn.Module, trial: Any = None) -> None:
-        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
         try:
             super()._save_checkpoint(model, trial)
         except (OSError, RuntimeError, SafetensorError) as error:
@@ -190,7 +190,7 @@ class StageTrainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """The Clara model. Every process takes part where weights are sharded."""
-        folder = Path(output_dir or self.args.output_dir)
+        folder = Path(str(output_dir or self.args.output_dir))
         self._fingerprint = save_model(self.stage, folder / MODEL_FOLDER, write=self.args.should_save)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
@@ -203,17 +203,26 @@ class StageTrainer(Trainer):
         if not is_sharded(self.stage):
             super()._save_optimizer_and_scheduler(output_dir)
             return
-        state = optimizer_state(self.stage, self.optimizer.optimizer)
+        state = optimizer_state(self.stage, self._inner_optimizer)
         if self.args.should_save:
             torch.save(state, Path(output_dir) / _OPTIMIZER_FILE)
-            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / "scheduler.pt")
+            torch.save(self._schedule.state_dict(), Path(output_dir) / "scheduler.pt")
+
+    @property
+    def _inner_optimizer(self) -> torch.optim.Optimizer:
+        """The optimiser without accelerate's wrapper."""
+        return cast(torch.optim.Optimizer, cast(Any, self.optimizer).optimizer)
+
+    @property
+    def _schedule(self) -> torch.optim.lr_scheduler.LRScheduler:
+        return cast(torch.optim.lr_scheduler.LRScheduler, self.lr_scheduler)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is None or not is_sharded(self.stage):
             super()._load_optimizer_and_scheduler(checkpoint)
             return
-        load_optimizer(self.stage, self.optimizer.optimizer, Path(checkpoint) / _OPTIMIZER_FILE)
-        self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint) / "scheduler.pt", weights_only=True))
+        load_optimizer(self.stage, self._inner_optimizer, Path(checkpoint) / _OPTIMIZER_FILE)
+        self._schedule.load_state_dict(torch.load(Path(checkpoint) / "scheduler.pt", weights_only=True))
 
 
 def save_model(module: StageModule, folder: Path, *, write: bool = True) -> str:

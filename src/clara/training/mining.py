@@ -1,0 +1,171 @@
+"""Hard candidates for end-to-end training: for each question the passages that a search finds most like it.
+
+The corpus is the passages of the questions' own file. The passage that a question was asked about is always
+among its candidates, at a place that is drawn.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clara.errors import InputError, MissingExtraError
+from clara.training.examples import read_reading_examples
+
+if TYPE_CHECKING:
+    from clara.pipeline import Clara
+
+QUESTIONS_AT_ONCE = 256
+
+
+class Ranker(Protocol):
+    """A search over a corpus."""
+
+    def __call__(self, questions: Sequence[str], k: int) -> NDArray[np.int64]:
+        """The numbers (Q, k) of the best passages of each question, best first."""
+        ...
+
+
+@dataclass(slots=True)
+class MiningReport:
+    """What was mined.
+
+    Attributes:
+        passages: Passages of the corpus.
+        questions: Lines written.
+        left_out: Questions without an answer.
+        found: Share of the questions whose own passage the search found among the candidates.
+    """
+
+    passages: int = 0
+    questions: int = 0
+    left_out: int = 0
+    found: float = 0.0
+
+
+def bm25_ranker(corpus: Sequence[str]) -> Ranker:
+    """Search by words: BM25 with Porter stemming and without English stop words.
+
+    Raises:
+        MissingExtraError: bm25s or PyStemmer is not installed.
+    """
+    try:
+        import bm25s
+        import Stemmer
+    except ImportError as error:
+        raise MissingExtraError(
+            "Mining with BM25 needs more packages; run: pip install 'clara-rag[train]'."
+        ) from error
+    stemmer = Stemmer.Stemmer("english")
+
+    def tokens(texts: Sequence[str]) -> list[list[str]]:
+        split = bm25s.tokenize(
+            list(texts), stopwords="en", stemmer=stemmer, show_progress=False, return_ids=False
+        )
+        return [list(words) for words in split]
+
+    index = bm25s.BM25()
+    index.index(tokens(corpus), show_progress=False)
+
+    def rank(questions: Sequence[str], k: int) -> NDArray[np.int64]:
+        scores = np.stack([np.asarray(index.get_scores(words)) for words in tokens(questions)])
+        return np.argsort(-scores, axis=1, kind="stable")[:, :k]
+
+    return rank
+
+
+def model_ranker(clara: Clara, corpus: Sequence[str]) -> Ranker:
+    """Search by a model's memories.
+
+    Args:
+        clara: With a query reasoner.
+        corpus: The passages; compressed here.
+    """
+    memories, keys = clara.compress(corpus)
+    # where memories themselves are compared they are of one length
+    unit = _unit(np.stack([memory.reshape(-1) for memory in memories]) if keys is None else keys)
+
+    def rank(questions: Sequence[str], k: int) -> NDArray[np.int64]:
+        queries = np.stack([clara.encode_query(question).reshape(-1) for question in questions])
+        return np.argsort(-(_unit(queries) @ unit.T), axis=1, kind="stable")[:, :k]
+
+    return rank
+
+
+def _unit(rows: NDArray[np.floating]) -> NDArray[np.float32]:
+    lengths = np.linalg.norm(rows.astype(np.float32), axis=1, keepdims=True)
+    unit: NDArray[np.float32] = rows / np.maximum(lengths, 1e-12)
+    return unit
+
+
+def mine(
+    source: Path | str, target: Path | str, count: int, clara: Clara | None = None, seed: int = 0
+) -> MiningReport:
+    """Write end-to-end training data with hard candidates; the target appears when it is complete.
+
+    Args:
+        source: Passages with questions (`read_reading_examples`).
+        target: JSON lines to write; must not exist.
+        count: Candidates of each question, its own passage among them.
+        clara: Searches by its memories; None searches by words (BM25).
+        seed: Draws the order of the candidates.
+
+    Raises:
+        InputError: The source is faulty or has fewer passages than candidates, or the target exists.
+        MissingExtraError: BM25 is not installed.
+    """
+    target = Path(target)
+    if target.exists():
+        raise InputError(f"{target} exists; name a file to be made.")
+    examples = list(read_reading_examples(source))
+    if not 2 <= count <= len(examples):
+        raise InputError(
+            f"{count} candidates were asked for, but must be from 2 to the {len(examples)} passages of "
+            f"{source}."
+        )
+    corpus = [example.content for example in examples]
+    asked = [
+        (question, answers[0], own)
+        for own, example in enumerate(examples)
+        for question, answers in example.turns
+        if answers
+    ]
+    report = MiningReport(passages=len(corpus), questions=len(asked))
+    report.left_out = sum(len(example.turns) for example in examples) - len(asked)
+    if not asked:
+        raise InputError(f"{source} has no question with an answer; there is nothing to train on.")
+    rank = bm25_ranker(corpus) if clara is None else model_ranker(clara, corpus)
+    rng = random.Random(seed)
+    temporary = target.with_name(target.name + ".new")
+    hits = 0
+    try:
+        with temporary.open("w", encoding="utf-8") as lines:
+            for (question, answer, own), found in zip(asked, _ranked(rank, asked, count), strict=True):
+                hits += own in found
+                chosen = [own, *[index for index in found if index != own][: count - 1]]
+                rng.shuffle(chosen)
+                record = {
+                    "question": question,
+                    "docs": [corpus[index] for index in chosen],
+                    "gold_answer": answer,
+                    "pos_index": [chosen.index(own)],
+                }
+                lines.write(json.dumps(record, ensure_ascii=False) + "\n")
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    report.found = hits / len(asked)
+    return report
+
+
+def _ranked(rank: Ranker, asked: Sequence[tuple[str, str, int]], count: int) -> Iterator[list[int]]:
+    for start in range(0, len(asked), QUESTIONS_AT_ONCE):
+        questions = [question for question, _, _ in asked[start : start + QUESTIONS_AT_ONCE]]
+        yield from rank(questions, count).tolist()

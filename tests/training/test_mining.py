@@ -1,0 +1,101 @@
+"""Mined candidates are those that the search finds, with the question's own passage among them."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from clara.errors import InputError
+from clara.pipeline import Clara
+from clara.processing import collate_texts
+from clara.training.data import check_data
+from clara.training.mining import bm25_ranker, mine, model_ranker
+from conftest import WORDS
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    rng = random.Random(2)
+    path = tmp_path / "passages.jsonl"
+    records = []
+    for number in range(9):
+        words = rng.sample(WORDS, 8)
+        turns = [{"question": " ".join(words[2:4]), "answers": [words[4]]}, {"question": "w1", "answers": []}]
+        records.append({"id": str(number), "title": "", "passage": " ".join(words), "qas": turns})
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    return path
+
+
+def passages(source: Path) -> list[str]:
+    return [json.loads(line)["passage"] for line in source.read_text().splitlines()]
+
+
+def test_mined_lines_train(source: Path, tmp_path: Path) -> None:
+    report = mine(source, tmp_path / "mined.jsonl", 4)
+    assert (report.passages, report.questions, report.left_out) == (9, 9, 9)
+    assert report.found == 1.0  # every question's words stand in its own passage
+    corpus = passages(source)
+    lines = [json.loads(line) for line in (tmp_path / "mined.jsonl").read_text().splitlines()]
+    for own, line in enumerate(lines):
+        assert len(set(line["docs"])) == 4
+        assert set(line["docs"]) <= set(corpus)
+        assert line["docs"].index(corpus[own]) == line["pos_index"][0]
+    assert len({line["pos_index"][0] for line in lines}) > 1
+    checked = check_data(tmp_path / "mined.jsonl")
+    assert (checked.stage, checked.examples, checked.num_faults) == ("end-to-end", 9, 0)
+    mine(source, tmp_path / "again.jsonl", 4)
+    assert (tmp_path / "again.jsonl").read_bytes() == (tmp_path / "mined.jsonl").read_bytes()
+
+
+def test_bm25_equals_the_formula(source: Path) -> None:
+    corpus = passages(source)
+    documents = [text.split() for text in corpus]
+    mean = sum(map(len, documents)) / len(documents)
+    questions = ["w3 w10 w44", "w5"]
+    found = bm25_ranker(corpus)(questions, len(corpus))
+    for question, order in zip(questions, found, strict=True):
+        scores = []
+        for words in documents:
+            score = 0.0
+            for word in question.split():
+                holding = sum(word in other for other in documents)
+                idf = math.log(1 + (len(documents) - holding + 0.5) / (holding + 0.5))
+                count = Counter(words)[word]
+                score += idf * count * 2.5 / (count + 1.5 * (0.25 + 0.75 * len(words) / mean))
+            scores.append(score)
+        assert order.tolist() == sorted(range(len(corpus)), key=lambda at: (-scores[at], at))
+
+
+@pytest.mark.parametrize("kind", ["mistral", "bert"])
+def test_the_models_ranking_is_its_score(make_model: Any, source: Path, kind: str) -> None:
+    model, processor = make_model(kind)
+    clara = Clara(model, processor, "tiny")
+    corpus = passages(source)
+    questions = ["w1 w2", "w3"]
+    found = model_ranker(clara, corpus)(questions, 9)
+
+    documents = model.compress(*collate_texts(processor.encode_documents(corpus)))
+    queries = model.encode_query(*collate_texts(processor.encode_questions(questions)))
+    scores = model.score(queries, documents).detach().numpy()
+    np.testing.assert_array_equal(found[:, :3], np.argsort(-scores, axis=1)[:, :3])
+
+
+def test_what_cannot_be_mined_is_refused(source: Path, tmp_path: Path) -> None:
+    for count in (1, 10):
+        with pytest.raises(InputError, match="must be from 2 to the 9 passages"):
+            mine(source, tmp_path / "mined.jsonl", count)
+    with pytest.raises(InputError, match="exists"):
+        mine(source, source, 3)
+    silent = tmp_path / "silent.jsonl"
+    record = {"id": "1", "title": "", "passage": "a b", "qas": []}
+    silent.write_text((json.dumps(record) + "\n") * 2, encoding="utf-8")
+    with pytest.raises(InputError, match="no question with an answer"):
+        mine(silent, tmp_path / "mined.jsonl", 2)
+    assert not (tmp_path / "mined.jsonl").exists()
