@@ -182,8 +182,9 @@ def measure(
     num_questions: int,
     rates: Sequence[int],
     log: Callable[[str], None],
+    save: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
-    """All figures of a model."""
+    """All figures of a model; `save` is called with those so far after each of them."""
     contents = [example.content for example in examples]
     everything = [
         Question(text, answers, gold)
@@ -196,11 +197,18 @@ def measure(
     reader = Reader(clara, contents, clara.processor.encode_documents(contents))
     retrieval: dict[str, object] = {}
     answering: dict[str, object] = {}
+    result: dict[str, Any] = {
+        "answers": answering,
+        "retrieval": retrieval,
+        "questions": len(questions),
+        "passages": len(contents),
+    }
 
     def record_ranks(name: str, scores: torch.Tensor) -> None:
         found = ranks(scores, golds)
         retrieval[name] = {f"recall@{k}": summary(recall_at(found, k)) for k in (1, 5, 20)}
         log(f"{name}: {json.dumps(retrieval[name])}")
+        save(result)
 
     def record_answers(
         name: str,
@@ -218,6 +226,7 @@ def measure(
             "seconds": round(time.perf_counter() - started, 1),
         }
         log(f"{name}: {json.dumps(answering[name])}")
+        save(result)
 
     record_ranks("BM25", bm25_scores(contents, [question.text for question in questions]))
     record_ranks("all-MiniLM-L6-v2", minilm_scores(contents, [question.text for question in questions]))
@@ -237,12 +246,7 @@ def measure(
             record_answers(f"best as text, 4 memories {rate}x, gold among 5", best, memories, rate, 1)
         record_answers(f"memories {rate}x, gold among 5", best, memories, rate, 0)
         record_answers(f"memories {rate}x, wrong 5", [*best[1:], best[0]], memories, rate, 0)
-    return {
-        "answers": answering,
-        "retrieval": retrieval,
-        "questions": len(questions),
-        "passages": len(contents),
-    }
+    return result
 
 
 def tables(result: dict[str, Any]) -> str:
@@ -272,20 +276,23 @@ def main() -> None:
     arguments = parser.parse_args()
     clara = Clara.from_pretrained(arguments.model)
     examples = list(read_reading_examples(arguments.data / "squad11_dev.jsonl.xz"))
-    result = measure(
-        clara, examples, arguments.questions, arguments.rates, log=lambda line: print(line, flush=True)
-    )
-    result |= {
+    conditions = {
         "model": clara.name,
         "fingerprint": clara.fingerprint,
         "version": __version__,
         "data": "SQuAD 1.1 dev",
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
     }
+
+    def save(figures: dict[str, Any]) -> None:
+        if arguments.json:
+            arguments.json.parent.mkdir(parents=True, exist_ok=True)
+            arguments.json.write_text(json.dumps(figures | conditions, indent=1) + "\n", encoding="utf-8")
+
+    result = measure(
+        clara, examples, arguments.questions, arguments.rates, lambda line: print(line, flush=True), save
+    )
     print(tables(result))
-    if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ precision = "float32"
     start, end = text.index("[model]"), text.index("[data]")
     recipe.write_text(
         text[:start].replace("reading", "asking").replace("log_every = 50", "log_every = 5")
-        + f'[model]\npath = "{tmp_path / "reading" / "model"}"\nselection_temperature = 0.05\n'
+        + f'[model]\npath = "{tmp_path / "reading" / "model"}"\nselection_temperature = 0.15\n'
         + text[end:].replace("reading.jsonl", "asking.jsonl")
     )
     written(tmp_path / "asking.jsonl", [corpus.question() for _ in range(2000)])
@@ -106,7 +106,8 @@ precision = "float32"
         "optimiser.learning_rate=4e-3",
         "optimiser.batch_size=16",
         "optimiser.micro_batch_size=16",
-        "optimiser.steps=300",
+        "optimiser.steps=450",
+        "optimiser.schedule=linear",
     ]
     asking: list[dict[str, float]] = []
     train(read_settings(recipe, "end-to-end", changes), "end-to-end", resume=False, report=asking.append)
