@@ -102,6 +102,10 @@ def test_search_shows_the_ranking(
         (["ask", "w1", "--store", "nowhere"], "There is no store at nowhere"),
         (["search", "w1", "--store", "nowhere"], "There is no store at nowhere"),
         (["convert", "nowhere", "target"], "nowhere is not a folder"),
+        (["train", "pretraining", "nowhere.toml"], "The stage is 'pretraining', but must be one of"),
+        (["train", "end-to-end", "nowhere.toml"], "nowhere.toml does not exist"),
+        (["data", "mine", "nowhere", "target"], "nowhere does not exist"),
+        (["data", "mine", "nowhere", "target", "--by", "luck"], "--by is 'luck'"),
     ],
 )
 def test_bad_input_is_one_sentence_and_a_failure(
@@ -160,6 +164,7 @@ def test_help_and_input_errors_load_neither_torch_nor_transformers(tmp_path: Pat
         ["index", "nowhere"],
         ["ask", "", "--store", "nowhere"],
         ["data", "check", "data.jsonl"],
+        ["train", "end-to-end", "nowhere.toml"],
     ):
         command = [sys.executable, "-c", code, *arguments]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)

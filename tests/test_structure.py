@@ -83,7 +83,7 @@ def test_documents_store_and_words_know_no_network() -> None:
 
 def test_nobody_imports_the_doors() -> None:
     for name, others in GRAPH.items():
-        assert "clara.cli" not in others, name
+        assert name == "clara.__main__" or "clara.cli" not in others, name
         assert name == "clara.cli" or "clara.rendering" not in others, name
 
 

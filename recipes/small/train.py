@@ -76,57 +76,50 @@ class Phase:
     forms: tuple[tuple[float, Form], ...]
 
 
-def text(documents: int, cloze: int = 0) -> ReadingForm:
-    return ReadingForm(documents=documents, cloze_turns=cloze)
+def text(rows: int, cloze: int = 0) -> ReadingForm:
+    return ReadingForm(documents_per_row=rows, cloze_turns=cloze)
 
 
-def memory(rate: int, documents: int) -> ReadingForm:
-    return ReadingForm(documents=documents, memory_share=1.0, rate=rate)
+def memory(rate: int, rows: int) -> ReadingForm:
+    return ReadingForm(documents_per_row=rows, memory_share=1.0, rate=rate)
 
 
 # Text first: it is the ceiling of what memories can give, and cloze questions teach looking up before real
 # ones do. Then memories, at a rate that rises while lower ones and text stay in the mixture. The default of
 # use, one document as text beside memories of the others, is a form of its own.
-BEST_AS_TEXT = ReadingForm(documents=5, rate=4, one_as_text=True)
+BEST_AS_TEXT = ReadingForm(documents_per_row=5, rate=4, one_as_text=True)
 PHASES = (
-    Phase(400, 10, ((1.0, text(1, cloze=2)),)),
-    Phase(800, 10, ((0.8, text(1, cloze=1)), (0.2, text(2, cloze=1)))),
-    Phase(600, 10, ((0.5, text(1)), (0.1, text(3)), (0.15, memory(1, 2)), (0.25, memory(2, 2)))),
+    Phase(200, 4, ((1.0, text(1, cloze=4)),)),
+    Phase(600, 5, ((0.7, text(1, cloze=1)), (0.3, text(3, cloze=1)))),
+    Phase(500, 8, ((0.4, text(2)), (0.2, text(5)), (0.15, memory(1, 2)), (0.25, memory(2, 2)))),
+    Phase(600, 10, ((0.25, text(5)), (0.15, BEST_AS_TEXT), (0.15, memory(2, 3)), (0.45, memory(4, 3)))),
     Phase(
-        800,
-        10,
-        ((0.4, text(1)), (0.1, text(3)), (0.15, BEST_AS_TEXT), (0.1, memory(2, 3)), (0.25, memory(4, 3))),
-    ),
-    Phase(
-        1200,
+        900,
         10,
         (
-            (0.25, text(1)),
-            (0.1, text(5)),
-            (0.25, BEST_AS_TEXT),
-            (0.25, memory(4, 5)),
-            (0.1, memory(16, 5)),
+            (0.2, text(5)),
+            (0.2, BEST_AS_TEXT),
+            (0.35, memory(4, 5)),
+            (0.15, memory(16, 5)),
+            (0.05, RetrievalForm(64)),
             (0.05, EndToEndForm(8)),
         ),
     ),
 )
 # From a model that reads already.
 CONTINUED = (
+    Phase(200, 6, ((0.4, text(1)), (0.6, text(3)))),
+    Phase(200, 8, ((0.35, text(5)), (0.1, memory(1, 2)), (0.35, memory(2, 2)), (0.2, memory(2, 4)))),
+    Phase(400, 8, ((0.25, text(5)), (0.2, BEST_AS_TEXT), (0.1, memory(2, 3)), (0.45, memory(4, 3)))),
     Phase(
-        650,
-        10,
-        ((0.6, text(1)), (0.1, text(3)), (0.1, memory(2, 2)), (0.15, memory(4, 3)), (0.05, BEST_AS_TEXT)),
-    ),
-    Phase(
-        800,
-        10,
+        680,
+        8,
         (
-            (0.4, text(1)),
-            (0.05, text(5)),
-            (0.2, BEST_AS_TEXT),
-            (0.25, memory(4, 5)),
-            (0.07, memory(16, 5)),
-            (0.03, EndToEndForm(8)),
+            (0.27, text(5)),
+            (0.25, BEST_AS_TEXT),
+            (0.3, memory(4, 5)),
+            (0.13, memory(16, 5)),
+            (0.05, EndToEndForm(8)),
         ),
     ),
 )
@@ -154,7 +147,7 @@ def start_model() -> tuple[ClaraModel, ClaraProcessor]:
         base.config,
         roles=dict.fromkeys(roles.ROLES, "full"),
         compressor="segment",
-        attention="joint",
+        attention="blocks",
         score="text",
         key_role=roles.QUERY_REASONER,
         pointer=True,
@@ -281,7 +274,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with squad11_train.jsonl.xz")
     parser.add_argument("--run", type=Path, default=Path("runs/small"), help="run folder")
     parser.add_argument("--scale", type=float, default=1.0, help="times as many steps in every phase")
-    parser.add_argument("--learning-rate", type=float, default=None, help="3e-4, or 2e-4 to continue")
+    parser.add_argument("--learning-rate", type=float, default=None, help="3e-4, or 1.5e-4 to continue")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--threads", type=int, default=None, help="CPU threads; torch's own choice if not given"
@@ -322,7 +315,8 @@ def main() -> None:
             passages = passages_of_step(examples, start, form.passages, arguments.seed)
             return retrieval_loss(model, processor, passages, rng)
         if isinstance(form, EndToEndForm):
-            return end_to_end_loss(model, processor, unlabelled(passages, form, rng))
+            result = end_to_end_loss(model, processor, unlabelled(passages, form, rng))
+            return result.total(), {name: mean for name, (mean, _) in result.parts().items()}
         loss, parts = reading_loss(model, processor, passages, form, rng)
         kind = "text" if not form.memory_share or form.one_as_text else f"{form.rate}x"
         return loss, {
@@ -331,7 +325,7 @@ def main() -> None:
 
     options = LoopOptions(
         steps=steps,
-        learning_rate=arguments.learning_rate or (3e-4 if cold else 2e-4),
+        learning_rate=arguments.learning_rate or (3e-4 if cold else 1.5e-4),
         decay=0.15 if cold else 0.6,
         rate_factors=RATE_FACTORS,
     )

@@ -8,7 +8,7 @@ from typing import Any
 from transformers import AutoConfig, PreTrainedConfig
 
 COMPRESSORS = ("appended", "segment")
-ATTENTIONS = ("causal", "blocks", "joint")
+ATTENTIONS = ("causal", "blocks")
 SCORES = ("slots", "mean", "text")
 KEY_ROLES = ("compressor", "query_reasoner")
 ROLE_KINDS = ("lora", "full")
@@ -28,9 +28,7 @@ class ClaraConfig(PreTrainedConfig):
             the whole document in both directions.
         attention: What the generator's prompt positions see. "causal": all earlier positions. "blocks":
             documents and question in both directions within themselves, the question every document, the
-            answer everything before it; each block counts its positions from 0. "joint": the same, and
-            documents see the question too, as an encoder reads the two together; documents still do not see
-            each other.
+            answer everything before it; each block counts its positions from 0.
         score: Similarity of question and document. "slots": cosine of flattened memories, slot against
             slot (the paper, eq. for retrieval). "mean": cosine of the memories' length-weighted means.
             "text": cosine of the mean final states over the text itself (a sentence embedding), which leaves
@@ -146,9 +144,9 @@ class ClaraConfig(PreTrainedConfig):
             raise ValueError(
                 "Memories of segments differ in length, so their score must be 'mean' or 'text', not 'slots'."
             )
-        if pointer and attention == "causal":
+        if pointer and attention != "blocks":
             raise ValueError(
-                "pointer needs attention 'blocks' or 'joint', which tell documents from the rest of a prompt."
+                "pointer needs attention 'blocks', which tells documents from the rest of a prompt."
             )
         self.set_key_slots(key_slots)
         kwargs.setdefault("tie_word_embeddings", False)

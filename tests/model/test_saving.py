@@ -126,7 +126,7 @@ def test_base_stays_elsewhere(
     assert again.keys() == tensors.keys()
     assert all(torch.equal(again[name], tensors[name]) for name in tensors)
     # without knowledge of the base's rows all are stored
-    model._base_rows = None
+    model.base_rows = None
     save(tmp_path / "all", model, processor)
     assert len(load_file(tmp_path / "all" / "model.safetensors")["rows.input.ids"]) == size
     shutil.rmtree(tmp_path / "base")

@@ -32,7 +32,7 @@ def examples() -> list[ReadingExample]:
     return made
 
 
-FORM = ReadingForm(documents=2, memory_share=0.5, rate=2)
+FORM = ReadingForm(documents_per_row=2, memory_share=0.5, rate=2)
 
 
 def loss_of(model: ClaraModel, processor: ClaraProcessor, form: ReadingForm = FORM):
@@ -95,7 +95,7 @@ def test_it_learns_eight_examples_and_leaves_the_rest_alone(tmp_path: Path) -> N
     model, processor = tiny_model("bert")
     frozen = {name: p.clone() for name, p in model.named_parameters() if name not in dict(trained(model))}
     before = {name: p.clone() for name, p in trained(model)}
-    data, form = examples(), ReadingForm(documents=1, memory_share=0.5, rate=1)
+    data, form = examples(), ReadingForm(documents_per_row=1, memory_share=0.5, rate=1)
 
     def step_loss(step: int) -> tuple[torch.Tensor, dict[str, float]]:
         answer, parts = reading_loss(model, processor, data, form, random.Random(step))
@@ -148,10 +148,10 @@ def test_each_choice_of_the_form_changes_the_loss() -> None:
     model, processor = tiny_model("bert")
     forms = [
         ReadingForm(),
-        ReadingForm(documents=2),
+        ReadingForm(documents_per_row=2),
         ReadingForm(memory_share=1.0, rate=4),
         ReadingForm(memory_share=1.0, rate=2),
-        ReadingForm(one_as_text=True, documents=2),
+        ReadingForm(one_as_text=True, documents_per_row=2),
         ReadingForm(cloze_turns=1),
     ]
     # cloze questions are drawn from passages that are long enough for them

@@ -226,6 +226,14 @@ def test_a_folder_says_what_was_run(place: Path) -> None:
     ]
 
 
+def test_event_files_are_written_where_asked(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TENSORBOARD_LOGGING_DIR", raising=False)
+    run(place, STAGES[1], "run.tensorboard=true", "optimiser.steps=2")
+    monkeypatch.delenv("TENSORBOARD_LOGGING_DIR")
+    (events,) = (place / "run" / "tensorboard").iterdir()
+    assert events.stat().st_size > 0
+
+
 def test_a_loss_that_is_not_finite_stops_with_a_sentence(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,7 +25,7 @@ def answer_block(turn: int) -> int:
     return -2 - 2 * turn
 
 
-def block_mask(blocks: Tensor, joint: bool = False) -> Tensor:
+def block_mask(blocks: Tensor) -> Tensor:
     """Visibility (B, T, T) bool, True where the row's position sees the column's.
 
     Documents and questions see themselves in both directions; a question sees every document; an answer
@@ -34,7 +34,6 @@ def block_mask(blocks: Tensor, joint: bool = False) -> Tensor:
 
     Args:
         blocks: (B, T) int, block numbers.
-        joint: Documents see the questions of their row too.
     """
     row, column = blocks.unsqueeze(2), blocks.unsqueeze(1)
     is_answer = (row < 0) & (row % 2 == 0)
@@ -43,8 +42,6 @@ def block_mask(blocks: Tensor, joint: bool = False) -> Tensor:
     visible = same & (~is_answer | earlier)
     visible |= (row < 0) & (column >= 0)
     visible |= is_answer & (column == row + 1)
-    if joint:
-        visible |= (row >= 0) & (column < 0) & (column % 2 == 1)
     padding = row == PAD_BLOCK
     diagonal = torch.eye(blocks.shape[1], dtype=torch.bool, device=blocks.device)
     return torch.where(padding, diagonal, visible)

@@ -277,11 +277,11 @@ class ClaraModel(PreTrainedModel):
         ) -> Tensor:
             return self._read(embeddings, positions, visible, role, cache)
 
-        attention = self.config.attention
+        in_blocks = self.config.attention == "blocks"
         # layers that are recomputed keep no cache to read on from
-        if attention == "blocks" and not self._recomputes:
+        if in_blocks and not self._recomputes:
             return prefill_blocks(read, prompts, embeddings, self._new_cache)
-        visible = None if attention == "causal" else block_mask(prompts.blocks, joint=attention == "joint")
+        visible = block_mask(prompts.blocks) if in_blocks else None
         return prefill_rows(read, prompts, embeddings, visible, self._new_cache() if use_cache else None)
 
     def _new_cache(self) -> DynamicCache:

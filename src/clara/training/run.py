@@ -341,9 +341,9 @@ class _Interruption(TrainerCallback):
             self._before[number] = signal.signal(number, self._ask)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
-        asked = torch.tensor(int(self.asked))
+        asked = torch.tensor(int(self.asked), device=args.device)
         if dist.is_initialized():
-            dist.all_reduce(asked.to(args.device), dist.ReduceOp.MAX)
+            dist.all_reduce(asked, dist.ReduceOp.MAX)
         if asked and state.global_step < state.max_steps:
             control.should_save = True
             control.should_training_stop = True

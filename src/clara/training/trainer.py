@@ -20,7 +20,7 @@ from typing import Any, cast
 import torch
 import torch.distributed as dist
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import nn
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 
 from clara.checkpoints.fingerprint import fingerprint
@@ -135,7 +135,9 @@ class StageTrainer(Trainer):
         wrapped: nn.Module = super()._wrap_model(model, *args, **kwargs)
         return wrapped
 
-    def _clip_grad_norm(self, model: nn.Module) -> Tensor:
+    def _clip_grad_norm(self, model: nn.Module) -> Any:
+        if not is_sharded(self.stage):
+            return super()._clip_grad_norm(model)
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), self.args.max_grad_norm)
         return norm.full_tensor() if hasattr(norm, "full_tensor") else norm
 
