@@ -54,7 +54,7 @@ def written(path: Path, records: list[dict[str, Any]]) -> str:
 
 
 def test_retrieval_is_learnt_from_answers_alone(tmp_path: Path) -> None:
-    tiny_base("mistral").save_pretrained(tmp_path / "base")
+    tiny_base("mistral", hidden_size=64, initializer_range=0.1).save_pretrained(tmp_path / "base")
     tokenizer = tiny_tokenizer("mistral")
     tokenizer.chat_template = None  # short prompts
     tokenizer.save_pretrained(tmp_path / "base")
@@ -71,8 +71,8 @@ base = "{tmp_path / "base"}"
 doc_max_tokens = 16
 compression_rate = 4
 num_selected = 1
-lora_rank = 8
-lora_alpha = 16.0
+lora_rank = 16
+lora_alpha = 32.0
 lora_dropout = 0.0
 alignment_weight = 0.0
 [data]
@@ -95,7 +95,7 @@ precision = "float32"
     start, end = text.index("[model]"), text.index("[data]")
     recipe.write_text(
         text[:start].replace("reading", "asking").replace("log_every = 50", "log_every = 5")
-        + f'[model]\npath = "{tmp_path / "reading" / "model"}"\nselection_temperature = 0.15\n'
+        + f'[model]\npath = "{tmp_path / "reading" / "model"}"\nselection_temperature = 0.05\n'
         + text[end:].replace("reading.jsonl", "asking.jsonl")
     )
     written(tmp_path / "asking.jsonl", [corpus.question() for _ in range(2000)])
@@ -103,11 +103,10 @@ precision = "float32"
     held_out = written(tmp_path / "held_out.jsonl", [others.question() for _ in range(100)])
     changes = [
         f'data.validation=["{held_out}"]',
-        "optimiser.learning_rate=4e-3",
+        "optimiser.learning_rate=1e-3",
         "optimiser.batch_size=16",
         "optimiser.micro_batch_size=16",
         "optimiser.steps=450",
-        "optimiser.schedule=linear",
     ]
     asking: list[dict[str, float]] = []
     train(read_settings(recipe, "end-to-end", changes), "end-to-end", resume=False, report=asking.append)
