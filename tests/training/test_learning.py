@@ -95,7 +95,7 @@ precision = "float32"
     start, end = text.index("[model]"), text.index("[data]")
     recipe.write_text(
         text[:start].replace("reading", "asking").replace("log_every = 50", "log_every = 5")
-        + f'[model]\npath = "{tmp_path / "reading" / "model"}"\nselection_temperature = 0.05\n'
+        + f'[model]\npath = "{tmp_path / "reading" / "model"}"\nselection_temperature = 0.1\n'
         + text[end:].replace("reading.jsonl", "asking.jsonl")
     )
     written(tmp_path / "asking.jsonl", [corpus.question() for _ in range(2000)])
@@ -103,10 +103,10 @@ precision = "float32"
     held_out = written(tmp_path / "held_out.jsonl", [others.question() for _ in range(100)])
     changes = [
         f'data.validation=["{held_out}"]',
-        "optimiser.learning_rate=1e-3",
+        "optimiser.learning_rate=2e-3",
         "optimiser.batch_size=16",
         "optimiser.micro_batch_size=16",
-        "optimiser.steps=450",
+        "optimiser.steps=300",
     ]
     asking: list[dict[str, float]] = []
     train(read_settings(recipe, "end-to-end", changes), "end-to-end", resume=False, report=asking.append)

@@ -137,7 +137,7 @@ class StageTrainer(Trainer):
 
     def _clip_grad_norm(self, model: nn.Module) -> Any:
         if not is_sharded(self.stage):
-            return super()._clip_grad_norm(model)
+            return super()._clip_grad_norm(model)  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), self.args.max_grad_norm)
         return norm.full_tensor() if hasattr(norm, "full_tensor") else norm
 
