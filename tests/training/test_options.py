@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from clara import roles
 from clara.model.losses import contrastive_loss, distillation_loss
 from clara.model.selection import cosine_scores
 from clara.processing import TextSlot, collate_prompts, collate_texts
@@ -170,15 +171,31 @@ def test_the_contrastive_term_teaches_the_query_reasoner(
     torch.testing.assert_close(loss.total(), loss.terms["answer"].mean + 0.5 * term.mean, **CLOSE)
 
 
+@pytest.mark.parametrize(("kind", "reader"), [("mistral", None), ("bert", roles.GENERATOR)])
 @pytest.mark.parametrize("stage", STAGES)
-def test_distillation_compares_with_the_base_reading_text(
-    make_model: Any, asked: list[EndToEndExample], read: list[CompressionExample], stage: str
+def test_distillation_compares_with_the_text_reader(
+    make_model: Any,
+    asked: list[EndToEndExample],
+    read: list[CompressionExample],
+    stage: str,
+    kind: str,
+    reader: str | None,
 ) -> None:
-    model, processor = make_model("mistral", num_selected=1)
+    model, processor = make_model(kind, num_selected=1)
     options = ObjectiveOptions(distillation_weight=0.3)
     module = StageModule(model, processor, STAGE_OF[stage], options)
     examples: Any = asked[1:2] if stage == STAGES[2] else read[1:]
+    readers: list[str | None] = []
+    forward = model.forward
+
+    def recorded(prompts: Any, memories: Any = None, **choices: Any) -> Any:
+        readers.append(choices.get("role", roles.GENERATOR))
+        return forward(prompts, memories, **choices)
+
+    model.forward = recorded
     loss = module.stage_loss(examples, options)
+    model.forward = forward
+    assert readers == [roles.GENERATOR, reader]
     (example,) = examples
     documents = list(example.documents)
     if stage == STAGES[2]:
@@ -194,7 +211,7 @@ def test_distillation_compares_with_the_base_reading_text(
         row = collate_prompts([processor.prompt(question, slots, answer)])
         teacher = model(row, role=None).logits.softmax(dim=-1)
         other = model(row).logits.softmax(dim=-1)
-    assert not torch.allclose(teacher, other)  # the base, not the generator
+    assert not torch.allclose(teacher, other)  # who reads makes a difference
     without = module.stage_loss(examples, ObjectiveOptions())
     term = loss.terms["distillation"]
     assert term.count == len(teacher) == without.terms["answer"].count

