@@ -193,7 +193,7 @@ def main() -> None:
     arguments = parser(__doc__, "options")
     arguments.add_argument("--work", type=Path, default=Path("runs/options"))
     arguments.add_argument("--seeds", type=int, default=3)
-    arguments.add_argument("--steps", type=int, default=60)
+    arguments.add_argument("--steps", type=int, default=40)
     arguments.add_argument("--questions", type=int, default=100, help="whose answers' losses are measured")
     arguments.add_argument("--pool", type=int, default=300, help="passages that are searched")
     options = arguments.parse_args()
@@ -205,7 +205,7 @@ def main() -> None:
     small = options.model or str(loading.packaged_folder())
 
     def settings(stage: str, model: dict[str, Any], chosen: dict[str, Any], **optimiser: Any) -> Any:
-        defaults = {"steps": options.steps, "batch_size": 4, "micro_batch_size": 4, "learning_rate": 5e-5}
+        defaults = {"steps": options.steps, "batch_size": 4, "micro_batch_size": 4, "learning_rate": 1e-4}
         return {
             "run": {"folder": "", "save_every": 10**6},
             "model": model,
