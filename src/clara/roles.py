@@ -66,8 +66,14 @@ class LowRank(nn.Module):
         nn.init.kaiming_uniform_(self.lora_A.weight, a=5**0.5)
         nn.init.zeros_(self.lora_B.weight)
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        return self.lora_B(self.lora_A(self.dropout(inputs))) * self.scale  # type: ignore[no-any-return]
+    def forward(self, inputs: Tensor, outputs: Tensor) -> Tensor:
+        """The base layer's outputs (..., out) for inputs (..., in), with the adapter's added.
+
+        Scaling between the two products and adding within the second one touches the wide outputs once.
+        """
+        narrow = self.lora_A(self.dropout(inputs)) * self.scale
+        added = torch.addmm(outputs.flatten(0, -2), narrow.flatten(0, -2), self.lora_B.weight.T)
+        return added.view(outputs.shape)
 
     def merged(self, base: nn.Linear) -> nn.Linear:
         """A copy of `base` with this variant's product added to its weight, summed in float32."""
@@ -113,7 +119,7 @@ class RoleLayer(nn.Module):
             return self.base(inputs)  # type: ignore[no-any-return]
         variant = self.variants[name]
         if isinstance(variant, LowRank):
-            return self.base(inputs) + variant(inputs)  # type: ignore[no-any-return]
+            return variant(inputs, self.base(inputs))  # type: ignore[no-any-return]
         return variant(inputs)  # type: ignore[no-any-return]
 
     def _forward_rows(self, names: tuple[str, ...], inputs: Tensor) -> Tensor:
