@@ -193,7 +193,7 @@ def train(
     ] = False,
 ) -> None:
     """Train a model by a stage of the method; on several processes when started with torchrun."""
-    from clara.training.data import STAGES
+    from clara.training.data import STAGES, ExampleFile
 
     if stage not in (*STAGES, "recipe"):
         raise InputError(f"The stage is {stage!r}, but must be one of {', '.join(STAGES)}, or recipe.")
@@ -204,6 +204,8 @@ def train(
         runs = read_recipe(config, changes or ())
     else:
         runs = {stage: read_settings(config, stage, changes or ())}
+    for name, settings in runs.items():  # a fault in the last stage's data is told before the first one runs
+        ExampleFile([*settings.data.train, *settings.data.validation], name).close()
     from clara.rendering import training_progress
     from clara.training.run import train as run_stage
 
@@ -266,18 +268,19 @@ def mine_data(
     target: Annotated[Path, typer.Argument(help="JSON lines to write; must not exist.")],
     candidates: Annotated[int, typer.Option("-n", min=2, help="Passages of each question.")] = 20,
     by: Annotated[str, typer.Option(help="bm25: by words. model: by the memories of --model.")] = "bm25",
+    stage: Annotated[str, typer.Option(help="end-to-end or instruction-tuning.")] = "end-to-end",
     model: ModelOption = None,
     subfolder: SubfolderOption = None,
     base: BaseOption = None,
     device: DeviceOption = None,
 ) -> None:
-    """Write end-to-end training data: each question among the passages that a search finds most like it."""
+    """Write training data with candidates: each question with the passages a search finds most like it."""
     if by not in ("bm25", "model"):
         raise InputError(f"--by is {by!r}, but must be bm25 or model.")
     from clara.training.mining import mine
 
     clara = _load(model, subfolder, base, device) if by == "model" else None
-    report = mine(source, target, candidates, clara)
+    report = mine(source, target, candidates, clara, stage=stage)
     left_out = f" {report.left_out:,} have no answer." if report.left_out else ""
     typer.echo(
         f"Wrote {report.questions:,} questions over {report.passages:,} passages; the search found the own "

@@ -15,7 +15,7 @@ import pytest
 from clara.errors import InputError
 from clara.pipeline import Clara
 from clara.processing import collate_texts
-from clara.training.data import check_data
+from clara.training.data import check_data, read_stage
 from clara.training.mining import bm25_ranker, mine, model_ranker
 from conftest import WORDS
 
@@ -52,6 +52,19 @@ def test_mined_lines_train(source: Path, tmp_path: Path) -> None:
     assert (checked.stage, checked.examples, checked.num_faults) == ("end-to-end", 9, 0)
     mine(source, tmp_path / "again.jsonl", 4)
     assert (tmp_path / "again.jsonl").read_bytes() == (tmp_path / "mined.jsonl").read_bytes()
+
+
+def test_the_same_candidates_serve_instruction_tuning(source: Path, tmp_path: Path) -> None:
+    mine(source, tmp_path / "asked.jsonl", 4)
+    mine(source, tmp_path / "read.jsonl", 4, stage="instruction-tuning")
+    asked, read = (
+        list(read_stage(tmp_path / f"{name}.jsonl", stage))
+        for name, stage in (("asked", "end-to-end"), ("read", "instruction-tuning"))
+    )
+    assert [one.documents for one in asked] == [one.documents for one in read]
+    assert [(one.question, one.answer) for one in asked] == [
+        (one.questions[0], one.answers[0]) for one in read
+    ]
 
 
 def test_bm25_equals_the_formula(source: Path) -> None:
@@ -91,6 +104,8 @@ def test_what_cannot_be_mined_is_refused(source: Path, tmp_path: Path) -> None:
     for count in (1, 10):
         with pytest.raises(InputError, match="must be from 2 to the 9 passages"):
             mine(source, tmp_path / "mined.jsonl", count)
+    with pytest.raises(InputError, match="must be instruction-tuning or end-to-end"):
+        mine(source, tmp_path / "mined.jsonl", 3, stage="compression-pretraining")
     with pytest.raises(InputError, match="exists"):
         mine(source, source, 3)
     silent = tmp_path / "silent.jsonl"

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from clara import roles
+from clara import cli, roles
 from clara.errors import InputError, TrainingError
 from clara.loading import load
 from clara.model.modeling import ClaraModel
@@ -336,3 +336,31 @@ def test_two_processes_are_one_with_their_batches_together(place: Path, sharding
         models = [load(place / name / stage / "model")[0] for name in ("run", "two")]
         for name, left in models[0].named_parameters():
             torch.testing.assert_close(dict(models[1].named_parameters())[name], left, atol=1e-3, rtol=1e-3)
+
+
+def test_from_a_base_and_data_to_an_answer(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def clara(*arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["clara", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        return int(stop.value.code or 0)
+
+    recipe, model, store = place / "recipe.toml", place / "run/end-to-end/model", place / "store"
+    broken = place / "broken.jsonl"
+    broken.write_text('{"question": "w1"}\n')
+    change = f'stages.end-to-end.data.train=["{broken}"]'
+    assert clara("train", "recipe", recipe, "--set", change) == 1
+    assert "broken.jsonl, line 1" in capfd.readouterr().err
+    assert not (place / "run").exists()  # told before the first stage
+    assert clara("train", "recipe", recipe) == 0
+    documents = place / "documents"
+    documents.mkdir()
+    (documents / "a.txt").write_text(" ".join(WORDS[:12]))
+    assert clara("index", documents, "--store", store, "--model", model) == 0
+    capfd.readouterr()
+    assert clara("ask", "w3 w4", "--store", store, "--model", model, "--json") == 0
+    printed, noise = capfd.readouterr()
+    assert json.loads(printed)["sources"][0]["file"].endswith("a.txt")
+    assert noise == ""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import os
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -43,7 +44,9 @@ def load_base(
     if text_config is not None:
         text_config = copy.deepcopy(text_config)
         text_config.vocab_size = load_base_config(source).vocab_size
-    with _as_checkpoint_error(source):
+    # a bar is for a person: in a file it is noise
+    shown = nullcontext() if sys.stderr.isatty() else _without_progress_bar()
+    with _as_checkpoint_error(source), shown:
         return AutoModelForCausalLM.from_pretrained(
             source,
             config=text_config,
@@ -131,7 +134,7 @@ def _as_checkpoint_error(source: Source) -> Iterator[None]:
 
 @contextmanager
 def _without_progress_bar() -> Iterator[None]:
-    """No bar for what is already in memory."""
+    """Load without transformers' bar."""
     enabled = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:

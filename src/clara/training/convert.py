@@ -94,8 +94,8 @@ def _choose(source: Path, stage: str | None) -> tuple[str, str]:
     stages = _KINDS[kind]
     if stage is not None and stage not in stages:
         raise InputError(
-            f"{source} holds {kind}, which serve {' and '.join(stages)}, not {stage!r}; "
-            f"the stages are {', '.join(STAGES)}."
+            f"{source} holds {kind}, which serve {' and '.join(stages)}, not {stage!r}; the stages are "
+            f"{', '.join(STAGES)}, and 'clara data mine' gives questions passages to answer from."
         )
     return kind, stage or next(iter(stages))
 

@@ -1,4 +1,4 @@
-"""Hard candidates for end-to-end training: for each question the passages that a search finds most like it.
+"""Training data with hard candidates: each question with the passages that a search finds most like it.
 
 The corpus is the passages of the questions' own file. The passage that a question was asked about is always
 among its candidates, at a place that is drawn.
@@ -17,11 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clara.errors import InputError, MissingExtraError
+from clara.training.data import STAGES
 from clara.training.examples import read_reading_examples
 
 if TYPE_CHECKING:
     from clara.pipeline import Clara
 
+_, INSTRUCTION_TUNING, END_TO_END = STAGES
 QUESTIONS_AT_ONCE = 256
 
 
@@ -106,21 +108,31 @@ def _unit(rows: NDArray[np.floating]) -> NDArray[np.float32]:
 
 
 def mine(
-    source: Path | str, target: Path | str, count: int, clara: Clara | None = None, seed: int = 0
+    source: Path | str,
+    target: Path | str,
+    count: int,
+    clara: Clara | None = None,
+    *,
+    stage: str = END_TO_END,
+    seed: int = 0,
 ) -> MiningReport:
-    """Write end-to-end training data with hard candidates; the target appears when it is complete.
+    """Write training data with hard candidates; the target appears when it is complete.
 
     Args:
         source: Passages with questions (`read_reading_examples`).
         target: JSON lines to write; must not exist.
         count: Candidates of each question, its own passage among them.
         clara: Searches by its memories; None searches by words (BM25).
+        stage: End to end, or instruction tuning, whose teacher's answer the gold answer stands in for.
         seed: Draws the order of the candidates.
 
     Raises:
-        InputError: The source is faulty or has fewer passages than candidates, or the target exists.
+        InputError: The source is faulty or has fewer passages than candidates, the target exists, or the
+            stage has no candidates.
         MissingExtraError: BM25 is not installed.
     """
+    if stage not in (INSTRUCTION_TUNING, END_TO_END):
+        raise InputError(f"The stage is {stage!r}, but must be {INSTRUCTION_TUNING} or {END_TO_END}.")
     target = Path(target)
     if target.exists():
         raise InputError(f"{target} exists; name a file to be made.")
@@ -157,6 +169,8 @@ def mine(
                     "gold_answer": answer,
                     "pos_index": [chosen.index(own)],
                 }
+                if stage == INSTRUCTION_TUNING:
+                    record["answer"] = answer
                 lines.write(json.dumps(record, ensure_ascii=False) + "\n")
         temporary.replace(target)
     finally:
