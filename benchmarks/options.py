@@ -17,6 +17,7 @@ import importlib.util
 import json
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,15 @@ from transformers import AutoTokenizer, BertLMHeadModel
 from clara import loading
 from clara.evaluation.metrics import bootstrap_interval
 from clara.model import selection
-from clara.model.modeling import ClaraModel
-from clara.processing import ClaraProcessor, collate_texts
+from clara.processing import collate_texts
 from clara.training.examples import CompressionExample, ReadingExample, read_reading_examples
 from clara.training.objectives import ObjectiveOptions, compress_texts, compression_loss
 from clara.training.run import train
 from clara.training.settings import Settings
+from clara.training.stages import STAGE_OF
 
 Values = dict[str, list[float]]
-TUNING, END_TO_END = "instruction-tuning", "end-to-end"
+PRETRAINING, TUNING, END_TO_END = STAGE_OF
 RATES = (4, 16, 64)
 TUNED: dict[str, dict[str, Any]] = {
     "baseline": {},
@@ -71,7 +72,7 @@ def draw(
 def write_data(folder: Path, records: Sequence[ReadingExample], count: int) -> None:
     """Training files of the stages."""
     rng = random.Random(0)
-    lines: dict[str, list[dict[str, Any]]] = {"pretraining": [], TUNING: [], END_TO_END: []}
+    lines: dict[str, list[dict[str, Any]]] = {stage: [] for stage in STAGE_OF}
     for _ in range(count):
         question, answer, documents, place = draw(records, rng, 2)
         lines[TUNING].append({"question": question, "docs": documents, "answer": answer})
@@ -80,36 +81,98 @@ def write_data(folder: Path, records: Sequence[ReadingExample], count: int) -> N
             {"question": question, "docs": documents, "gold_answer": answer, "pos_index": [place]}
         )
         text = documents[place]
-        lines["pretraining"].append(
+        lines[PRETRAINING].append(
             {"data_type": "paraphrase", "question": [""], "answers": [text], "docs": [text]}
         )
     for name, objects in lines.items():
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(one) + "\n" for one in objects))
 
 
+@dataclass(frozen=True)
 class Comparison:
-    """Runs of one group, trained and measured, kept in a folder as they finish."""
+    """Runs of every group, trained and measured, kept in a folder as they finish."""
 
-    def __init__(self, work: Path, seeds: int) -> None:
-        self.work = work
-        self.seeds = seeds
+    work: Path
+    small: str
+    dev: Sequence[ReadingExample]
+    seeds: int
+    steps: int
+    questions: int
+    pool: int
 
-    def values(
-        self, name: str, settings: dict[str, Any], stage: str, measured: Callable[[Path], Values]
+    def tuned(self) -> dict[str, list[Values]]:
+        """Instruction tuning of the small model."""
+        return {
+            name: self._values(f"tuned-{name}", TUNING, {"path": self.small}, chosen, self.losses)
+            for name, chosen in TUNED.items()
+        }
+
+    def searched(self) -> dict[str, list[Values]]:
+        """End-to-end training of the small model, whose query reasoner starts from the compressor."""
+        return {
+            name: self._values(f"searched-{name}", END_TO_END, {"path": self.small}, chosen, self.recall)
+            for name, chosen in SEARCHED.items()
+        }
+
+    def keyed(self) -> dict[str, list[Values]]:
+        """Training from labels of a search by the first slots of appended memories, from one start."""
+        base = {"base": str(causal_base(self.work / "base")), "alignment_weight": 1.0}
+        start = {"path": str(self._train("keys-start", PRETRAINING, base, {}, seed=0))}
+        labels = {"contrastive_weight": 1.0, "in_batch_negatives": True}
+        faster = {"learning_rate": 1e-3, "batch_size": 8}
+        return {
+            f"key_slots {slots or 'all'}": self._values(
+                f"keys-{slots}", END_TO_END, {**start, "key_slots": slots}, labels, self.recall, faster
+            )
+            for slots in KEY_SLOTS
+        }
+
+    def losses(self, folder: Path | str) -> Values:
+        return answer_losses(folder, self.dev, self.questions)
+
+    def recall(self, folder: Path | str) -> Values:
+        return recalls(folder, self.dev, self.pool)
+
+    def _values(
+        self,
+        name: str,
+        stage: str,
+        model: dict[str, Any],
+        chosen: dict[str, Any],
+        measured: Callable[[Path], Values],
+        optimiser: dict[str, Any] | None = None,
     ) -> list[Values]:
         """Per seed, what was measured of every question."""
         found: list[Values] = []
         for seed in range(self.seeds):
-            folder = self.work / f"{name}-{seed}".replace(", ", "+")
-            known = folder / "values.json"
+            run = f"{name}-{seed}".replace(", ", "+")
+            known = self.work / run / "values.json"
             if not known.is_file():
-                run = {**settings["run"], "folder": str(folder), "seed": seed}
-                trained = train(
-                    Settings.model_validate({**settings, "run": run}), stage, resume=True, report=print
-                )
+                trained = self._train(run, stage, model, chosen, seed, optimiser or {})
                 known.write_text(json.dumps(measured(trained)))
             found.append(json.loads(known.read_text()))
         return found
+
+    def _train(
+        self,
+        name: str,
+        stage: str,
+        model: dict[str, Any],
+        chosen: dict[str, Any],
+        seed: int,
+        optimiser: dict[str, Any] | None = None,
+    ) -> Path:
+        defaults = {"steps": self.steps, "batch_size": 4, "micro_batch_size": 4, "learning_rate": 1e-4}
+        settings = Settings.model_validate(
+            {
+                "run": {"folder": str(self.work / name), "seed": seed, "save_every": 10**6},
+                "model": model,
+                "data": {"train": [str(self.work / f"{stage}.jsonl")]},
+                "optimiser": defaults | (optimiser or {}),
+                "options": chosen,
+            }
+        )
+        return train(settings, stage, resume=True, report=print)
 
 
 def mean_over_seeds(found: Sequence[Values], metric: str) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -152,16 +215,10 @@ def answer_losses(folder: Path | str, records: Sequence[ReadingExample], count: 
     return values
 
 
-def search_quality(folder: Path | str, records: Sequence[ReadingExample], pool: int) -> Values:
+@torch.inference_mode()
+def recalls(folder: Path | str, records: Sequence[ReadingExample], pool: int) -> Values:
     """Recall of questions, one of each of `pool` passages, among these passages."""
     model, processor = loading.load(folder)
-    return recall(model, processor, records, pool)
-
-
-@torch.inference_mode()
-def recall(
-    model: ClaraModel, processor: ClaraProcessor, records: Sequence[ReadingExample], pool: int
-) -> Values:
     model.eval()
     rng = random.Random(2)
     passages = rng.sample(list(records), pool)
@@ -198,74 +255,25 @@ def main() -> None:
     arguments.add_argument("--pool", type=int, default=300, help="passages that are searched")
     options = arguments.parse_args()
     torch.set_num_threads(options.threads)
-    work: Path = options.work
-    work.mkdir(parents=True, exist_ok=True)
-    write_data(work, answerable(options.data / "squad11_train.jsonl.xz"), 2000)
-    dev = answerable(options.data / "squad11_dev.jsonl.xz")
-    small = options.model or str(loading.packaged_folder())
-
-    def settings(stage: str, model: dict[str, Any], chosen: dict[str, Any], **optimiser: Any) -> Any:
-        defaults = {"steps": options.steps, "batch_size": 4, "micro_batch_size": 4, "learning_rate": 1e-4}
-        return {
-            "run": {"folder": "", "save_every": 10**6},
-            "model": model,
-            "data": {"train": [str(work / f"{stage}.jsonl")]},
-            "optimiser": defaults | optimiser,
-            "options": chosen,
-        }
-
-    comparison = Comparison(work, options.seeds)
-    tuned = {
-        name: comparison.values(
-            f"tuned-{name}",
-            settings(TUNING, {"path": small}, chosen),
-            TUNING,
-            lambda folder: answer_losses(folder, dev, options.questions),
-        )
-        for name, chosen in TUNED.items()
-    }
-    searched = {
-        name: comparison.values(
-            f"searched-{name}",
-            settings(END_TO_END, {"path": small}, chosen),
-            END_TO_END,
-            lambda folder: search_quality(folder, dev, options.pool),
-        )
-        for name, chosen in SEARCHED.items()
-    }
-    start = work / "keys-start"
-    made = settings("pretraining", {"base": str(causal_base(work / "base")), "alignment_weight": 1.0}, {})
-    made["run"]["folder"] = str(start)
-    trained = train(Settings.model_validate(made), "compression-pretraining", resume=True, report=print)
-    labels = {"contrastive_weight": 1.0, "in_batch_negatives": True}
-    keyed = {
-        f"key_slots {slots or 'all'}": comparison.values(
-            f"keys-{slots}",
-            settings(
-                END_TO_END,
-                {"path": str(trained), "key_slots": slots},
-                labels,
-                learning_rate=1e-3,
-                batch_size=8,
-            ),
-            END_TO_END,
-            lambda folder: search_quality(folder, dev, options.pool),
-        )
-        for slots in KEY_SLOTS
-    }
+    options.work.mkdir(parents=True, exist_ok=True)
+    write_data(options.work, answerable(options.data / "squad11_train.jsonl.xz"), 2000)
+    sizes = {key: getattr(options, key) for key in ("seeds", "steps", "questions", "pool")}
+    comparison = Comparison(
+        options.work,
+        options.model or str(loading.packaged_folder()),
+        answerable(options.data / "squad11_dev.jsonl.xz"),
+        **sizes,
+    )
     write(
         options.json,
         {
-            "conditions": conditions(options.model or "the packaged small model")
-            | {key: getattr(options, key) for key in ("seeds", "steps", "questions", "pool")},
-            "instruction tuning": table(tuned, "baseline"),
-            "end to end": table(searched, "baseline"),
-            "retrieval key": table(keyed, "key_slots all"),
+            "conditions": conditions(options.model or "the packaged small model") | sizes,
+            "instruction tuning": table(comparison.tuned(), "baseline"),
+            "end to end": table(comparison.searched(), "baseline"),
+            "retrieval key": table(comparison.keyed(), "key_slots all"),
             "before training": {
-                "instruction tuning": table(
-                    {"start": [answer_losses(small, dev, options.questions)]}, "start"
-                ),
-                "end to end": table({"start": [search_quality(small, dev, options.pool)]}, "start"),
+                "instruction tuning": table({"start": [comparison.losses(comparison.small)]}, "start"),
+                "end to end": table({"start": [comparison.recall(comparison.small)]}, "start"),
             },
         },
     )
