@@ -176,7 +176,8 @@ class Comparison:
 
 
 def mean_over_seeds(found: Sequence[Values], metric: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-    return np.mean([values[metric] for values in found], axis=0)
+    means: np.ndarray[Any, np.dtype[np.float64]] = np.mean([values[metric] for values in found], axis=0)
+    return means
 
 
 def table(found: dict[str, list[Values]], baseline: str) -> dict[str, Any]:
