@@ -27,7 +27,7 @@ from conditions import conditions, parser, write
 from transformers import AutoTokenizer, BertLMHeadModel
 
 from clara import loading
-from clara.evaluation.metrics import bootstrap_interval
+from clara.evaluation.statistics import bootstrap_interval
 from clara.model import selection
 from clara.processing import collate_texts
 from clara.training.examples import CompressionExample, ReadingExample, read_reading_examples

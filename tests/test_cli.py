@@ -165,6 +165,7 @@ def test_help_and_input_errors_load_neither_torch_nor_transformers(tmp_path: Pat
         ["ask", "", "--store", "nowhere"],
         ["data", "check", "data.jsonl"],
         ["train", "end-to-end", "nowhere.toml"],
+        ["evaluate", "nowhere.jsonl"],
     ):
         command = [sys.executable, "-c", code, *arguments]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)

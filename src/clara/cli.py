@@ -288,6 +288,84 @@ def mine_data(
     )
 
 
+@app.command()
+def evaluate(
+    data: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Questions with their passages: files (JSON or JSON lines, .gz, .xz) in the forms of SQuAD, "
+            "NQ, HotpotQA, MuSiQue, 2WikiMultihopQA or FlashRAG, or hub:OWNER/NAME[/CONFIG][:SPLIT]."
+        ),
+    ] = None,
+    run: Annotated[Path, typer.Option("--run", help="Folder of the run.")] = Path("runs/evaluation"),
+    corpus: Annotated[
+        str | None, typer.Option(help="Further passages to search: a file, or hub:OWNER/NAME.")
+    ] = None,
+    store: Annotated[
+        Path | None, typer.Option("--store", "-s", help="Search this memory store in place of a corpus.")
+    ] = None,
+    settings: Annotated[
+        str, typer.Option(help="Of oracle, normal, rerank and full, joined by commas.")
+    ] = "oracle,normal,rerank,full",
+    rates: Annotated[
+        str | None, typer.Option(help="Compression rates, joined by commas; the model's own if not given.")
+    ] = None,
+    questions: Annotated[int | None, typer.Option(min=1, help="Draw so many questions.")] = None,
+    k: CountOption = None,
+    candidates: Annotated[int, typer.Option(min=1, help="Passages that are reranked.")] = 20,
+    seed: Annotated[int, typer.Option(help="Draws questions and passages.")] = 0,
+    encoder: Annotated[
+        str | None, typer.Option(help="Sentence encoder to compare with; all-MiniLM-L6-v2 if not given.")
+    ] = None,
+    llmlingua: Annotated[
+        str | None, typer.Option(help="LLMLingua-2 model, to compare with shortened text.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
+    compare: Annotated[
+        tuple[Path, Path] | None, typer.Option(help="Pair two finished runs and do nothing else.")
+    ] = None,
+    model: ModelOption = None,
+    subfolder: SubfolderOption = None,
+    base: BaseOption = None,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure answers and search beside controls and baselines, into a folder with a report."""
+    if compare is not None:
+        from clara.evaluation.compare import compare as pair
+        from clara.rendering import print_compared
+
+        print_compared(pair(*compare), as_json=as_json)
+        return
+    if not data:
+        raise InputError("There is nothing to evaluate on; name a file of questions, or hub:OWNER/NAME.")
+    for source in data:  # told before anything heavy is imported
+        if not source.startswith("hub:") and not Path(source).is_file():
+            raise InputError(f"{source} does not exist or is not a file.")
+    from clara.evaluation import command
+    from clara.rendering import evaluation_progress, print_figures
+
+    options = command.options(
+        settings=settings,
+        rates=rates,
+        questions=questions,
+        k=k,
+        candidates=candidates,
+        seed=seed,
+        encoder=encoder,
+        shortener=llmlingua,
+    )
+
+    def load() -> Clara:
+        return _load(model, subfolder, base, device)
+
+    with evaluation_progress(quiet=as_json) as show:
+        report, figures = command.evaluate(
+            load, data, run, options, corpus=corpus, store=store, resume=resume, report=show
+        )
+    print_figures(figures, report, as_json=as_json)
+
+
 def _check_question(question: str) -> None:
     if not question.strip():
         raise InputError("The question is empty; ask something.")

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from transformers import LogitsProcessorList
 
-from clara import loading
+from clara import loading, roles
 from clara.batching import by_length
 from clara.checkpoints.fingerprint import fingerprint
 from clara.errors import InputError, PromptError
 from clara.model.compression import Memories
-from clara.model.generation import generate, stream
+from clara.model.generation import Confidence, generate, stream
 from clara.model.modeling import ClaraModel
 from clara.model.prefill import PromptBatch
 from clara.processing import (
@@ -27,7 +29,7 @@ from clara.processing import (
     collate_prompts,
     collate_texts,
 )
-from clara.records import Answer, Hit, Passage, Source
+from clara.records import Answer, Hit, Passage, Reply, Source
 from clara.store import MemoryStore, search
 from clara.surface import as_written
 
@@ -35,6 +37,10 @@ MAX_BATCH_TOKENS = 4096
 """Padded tokens of one compression batch."""
 
 MAX_ANSWER_TOKENS = 64
+MAX_PARAPHRASE_TOKENS = 256
+
+Document = str | NDArray[np.float16]
+"""What a prompt holds of a passage: its text, or its memory (m, H)."""
 
 
 class Clara:
@@ -87,24 +93,32 @@ class Clara:
     # -- documents -----------------------------------------------------------------------------------
 
     @torch.inference_mode()
-    def compress(self, texts: Sequence[str]) -> tuple[list[NDArray[np.float16]], NDArray[np.float16] | None]:
+    def compress(
+        self, texts: Sequence[str], *, rate: int | None = None
+    ) -> tuple[list[NDArray[np.float16]], NDArray[np.float16] | None]:
         """Memories and search keys of texts, in their order.
 
         Texts are batched by length under a token budget; what comes out does not depend on the batch.
 
         Args:
             texts: Passages; cut at the model's document length.
+            rate: Text tokens per memory token; the model's own by default. A model with appended memory
+                tokens takes the first of them, and has none for a lower rate than its own.
 
         Returns:
             One (m, H) float16 memory per text, and their keys (n, H), float16 and of unit length; None
             where the score compares the memories themselves.
+
+        Raises:
+            InputError: The model has no memories of that rate.
         """
+        count = self._memory_tokens(rate)
         encoded = self.processor.encode_documents(texts)
         memories: list[NDArray[np.float16]] = [np.empty((0, 0), np.float16)] * len(texts)
         keys = np.zeros((len(texts), self.key_size), np.float16) if self.key_size else None
         for batch in by_length([len(ids) for ids in encoded], MAX_BATCH_TOKENS):
             ids, lengths = self._texts([encoded[index] for index in batch])
-            result = self.model.compress(ids, lengths)
+            result = self.model.compress(ids, lengths, count, rate)
             batch_keys = _unit(self.model.document_keys(ids, lengths, result)) if keys is not None else None
             for row, (index, memory) in enumerate(zip(batch, result.unpadded(), strict=True)):
                 memories[index] = memory.half().cpu().numpy()
@@ -242,23 +256,79 @@ class Clara:
             [passage if isinstance(passage, str) else passage.content for passage in group]
             for group in passages
         ]
-        memories, _ = self.compress([content for group in contents for content in group])
+        count = self._num_text(text_passages)
+        memories, _ = self.compress([content for group in contents for content in group[count:]])
         remaining = iter(memories)
-        rows = [
-            self._prompt(question, group, [next(remaining) for _ in group], self._num_text(text_passages))
-            for question, group in zip(questions, contents, strict=True)
+        documents: list[list[Document]] = [
+            [*group[:count], *islice(remaining, len(group[count:]))] for group in contents
         ]
+        replies = self.read(questions, documents, max_new_tokens=max_new_tokens)
+        return [as_written(reply.text, group) for reply, group in zip(replies, contents, strict=True)]
+
+    def read(
+        self,
+        questions: Sequence[str],
+        documents: Sequence[Sequence[Document]],
+        *,
+        rate: int | None = None,
+        role: str | None = roles.GENERATOR,
+        max_new_tokens: int = MAX_ANSWER_TOKENS,
+    ) -> list[Reply]:
+        """Answers to a batch of questions from documents as they are given.
+
+        Args:
+            questions: B questions.
+            documents: Of each, any number; a text stands in the prompt as text, an array (m, H) as a memory.
+            rate: Of the memories, where it is not the model's own.
+            role: Who reads; None for the base model alone, which reads texts only.
+            max_new_tokens: Longest answer.
+
+        Raises:
+            InputError: A question is empty or too long.
+            PromptError: A prompt is longer than the model reads.
+        """
+        rows = [self._prompt(*pair, rate) for pair in zip(questions, documents, strict=True)]
+        confidence = Confidence()
         answers = generate(
             self.model,
             self._collate([prompt for prompt, _ in rows]),
             [memory for _, memory in rows],
             end_token_id=self.processor.end_token_id,
             max_new_tokens=max_new_tokens,
+            logits_processor=LogitsProcessorList([confidence]),
+            role=role,
         )
         return [
-            as_written(self.processor.decode_answer(tokens), group)
-            for tokens, group in zip(answers, contents, strict=True)
+            Reply(self.processor.decode_answer(tokens), confidence.of(row, len(tokens)), len(rows[row][0]))
+            for row, tokens in enumerate(answers)
         ]
+
+    def paraphrase(
+        self,
+        memories: Sequence[NDArray[np.float16]],
+        *,
+        rate: int | None = None,
+        max_new_tokens: int = MAX_PARAPHRASE_TOKENS,
+    ) -> list[str]:
+        """What the generator writes when it is asked to say a document in other words.
+
+        Args:
+            memories: A batch of documents' memories, each (m, H).
+            rate: Of the memories, where it is not the model's own.
+            max_new_tokens: Longest paraphrase.
+
+        Raises:
+            PromptError: The model's prompt format has no paraphrases, or a prompt is too long.
+        """
+        rows = [self.processor.paraphrase_prompt([MemorySlot(len(memory), rate)]) for memory in memories]
+        tokens = generate(
+            self.model,
+            self._collate(rows),
+            [self._tensor(memory) for memory in memories],
+            end_token_id=self.processor.end_token_id,
+            max_new_tokens=max_new_tokens,
+        )
+        return [self.processor.decode_answer(ids) for ids in tokens]
 
     def prepare(
         self, question: str, hits: Sequence[Hit], store: MemoryStore, text_passages: int | None = None
@@ -277,7 +347,7 @@ class Clara:
         count = self._num_text(text_passages)
         stored = store.memories([hit.stored.id for hit in hits])
         contents = [hit.stored.passage.content for hit in hits]
-        prompt, memory = self._prompt(question, contents, stored, count)
+        prompt, memory = self._prompt(question, [*contents[:count], *stored[count:]])
         sources = tuple(
             Source.of(hit, "text" if number < count else "memory") for number, hit in enumerate(hits)
         )
@@ -292,6 +362,23 @@ class Clara:
     def _encode_queries(self, questions: Sequence[str]) -> Memories:
         return self.model.encode_query(*self._texts(self.processor.encode_questions(questions)))
 
+    def _memory_tokens(self, rate: int | None) -> int | None:
+        """How many of the appended memory tokens make a rate; None for the model's own and for segments."""
+        config = self.model.config
+        if rate is None:
+            return None
+        if rate < 1 or (config.compressor == "appended" and rate < config.compression_rate):
+            least = config.compression_rate if config.compressor == "appended" else 1
+            raise InputError(f"The rate is {rate}, but this model's memories begin at {least}.")
+        if config.compressor == "segment":
+            return None
+        count = max(1, int(config.doc_max_tokens) // rate)
+        if config.key_slots is not None and count < config.key_slots:
+            raise InputError(
+                f"The rate {rate} leaves {count} memory tokens, but search compares {config.key_slots}."
+            )
+        return count
+
     def _count(self, k: int | None) -> int:
         count = self.model.config.num_selected if k is None else k
         if count < 1:
@@ -305,17 +392,21 @@ class Clara:
         return int(count)
 
     def _prompt(
-        self, question: str, contents: Sequence[str], memories: Sequence[NDArray[np.float16]], num_text: int
+        self, question: str, documents: Sequence[Document], rate: int | None = None
     ) -> tuple[Prompt, Tensor]:
-        """The prompt and the memories (n, H) for its slots; the first `num_text` documents stand as text."""
-        texts = self.processor.encode_documents(contents[:num_text])
-        rest = memories[num_text:]
-        slots: list[Slot] = [*map(TextSlot, texts), *(MemorySlot(len(memory)) for memory in rest)]
-        prompt = self.processor.prompt(question, slots)
-        vectors = [torch.from_numpy(memory).to(self.model.device, self.model.dtype) for memory in rest]
-        return prompt, torch.cat(vectors) if vectors else torch.zeros(
-            0, self.model.hidden_size, device=self.model.device, dtype=self.model.dtype
-        )
+        """The prompt over texts and memories, and the memories (n, H) for its slots."""
+        slots: list[Slot] = []
+        vectors = [self._tensor(np.zeros((0, self.model.hidden_size), np.float16))]
+        for document in documents:
+            if isinstance(document, str):
+                slots.append(TextSlot(self.processor.encode_documents([document])[0]))
+            else:
+                slots.append(MemorySlot(len(document), rate))
+                vectors.append(self._tensor(document))
+        return self.processor.prompt(question, slots), torch.cat(vectors)
+
+    def _tensor(self, memory: NDArray[np.float16]) -> Tensor:
+        return torch.from_numpy(memory).to(self.model.device, self.model.dtype)
 
     def _collate(self, rows: Sequence[Prompt]) -> PromptBatch:
         limit = getattr(self.model.config.text_config, "max_position_embeddings", None)

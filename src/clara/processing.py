@@ -247,8 +247,8 @@ class ClaraProcessor(ProcessorMixin):
             return self.chat_prompt(prompts.released_qa(len(documents)), documents, target)
         return self._linear_prompt(prompts.plain_qa(len(documents)), documents, f" {target}")
 
-    def paraphrase_prompt(self, documents: Sequence[Slot], paraphrase: str) -> Prompt:
-        """A prompt that trains a paraphrase of `documents` (pretraining).
+    def paraphrase_prompt(self, documents: Sequence[Slot], paraphrase: str | None = None) -> Prompt:
+        """The prompt that asks for a paraphrase of `documents`; with `paraphrase`, one that trains it.
 
         Raises:
             PromptError: The "blocks" format, in which an answer always follows a question.
@@ -259,7 +259,8 @@ class ClaraProcessor(ProcessorMixin):
             )
         if self.prompt_format == "released":
             return self.chat_prompt(prompts.released_paraphrase(len(documents)), documents, paraphrase)
-        return self._linear_prompt(prompts.plain_paraphrase(len(documents)), documents, f" {paraphrase}")
+        target = None if paraphrase is None else f" {paraphrase}"
+        return self._linear_prompt(prompts.plain_paraphrase(len(documents)), documents, target)
 
     def packed_prompt(self, documents: Sequence[Slot], turns: Sequence[tuple[str, str]]) -> Prompt:
         """Several (question, answer) pairs over the same documents in one row of the "blocks" format."""

@@ -159,6 +159,21 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Reply:
+    """What a model wrote for one prompt.
+
+    Attributes:
+        text: The answer; empty if there is none.
+        confidence: Mean log probability of its tokens, at most 0.
+        prompt_tokens: Positions of the prompt.
+    """
+
+    text: str
+    confidence: float
+    prompt_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """An answer with what it was made from.
 

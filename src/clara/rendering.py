@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.padding import Padding
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
 from rich.text import Text
 
 from clara.records import Answer, Source
 
 if TYPE_CHECKING:
     from clara import library
+    from clara.evaluation.compare import Compared
     from clara.training.data import DataReport
 
 EXCERPT_CHARACTERS = 160
@@ -172,6 +182,96 @@ def training_progress(stage: str) -> Iterator[Callable[[dict[str, float]], None]
             )
 
         yield show
+
+
+@contextmanager
+def evaluation_progress(*, quiet: bool) -> Iterator[Callable[[str, int, int, int], None]]:
+    """A bar for each part of an evaluation with rate, time left and failures, on standard error.
+
+    Args:
+        quiet: Show nothing.
+    """
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[failed]}", style="red"),
+    )
+    with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
+        tasks: dict[str, TaskID] = {}
+        began: dict[str, int] = {}
+
+        def show(what: str, done: int, of: int, failed: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=of, rate="", failed="")
+                began[what] = done
+            elapsed = bar.tasks[tasks[what]].elapsed or 0.0
+            new = done - began[what]
+            bar.update(
+                tasks[what],
+                completed=done,
+                rate=f"{new / elapsed:,.1f}/s" if new and elapsed else "",
+                failed=f"{failed:,} failed" if failed else "",
+            )
+
+        yield show
+
+
+def print_figures(figures: Mapping[str, Any], report: Path, *, as_json: bool) -> None:
+    """What an evaluation found, in short, and where the report is."""
+    if as_json:
+        print_json(figures)
+        return
+    from clara.evaluation.tables import distinct_searches, passages_label, percent, reading_label
+
+    console = Console(highlight=False)
+    console.print()
+    if figures["answers"]:
+        table = Table("passages", "read as", "F1", "failed", box=None)
+        for condition in figures["conditions"]:
+            found = figures["answers"].get(condition["name"], {})
+            table.add_row(
+                passages_label(condition, figures["k"]),
+                reading_label(condition),
+                percent(found["f1"]) if "f1" in found else "",
+                str(found.get("failed", "")),
+            )
+        console.print(table)
+        console.print()
+    if figures["retrieval"]:
+        table = Table("search", "recall@1", "recall@5", box=None)
+        for label, found in distinct_searches(figures["retrieval"]):
+            metrics = (percent(found[metric]) for metric in ("recall@1", "recall@5"))
+            table.add_row(label, *metrics)
+        console.print(table)
+        console.print()
+    for rate, control in figures["controls"].items():
+        if not control["reads_memories"]:
+            console.print(f"At {rate}x the gold memory is not clearly better than another question's.")
+    console.print(f"Wrote {_short(str(report.resolve()))} and the same as HTML.", soft_wrap=True)
+
+
+def print_compared(compared: Sequence[Compared], *, as_json: bool) -> None:
+    """Two runs paired."""
+    if as_json:
+        print_json([one.to_dict() for one in compared])
+        return
+    table = Table("", "metric", "first", "second", "second - first", "p", "questions", box=None)
+    for one in compared:
+        difference = one.difference
+        ends = f"{100 * difference.low:+.1f} to {100 * difference.high:+.1f}"
+        table.add_row(
+            one.what,
+            one.metric,
+            f"{100 * one.first:.1f}",
+            f"{100 * one.second:.1f}",
+            f"{100 * difference.mean:+.1f} ({ends})",
+            f"{difference.p:.4f}",
+            str(difference.count),
+        )
+    Console(highlight=False).print(table)
 
 
 _NOT_MEASURED = {"step", "steps", "seconds_per_step", "seconds_left", "epoch"}

@@ -15,8 +15,9 @@ import pytest
 from clara.errors import InputError
 from clara.pipeline import Clara
 from clara.processing import collate_texts
+from clara.ranking import bm25_ranker, model_ranker
 from clara.training.data import check_data, read_stage
-from clara.training.mining import bm25_ranker, mine, model_ranker
+from clara.training.mining import mine
 from conftest import WORDS
 
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessorList
+from transformers import LogitsProcessor, LogitsProcessorList
 
+from clara import roles
 from clara.model.modeling import ClaraModel
 from clara.model.prefill import PromptBatch
 
@@ -23,6 +24,7 @@ def stream(
     sample: bool = False,
     logits_processor: LogitsProcessorList | None = None,
     generator: torch.Generator | None = None,
+    role: str | None = roles.GENERATOR,
 ) -> Iterator[list[int | None]]:
     """Yield the next token of every row, None for a row that has ended, until all have.
 
@@ -39,13 +41,14 @@ def stream(
         logits_processor: Applied to the logits with the answers so far; the warpers of transformers
             (temperature, top-p and others) serve sampling.
         generator: Source of randomness for sampling.
+        role: Who answers; None for the base model alone.
 
     Raises:
         PromptError: Slots and memories disagree.
     """
     ends = torch.tensor([end_token_id] if isinstance(end_token_id, int) else list(end_token_id))
     ends = ends.to(prompts.ids.device)
-    output = model(prompts, memories, use_cache=True)
+    output = model(prompts, memories, use_cache=True, role=role)
     logits, cache = output.logits, output.past_key_values
     visible = output.visible
     rows = torch.arange(len(prompts.lengths), device=prompts.ids.device)
@@ -65,7 +68,7 @@ def stream(
         answers = torch.cat([answers, tokens.unsqueeze(1)], dim=1)
         visible = torch.cat([visible, visible.new_ones(len(rows), 1)], dim=1)
         positions = positions + 1
-        logits = model.decode_step(tokens, positions, visible, cache, output.places)
+        logits = model.decode_step(tokens, positions, visible, cache, output.places, role)
 
 
 def generate(
@@ -78,6 +81,7 @@ def generate(
     sample: bool = False,
     logits_processor: LogitsProcessorList | None = None,
     generator: torch.Generator | None = None,
+    role: str | None = roles.GENERATOR,
 ) -> list[list[int]]:
     """Token ids of one answer per row, end token excluded; arguments as for `stream`."""
     answers: list[list[int]] = [[] for _ in range(len(prompts.lengths))]
@@ -90,6 +94,7 @@ def generate(
         sample=sample,
         logits_processor=logits_processor,
         generator=generator,
+        role=role,
     ):
         for answer, token in zip(answers, tokens, strict=True):
             if token is not None:
@@ -102,3 +107,24 @@ def _next_tokens(logits: Tensor, sample: bool, generator: torch.Generator | None
     if not sample:
         return logits.argmax(dim=-1)
     return torch.multinomial(logits.float().softmax(dim=-1), 1, generator=generator).squeeze(1)
+
+
+class Confidence(LogitsProcessor):
+    """How sure greedy answers are; give it to `generate` and ask it afterwards. It changes nothing."""
+
+    def __init__(self) -> None:
+        self._steps: list[list[float]] = []
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        self._steps.append(scores.float().log_softmax(dim=-1).amax(dim=-1).tolist())
+        return scores
+
+    def of(self, row: int, num_tokens: int) -> float:
+        """Mean log probability of an answer's tokens, with the end token where it was reached.
+
+        Args:
+            row: The answer's row in the batch.
+            num_tokens: Its tokens without the end token.
+        """
+        steps = [step[row] for step in self._steps[: num_tokens + 1]]
+        return sum(steps) / len(steps)

@@ -317,7 +317,13 @@ class ClaraModel(PreTrainedModel):
         return self.pointer.places(documents.states, single, spans, documents.present)
 
     def decode_step(
-        self, ids: Tensor, positions: Tensor, visible: Tensor, cache: Cache, places: Places | None = None
+        self,
+        ids: Tensor,
+        positions: Tensor,
+        visible: Tensor,
+        cache: Cache,
+        places: Places | None = None,
+        role: str | None = roles.GENERATOR,
     ) -> Tensor:
         """Logits (B, V) after one more token per row.
 
@@ -327,9 +333,10 @@ class ClaraModel(PreTrainedModel):
             visible: (B, S) bool, the cached positions and the token's own that may be seen.
             cache: Of `forward`; grows by one.
             places: Of `forward`.
+            role: As for `forward`.
         """
         embeddings = self.base.get_input_embeddings()(ids.unsqueeze(1))
-        states = self._read(embeddings, positions.unsqueeze(1), visible.unsqueeze(1), roles.GENERATOR, cache)
+        states = self._read(embeddings, positions.unsqueeze(1), visible.unsqueeze(1), role, cache)
         return self._logits(states, embeddings, places)[:, 0]
 
     def _logits(

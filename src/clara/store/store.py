@@ -198,7 +198,8 @@ class MemoryStore:
                 lock.release()
             raise
         try:
-            store._check_model(fingerprint)
+            if fingerprint is not None:
+                store.check_model(fingerprint)
             store._check_files()
         except BaseException:
             store.close()
@@ -295,6 +296,19 @@ class MemoryStore:
         """Number of passages now."""
         with self.snapshot():
             return self._database.totals().passages
+
+    def check_model(self, fingerprint: str) -> None:
+        """Make sure that a model is the one that wrote the store.
+
+        Raises:
+            StoreMismatchError: It is another.
+        """
+        if fingerprint != self.fingerprint:
+            raise StoreMismatchError(
+                f"The store {self._folder} was written by the model {self.model} (fingerprint "
+                f"{_short(self.fingerprint)}) and not by the one in use ({_short(fingerprint)}); load that "
+                "model with --model, or index into a new store."
+            )
 
     def info(self) -> StoreInfo:
         """The store in numbers."""
@@ -488,14 +502,6 @@ class MemoryStore:
             raise StoreError(f"The store {self._folder} was opened for reading only; open it for writing.")
 
     # opening
-
-    def _check_model(self, fingerprint: str | None) -> None:
-        if fingerprint is not None and fingerprint != self.fingerprint:
-            raise StoreMismatchError(
-                f"The store {self._folder} was written by the model {self.model} (fingerprint "
-                f"{_short(self.fingerprint)}) and not by the one in use ({_short(fingerprint)}); load that "
-                "model with --model, or index into a new store."
-            )
 
     def _check_files(self) -> None:
         with self.snapshot():

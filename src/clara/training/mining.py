@@ -11,12 +11,10 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from clara.errors import InputError, MissingExtraError
+from clara.errors import InputError
+from clara.ranking import Ranker, bm25_ranker, model_ranker
 from clara.training.data import STAGES
 from clara.training.examples import read_reading_examples
 
@@ -25,14 +23,6 @@ if TYPE_CHECKING:
 
 _, INSTRUCTION_TUNING, END_TO_END = STAGES
 QUESTIONS_AT_ONCE = 256
-
-
-class Ranker(Protocol):
-    """A search over a corpus."""
-
-    def __call__(self, questions: Sequence[str], k: int) -> NDArray[np.int64]:
-        """The numbers (Q, k) of the best passages of each question, best first."""
-        ...
 
 
 @dataclass(slots=True)
@@ -50,61 +40,6 @@ class MiningReport:
     questions: int = 0
     left_out: int = 0
     found: float = 0.0
-
-
-def bm25_ranker(corpus: Sequence[str]) -> Ranker:
-    """Search by words: BM25 with Porter stemming and without English stop words.
-
-    Raises:
-        MissingExtraError: bm25s or PyStemmer is not installed.
-    """
-    try:
-        import bm25s
-        import Stemmer
-    except ImportError as error:
-        raise MissingExtraError(
-            "Mining with BM25 needs more packages; run: pip install 'clara-rag[train]'."
-        ) from error
-    stemmer = Stemmer.Stemmer("english")
-
-    def tokens(texts: Sequence[str]) -> list[list[str]]:
-        split = bm25s.tokenize(
-            list(texts), stopwords="en", stemmer=stemmer, show_progress=False, return_ids=False
-        )
-        return [list(words) for words in split]
-
-    index = bm25s.BM25()
-    index.index(tokens(corpus), show_progress=False)
-
-    def rank(questions: Sequence[str], k: int) -> NDArray[np.int64]:
-        scores = np.stack([np.asarray(index.get_scores(words)) for words in tokens(questions)])
-        return np.argsort(-scores, axis=1, kind="stable")[:, :k]
-
-    return rank
-
-
-def model_ranker(clara: Clara, corpus: Sequence[str]) -> Ranker:
-    """Search by a model's memories.
-
-    Args:
-        clara: With a query reasoner.
-        corpus: The passages; compressed here.
-    """
-    memories, keys = clara.compress(corpus)
-    # where memories themselves are compared they are of one length
-    unit = _unit(np.stack([memory.reshape(-1) for memory in memories]) if keys is None else keys)
-
-    def rank(questions: Sequence[str], k: int) -> NDArray[np.int64]:
-        queries = np.stack([clara.encode_query(question).reshape(-1) for question in questions])
-        return np.argsort(-(_unit(queries) @ unit.T), axis=1, kind="stable")[:, :k]
-
-    return rank
-
-
-def _unit(rows: NDArray[np.floating]) -> NDArray[np.float32]:
-    lengths = np.linalg.norm(rows.astype(np.float32), axis=1, keepdims=True)
-    unit: NDArray[np.float32] = rows / np.maximum(lengths, 1e-12)
-    return unit
 
 
 def mine(

@@ -10,19 +10,15 @@ run/
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import platform
 import re
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +27,11 @@ import torch.distributed as dist
 from transformers import TrainerCallback, TrainingArguments, set_seed
 from transformers.trainer_utils import SchedulerType
 
-from clara import __version__, loading
+from clara import loading
 from clara.errors import InputError, MissingExtraError
 from clara.model.modeling import ClaraModel
 from clara.processing import ClaraProcessor
+from clara.provenance import file_sha256, provenance, version, write_json
 from clara.training.data import ExampleFile, StageExample
 from clara.training.device import bfloat16_pays
 from clara.training.memory_cache import MemoryCache
@@ -68,7 +65,7 @@ def train(settings: Settings, stage: str, *, resume: bool, report: Report) -> Pa
         TrainingError: The loss is not finite, or a checkpoint could not be written.
         KeyboardInterrupt: Interrupted; a checkpoint was saved.
     """
-    if _version("accelerate") is None:
+    if version("accelerate") is None:
         raise MissingExtraError("Training needs more packages; run: pip install 'clara-rag[train]'.")
     folder = settings.run.folder
     model_folder = folder / MODEL_FOLDER
@@ -256,48 +253,17 @@ def _resolved(settings: Settings, stage: str) -> dict[str, Any]:
 
 def _write_start(folder: Path, settings: Settings, stage: str, examples: ExampleFile) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    _write_json(folder / "settings.json", _resolved(settings, stage))
+    write_json(folder / "settings.json", _resolved(settings, stage))
     packages = ("torch", "transformers", "accelerate", "safetensors", "numpy")
-    _write_json(
+    write_json(
         folder / "provenance.json",
         {
-            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "clara": __version__,
-            "python": platform.python_version(),
-            "packages": {name: _version(name) for name in packages},
-            "commit": _commit(),
-            "machine": platform.machine(),
+            **provenance(packages),
             "processes": dist.get_world_size() if dist.is_initialized() else 1,
-            "threads": torch.get_num_threads(),
-            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
             "examples": len(examples),
-            "data": {str(path): _sha256(path) for path in settings.data.train + settings.data.validation},
+            "data": {str(path): file_sha256(path) for path in settings.data.train + settings.data.validation},
         },
     )
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    temporary = path.with_name(path.name + ".new")
-    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _commit() -> str | None:
-    """The commit of the repository that the command was started in, if there is one."""
-    found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return found.stdout.strip() or None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _last_checkpoint(folder: Path) -> Path | None:
@@ -317,7 +283,7 @@ def _is_main() -> bool:
 
 def _log_directory(folder: Path, settings: Settings) -> None:
     if settings.run.tensorboard:
-        if _version("tensorboard") is None:
+        if version("tensorboard") is None:
             raise MissingExtraError("run.tensorboard needs TensorBoard; run: pip install 'clara-rag[train]'.")
         os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / "tensorboard")
 

@@ -1,0 +1,454 @@
+"""One evaluation: a folder that fills up with what a model did, question by question.
+
+run.json                what was asked for, and where the numbers come from
+memories/4x/            the corpus as memories of each rate, a memory store
+rankings/NAME.jsonl     a line per question: its passages, best first
+answers/NAME.jsonl      a line per question: the answer with its scores, or why there is none
+paraphrases/4x.jsonl    a line per passage: what was written from its memory
+latency.json            seconds of answering one question
+metrics.json, report.md, report.html, *.png     made from the files above (`clara.evaluation.report`)
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from clara import roles
+from clara.batching import by_length
+from clara.errors import InputError, PromptError
+from clara.evaluation import metrics
+from clara.evaluation.asking import Asker
+from clara.evaluation.bank import MemoryBank
+from clara.evaluation.conditions import (
+    BM25,
+    DENSE,
+    SETTINGS,
+    Condition,
+    Plan,
+    candidates_of,
+    choose,
+    others,
+    own_search,
+    reranking,
+)
+from clara.evaluation.questions import EvaluationSet, Question
+from clara.evaluation.shortening import Shortener
+from clara.pipeline import Clara, Document
+from clara.provenance import provenance, write_json, write_whole
+from clara.ranking import Ranker, bm25_ranker, dense_ranker
+
+MAX_ROW_TOKENS = 12_000
+"""Positions of a batch of prompts."""
+
+RANKED = 100
+"""Passages of a ranking that are kept."""
+
+RUN_FILE = "run.json"
+QUESTIONS_FILE = "questions.jsonl"
+RATES_FILE = "rates.json"
+LATENCY_FILE = "latency.json"
+PACKAGES = ("torch", "transformers", "numpy", "bm25s", "sentence-transformers")
+
+Report = Callable[[str, int, int, int], None]
+"""(what is being done, done, of how many, failed so far)."""
+
+
+Ranking = Callable[[Question], list[int]]
+"""The passages of a question, best first."""
+
+
+Known = dict[tuple[str, tuple[int, ...]], dict[str, Any]]
+"""Lines of answers by question and passages."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationOptions:
+    """What a run measures.
+
+    Attributes:
+        settings: Of `SETTINGS`.
+        rates: Text tokens per memory token; the model's own if empty.
+        questions: How many questions are drawn; None for all.
+        k: Passages that are read; the model's own number if None.
+        candidates: Passages that are reranked, where a question comes without.
+        seed: Draws questions and passages.
+        max_new_tokens: Longest answer.
+        encoder: Sentence encoder, folder or hub id; all-MiniLM-L6-v2 if None.
+        shortener: LLMLingua-2 model, folder or hub id; no such baseline if None.
+        paraphrases: Passages that are rewritten from their memories.
+        timed: Questions whose answers are timed.
+    """
+
+    settings: tuple[str, ...] = SETTINGS
+    rates: tuple[int, ...] = ()
+    questions: int | None = None
+    k: int | None = None
+    candidates: int = 20
+    seed: int = 0
+    max_new_tokens: int = 32
+    encoder: str | None = None
+    shortener: str | None = None
+    paraphrases: int = 100
+    timed: int = 20
+
+
+@dataclass(slots=True)
+class _Lines:
+    """A JSON-lines file that is appended to; what it holds already is not done again."""
+
+    path: Path
+    done: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if not self.path.exists():
+            return
+        whole = self.path.read_bytes()
+        kept = whole[: whole.rfind(b"\n") + 1]  # a killed process may have left half a line
+        if kept != whole:
+            self.path.write_bytes(kept)
+        lines = [json.loads(line) for line in kept.splitlines()]
+        self.done = {line["id"] for line in lines if "error" not in line}  # what failed is asked again
+
+    def add(self, lines: Sequence[dict[str, Any]]) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        self.done.update(line["id"] for line in lines)
+
+
+def read_lines(path: Path) -> dict[str, dict[str, Any]]:
+    """The lines of a run's file by their ids; a question that failed and was asked again counts once."""
+    if not path.is_file():
+        return {}
+    lines = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+    return {line["id"]: line for line in lines}
+
+
+class EvaluationRun:
+    """A run over one set of questions.
+
+    Args:
+        clara: The model.
+        data: The questions and the corpus.
+        folder: Of the run.
+        options: What to measure.
+        resume: Go on with what the folder holds.
+        store: Bank of a user's own store in place of banks of the run, at the model's own rate.
+        report: Told how far the run has come.
+
+    Raises:
+        InputError: The folder holds a run and `resume` is not set, or one of other options, data or model;
+            or an option cannot be used with the model.
+        MissingExtraError: A baseline's package is not installed.
+    """
+
+    def __init__(
+        self,
+        clara: Clara,
+        data: EvaluationSet,
+        folder: Path,
+        options: EvaluationOptions,
+        *,
+        resume: bool = False,
+        store: MemoryBank | None = None,
+        report: Report = lambda *_: None,
+    ) -> None:
+        config = clara.model.config
+        self.clara = clara
+        self.data = data.sample(options.questions, options.seed)
+        self.folder = folder
+        self.options = options
+        self._report = report
+        self._store = store
+        self.has_search = roles.QUERY_REASONER in config.roles
+        own = int(config.compression_rate)
+        rates = dict.fromkeys([own] if own in options.rates or not options.rates else [])
+        rates |= dict.fromkeys(options.rates)
+        if store is not None and list(rates) != [own]:
+            raise InputError(f"A store holds memories of one rate, {own}; leave --rates out.")
+        self.plan = Plan(
+            settings=options.settings,
+            rates=tuple(rates),
+            searches=(BM25, DENSE),
+            own_search=self.has_search,
+            mixed=config.num_text_documents > 0,
+            base=config.roles[roles.GENERATOR] == "lora",
+            shortened=options.shortener is not None,
+        )
+        self.k = int(config.num_selected if options.k is None else options.k)
+        self._start(resume)
+
+    def _start(self, resume: bool) -> None:
+        """Note what is asked for, or make sure that it is what was asked for before."""
+        asked = {
+            "data": self.data.name,
+            "data_sha256": self.data.sha256,
+            "model": self.clara.name,
+            "fingerprint": self.clara.fingerprint,
+            "options": json.loads(json.dumps(asdict(self.options))),
+            "rates": list(self.plan.rates),
+            "k": self.k,
+        }
+        file = self.folder / RUN_FILE
+        if not file.is_file():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if any(self.folder.iterdir()):
+                raise InputError(f"The folder {self.folder} is not empty and is no run; name another.")
+            facts = {
+                "questions": len(self.data.questions),
+                "passages": len(self.data.passages),
+                "gold_is": self.data.gold_is,
+                "conditions": [asdict(condition) | {"name": condition.name} for condition in self.conditions],
+            }
+            lines = "".join(json.dumps(asdict(question)) + "\n" for question in self.data.questions)
+            write_whole(self.folder / QUESTIONS_FILE, lines)
+            write_json(file, asked | facts | {"provenance": provenance(PACKAGES)})
+            return
+        if not resume:
+            raise InputError(f"The folder {self.folder} holds a run; go on with --resume or name another.")
+        before = json.loads(file.read_text(encoding="utf-8"))
+        changed = [key for key, value in asked.items() if before.get(key) != value]
+        if changed:
+            raise InputError(
+                f"The run {self.folder} was started with another {', '.join(changed)}; resume it as it was, "
+                "or name another folder."
+            )
+
+    @property
+    def conditions(self) -> list[Condition]:
+        """The lines of the table of answers; none for questions whose answers are not known."""
+        if all(question.answers is None for question in self.data.questions):
+            return []
+        return self.plan.conditions()
+
+    def execute(self) -> None:
+        """Do all that is not done yet."""
+        banks = dict(self._banks())
+        try:
+            self._rank(banks)
+            self._answer(banks)
+            self._paraphrase(banks)
+            self._measure(banks)
+            self._time(banks)
+        finally:
+            for bank in banks.values():
+                bank.close()
+
+    # -- memories and rankings ----------------------------------------------------------------------------
+
+    def _banks(self) -> Iterator[tuple[int, MemoryBank]]:
+        passages = self.data.passages
+        for rate in self.plan.rates:
+            if self._store is not None:
+                yield rate, self._store
+                continue
+
+            def progress(done: int, what: str = f"compressing {rate}x") -> None:
+                self._report(what, done, len(passages), 0)
+
+            folder = self.folder / "memories" / f"{rate}x"
+            yield rate, MemoryBank.filled(self.clara, folder, passages, rate, progress)
+
+    def _rank(self, banks: dict[int, MemoryBank]) -> None:
+        passages, depth = self.data.passages, min(RANKED, len(self.data.passages))
+        self._rank_by(BM25, lambda: _one_by_one(bm25_ranker(passages), depth))
+        self._rank_by(DENSE, lambda: _one_by_one(dense_ranker(passages, self.options.encoder), depth))
+        if not self.has_search:
+            return
+        by_words = self.ranking(BM25)
+        for rate, bank in banks.items():
+
+            def search(question: Question, bank: MemoryBank = bank) -> list[int]:
+                return bank.search(question.text, depth)
+
+            def rerank(question: Question, bank: MemoryBank = bank) -> list[int]:
+                found = candidates_of(question, {BM25: by_words[question.id]}, self.options.candidates)
+                return bank.search(question.text, len(found), among=found)
+
+            self._rank_by(own_search(rate), partial(_itself, search))
+            self._rank_by(reranking(rate), partial(_itself, rerank))
+
+    def _rank_by(self, name: str, make: Callable[[], Ranking]) -> None:
+        """Rank every question that is not ranked yet; the search is made only if there is one."""
+        lines = _Lines(self._ranking_file(name))
+        missing = [question for question in self.data.questions if question.id not in lines.done]
+        if not missing:
+            return
+        rank = make()
+        for at, question in enumerate(missing):
+            if at % 50 == 0:
+                self._report(f"ranking by {name}", len(lines.done), len(self.data.questions), 0)
+            lines.add([{"id": question.id, "ranking": rank(question)}])
+        self._report(f"ranking by {name}", len(lines.done), len(self.data.questions), 0)
+
+    def _ranking_file(self, name: str) -> Path:
+        return self.folder / "rankings" / f"{name}.jsonl"
+
+    def ranking(self, name: str) -> dict[str, list[int]]:
+        """Each question's passages, best first, by the question's id."""
+        return {key: line["ranking"] for key, line in read_lines(self._ranking_file(name)).items()}
+
+    # -- answers ------------------------------------------------------------------------------------------
+
+    def _answer(self, banks: dict[int, MemoryBank]) -> None:
+        lengths = self._lengths()
+        shortener = Shortener(self.options.shortener) if self.options.shortener else None
+        asked = [question for question in self.data.questions if question.answers is not None]
+        wrong = dict(zip((question.id for question in asked), others(asked), strict=True))
+        known: dict[tuple[str, int | None], Known] = {}
+        for condition in self.conditions:
+            ranking = self.ranking(condition.ranking) if condition.ranking else {}
+            groups = {
+                question.id: choose(
+                    condition,
+                    question,
+                    {condition.ranking: ranking.get(question.id, [])},
+                    wrong[question.id],
+                    self.k,
+                )
+                for question in asked
+                if not condition.needs_gold or question.asked_about
+            }
+            asker = Asker(
+                self.clara,
+                condition,
+                self.data.passages,
+                lengths,
+                banks[condition.rate or self.plan.rates[0]],
+                self.options.max_new_tokens,
+                shortener,
+            )
+            same = known.setdefault((condition.reading, condition.rate), {})
+            self._answer_by(asker, [one for one in asked if one.id in groups], groups, same)
+
+    def _answer_by(
+        self, asker: Asker, asked: Sequence[Question], groups: dict[str, list[int]], known: Known
+    ) -> None:
+        """Fill the file of a condition.
+
+        Args:
+            asker: Under the condition.
+            asked: The questions.
+            groups: The passages of each.
+            known: What was answered in the same way from the same passages under another condition, which
+                holds here too; grows.
+        """
+        name = asker.condition.name
+        lines = _Lines(self.folder / "answers" / f"{name}.jsonl")
+        missing = [question for question in asked if question.id not in lines.done]
+        keys = {question.id: (question.id, tuple(groups[question.id])) for question in asked}
+        lines.add([known[keys[one.id]] for one in missing if keys[one.id] in known])
+        missing = [question for question in missing if question.id not in lines.done]
+        failed = 0
+        for batch in by_length([asker.size(groups[question.id]) for question in missing], MAX_ROW_TOKENS):
+            self._report(f"answering, {name}", len(lines.done), len(asked), failed)
+            questions = [missing[at] for at in batch]
+            new = asker.ask(questions, [groups[question.id] for question in questions])
+            failed += sum("error" in line for line in new)
+            lines.add(new)
+        self._report(f"answering, {name}", len(lines.done), len(asked), failed)
+        answered = {key: line for key, line in read_lines(lines.path).items() if "error" not in line}
+        known |= {(key, tuple(line["passages"])): line for key, line in answered.items()}
+
+    # -- paraphrases and times ----------------------------------------------------------------------------
+
+    def _paraphrase(self, banks: dict[int, MemoryBank]) -> None:
+        count = min(self.options.paraphrases, len(self.data.passages))
+        chosen = random.Random(self.options.seed).sample(range(len(self.data.passages)), count)
+        for rate, bank in banks.items():
+            lines = _Lines(self.folder / "paraphrases" / f"{rate}x.jsonl")
+            missing = [number for number in chosen if str(number) not in lines.done]
+            for start in range(0, len(missing), 16):
+                self._report(f"paraphrasing from {rate}x", len(lines.done), count, 0)
+                batch = missing[start : start + 16]
+                try:
+                    texts = self.clara.paraphrase(bank.memories(batch), rate=rate)
+                except PromptError:  # the prompt format has no paraphrases
+                    return
+                lines.add(
+                    [
+                        {
+                            "id": str(number),
+                            "paraphrase": text,
+                            "numbers": metrics.preserved(metrics.numbers(self.data.passages[number]), text),
+                            "names": metrics.preserved(metrics.names(self.data.passages[number]), text),
+                        }
+                        for number, text in zip(batch, texts, strict=True)
+                    ]
+                )
+
+    def _lengths(self) -> list[int]:
+        """Tokens of every passage."""
+        return [len(ids) for ids in self.clara.processor.encode_documents(self.data.passages)]
+
+    def _measure(self, banks: dict[int, MemoryBank]) -> None:
+        """Note what the memories take, beside the tokens that they were made of."""
+        tokens = sum(self._lengths())
+        figures = {
+            str(rate): {
+                "tokens": tokens,
+                "memory_tokens": bank.memory_tokens,
+                "effective_rate": round(tokens / bank.memory_tokens, 3),
+                "bytes_per_passage": round(bank.bytes_per_passage),
+            }
+            for rate, bank in banks.items()
+        }
+        write_json(self.folder / RATES_FILE, figures)
+
+    def _time(self, banks: dict[int, MemoryBank]) -> None:
+        """Answer single questions from stored memories, from memories made on the spot, and from text."""
+        file = self.folder / LATENCY_FILE
+        if file.is_file() or not self.conditions:
+            return
+        ranking = self.ranking(own_search(self.plan.rates[0]) if self.has_search else BM25)
+        chosen = [question for question in self.data.questions if question.answers is not None]
+        chosen = chosen[: self.options.timed]
+        seconds: dict[str, list[float]] = {}
+        for at, question in enumerate([*chosen[:1], *chosen]):  # the first warms up
+            self._report("timing", max(0, at - 1), len(chosen), 0)
+            numbers = ranking[question.id][: self.k]
+            for name, took in self._timed(question.text, numbers, banks):
+                if at:
+                    seconds.setdefault(name, []).append(took)
+        write_json(file, {"k": self.k, "seconds": seconds})
+
+    def _timed(
+        self, question: str, numbers: Sequence[int], banks: dict[int, MemoryBank]
+    ) -> Iterator[tuple[str, float]]:
+        """Seconds of answering a question in each way."""
+        texts = [self.data.passages[number] for number in numbers]
+
+        def took(documents: Callable[[], Sequence[Document]], rate: int | None = None) -> float:
+            started = time.perf_counter()
+            self.clara.read([question], [documents()], rate=rate, max_new_tokens=self.options.max_new_tokens)
+            return time.perf_counter() - started
+
+        yield "text", took(lambda: texts)
+        for rate, bank in banks.items():
+            yield f"{rate}x memories, stored", took(partial(bank.memories, numbers), rate)
+            yield (
+                f"{rate}x memories, made on the spot",
+                took(partial(self._made, texts, rate), rate),
+            )
+
+    def _made(self, texts: Sequence[str], rate: int) -> Sequence[Document]:
+        return self.clara.compress(texts, rate=rate)[0]
+
+
+def _itself(rank: Ranking) -> Ranking:
+    return rank
+
+
+def _one_by_one(ranker: Ranker, depth: int) -> Ranking:
+    def rank(question: Question) -> list[int]:
+        found: list[int] = ranker([question.text], depth)[0].tolist()
+        return found
+
+    return rank

