@@ -264,13 +264,25 @@ def test_a_fault_is_told_with_its_place(tmp_path: Path, content: bytes, message:
         read_evaluation_set([path])
 
 
-def test_a_missing_file_and_a_missing_hub_are_one_sentence(tmp_path: Path) -> None:
+def test_a_file_that_is_missing_or_damaged_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         read_evaluation_set([tmp_path / "none.jsonl"])
     broken = tmp_path / "a.jsonl.xz"
     broken.write_bytes(b"not packed")
     with pytest.raises(InputError, match="cannot be read"):
         read_evaluation_set([broken])
+
+
+def test_a_data_set_of_the_hub_reads_as_its_file(tmp_path: Path) -> None:
+    record, _ = FORMS["SQuAD on the hub"]
+    folder = tmp_path / "squad"
+    folder.mkdir()
+    lines(folder / "validation.jsonl", record, record | {"id": "s4"})
+    found = read_evaluation_set([f"hub:{folder}"])
+    assert [question.id for question in found.questions] == ["s3", "s4"]
+    assert found.passages == read_evaluation_set([folder / "validation.jsonl"]).passages
+    with pytest.raises(InputError, match=r"hub:.*:test cannot be loaded"):
+        read_evaluation_set([f"hub:{folder}:test"])
 
 
 def test_a_sample_keeps_the_corpus_and_the_order(tmp_path: Path) -> None:

@@ -253,7 +253,10 @@ def _parsed(line: str, place: str) -> Record:
 
 
 def _hub_records(source: str) -> Iterator[tuple[Record, str]]:
-    """Rows of `hub:OWNER/NAME[/CONFIG][:SPLIT]`; the split is "validation" by default."""
+    """Rows of `hub:OWNER/NAME[/CONFIG][:SPLIT]`; the split is "validation" by default.
+
+    A folder in the place of OWNER/NAME is read as a data set that was downloaded before.
+    """
     try:
         from datasets import load_dataset
     except ImportError as error:
@@ -263,6 +266,8 @@ def _hub_records(source: str) -> Iterator[tuple[Record, str]]:
     name, _, split = source.removeprefix(HUB).partition(":")
     parts = name.split("/")
     repository, config = "/".join(parts[:2]), "/".join(parts[2:]) or None
+    if Path(name).is_dir():
+        repository, config = name, None
     try:
         rows = load_dataset(repository, config, split=split or "validation", streaming=True)
         for number, row in enumerate(rows, start=1):

@@ -123,6 +123,40 @@ def answers_table(figures: Figures) -> str:
     return table(head, rows)
 
 
+def brief_table(figures: Figures) -> str:
+    """F1 and exact match of the controls, with gold among K, and of the whole way from the corpus."""
+    rows = []
+    for condition in figures["conditions"]:
+        found = figures["answers"].get(condition["name"], {})
+        if "f1" in found and condition["passages"] in ("none", "wrong", "gold", "oracle", "full"):
+            scores = (percent(found[metric]) for metric in ("f1", "exact_match"))
+            rows.append((passages_label(condition, figures["k"]), reading_label(condition), *scores))
+    return table(("passages", "read as", "F1", "exact match"), rows)
+
+
+def overview_table(runs: Sequence[Figures]) -> str:
+    """F1 on several sets, a line each, from the gold passages alone and from the whole corpus.
+
+    Args:
+        runs: Figures of runs of one model at the same rates.
+    """
+    rates = [rate for rate in runs[0]["rates"] if all(rate in run["rates"] for run in runs)]
+    columns = {"gold text": "gold-text"}
+    columns |= {f"gold memory {rate}x": f"gold-memory-{rate}x" for rate in rates}
+    columns |= {f"wrong memory {rate}x": f"wrong-memory-{rate}x" for rate in rates[:1]}
+    columns |= {"found, best as text": f"full-mixed-{rates[0]}x", "found, text": "full-text"}
+    rows = []
+    for run in runs:
+        scores = [run["answers"].get(name, {}).get("f1") for name in columns.values()]
+        searches = [
+            run["retrieval"].get(name, {}).get("recall@5") for name in ("bm25", f"memories-{rates[0]}x")
+        ]
+        cells = [percent(estimate) if estimate else "" for estimate in (*scores, *searches)]
+        rows.append((run["data"], f"{run['questions']:,}", f"{run['passages']:,}", *cells))
+    head = ("set", "questions", "passages", *columns, "recall@5, BM25", "recall@5, memories")
+    return table(head, rows)
+
+
 def against_text_table(figures: Figures) -> str:
     """Paired differences of F1 to text from the same arrangement of passages."""
     by_name = {condition["name"]: condition for condition in figures["conditions"]}
@@ -210,6 +244,7 @@ def abstention_table(figures: Figures) -> str:
 TABLES: dict[str, Callable[[Figures], str]] = {
     "controls": controls_table,
     "answers": answers_table,
+    "brief": brief_table,
     "against_text": against_text_table,
     "retrieval": retrieval_table,
     "rates": rates_table,

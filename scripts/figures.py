@@ -1,0 +1,72 @@
+"""Fill the tables of the documentation in from the figures of evaluation runs.
+
+    python scripts/figures.py            rewrites README.md and docs/
+    python scripts/figures.py --check    fails if they are not what the figures say
+
+A table stands between `<!-- figures: RUN TABLE -->` and `<!-- end -->`. RUN is a folder of docs/results, TABLE
+a name of `clara.evaluation.tables.TABLES`; `<!-- figures: overview -->` takes all runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from clara.evaluation.tables import TABLES, overview_table
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "docs" / "results"
+
+_TABLE = re.compile(r"<!-- figures: (\S+)(?: (\S+))? -->\n.*?<!-- end -->", re.DOTALL)
+
+
+def documents() -> list[Path]:
+    """The files that hold tables."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def filled(text: str) -> str:
+    """A document with its tables as the figures have them."""
+    return _TABLE.sub(
+        lambda found: f"{found.group().splitlines()[0]}\n{_made(*found.groups())}\n<!-- end -->", text
+    )
+
+
+def _made(run: str, name: str | None) -> str:
+    if run == "overview":
+        return overview_table([_figures(folder) for folder in sorted(RESULTS.iterdir()) if folder.is_dir()])
+    if name not in TABLES:
+        raise SystemExit(f"There is no table {name!r}; there are {', '.join(TABLES)}.")
+    return TABLES[name](_figures(RESULTS / run))
+
+
+def _figures(folder: Path) -> dict[str, Any]:
+    figures: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--check", action="store_true", help="change nothing, fail if something would change")
+    check = parser.parse_args().check
+    stale = []
+    for file in documents():
+        old = file.read_text(encoding="utf-8")
+        new = filled(old)
+        if new != old:
+            stale.append(str(file.relative_to(ROOT)))
+            if not check:
+                file.write_text(new, encoding="utf-8")
+    if stale:
+        print(f"{'Stale' if check else 'Rewritten'}: {', '.join(stale)}")
+    sys.exit(bool(stale and check))
+
+
+if __name__ == "__main__":
+    main()
