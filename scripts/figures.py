@@ -3,8 +3,8 @@
     python scripts/figures.py            rewrites README.md and docs/
     python scripts/figures.py --check    fails if they are not what the figures say
 
-A table stands between `<!-- figures: RUN TABLE -->` and `<!-- end -->`. RUN is a folder of docs/results, TABLE
-a name of `clara.evaluation.tables.TABLES`; `<!-- figures: overview -->` takes all runs.
+A table stands between `<!-- figures: RUN TABLE -->` and `<!-- end -->`. RUN is a folder of docs/results, and
+TABLE a name of `clara.evaluation.tables.TABLES`; `<!-- figures: overview -->` takes all runs.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     BertConfig,
     BertLMHeadModel,
+    BertModel,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -164,3 +165,20 @@ def texts() -> list[str]:
         " ".join(WORDS[n] for n in row[:size])
         for row, size in zip(numbers, (3, 11, 1, 16, 24, 7), strict=True)
     ]
+
+
+@pytest.fixture(scope="session")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Folder of a sentence encoder with random weights."""
+    folder = tmp_path_factory.mktemp("encoder")
+    tokenizer = tiny_tokenizer("bert")
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+    )
+    BertModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)

@@ -199,7 +199,8 @@ def evaluation_progress(*, quiet: bool) -> Iterator[Callable[[str, int, int, int
         TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[failed]}", style="red"),
     )
-    with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
+    console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+    with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bar:
         tasks: dict[str, TaskID] = {}
         began: dict[str, int] = {}
 
@@ -208,6 +209,8 @@ def evaluation_progress(*, quiet: bool) -> Iterator[Callable[[str, int, int, int
                 tasks[what] = bar.add_task(what, total=of, rate="", failed="")
                 began[what] = done
             elapsed = bar.tasks[tasks[what]].elapsed or 0.0
+            if done == of and not console.is_terminal:  # where no bar is drawn, as in a log
+                console.print(f"{what}: {done:,} in {elapsed:,.0f} s, {failed:,} failed")
             new = done - began[what]
             bar.update(
                 tasks[what],

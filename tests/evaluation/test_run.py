@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import BertConfig, BertModel
 
 from clara.errors import InputError, PromptError
 from clara.evaluation import metrics
@@ -22,26 +21,9 @@ from clara.evaluation.summary import read_figures, summarise
 from clara.pipeline import Clara
 from clara.ranking import model_ranker
 from clara.surface import as_written
-from conftest import WORDS, tiny_model, tiny_tokenizer
+from conftest import WORDS, tiny_model
 
 QUESTIONS = 6
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A sentence encoder with random weights."""
-    folder = tmp_path_factory.mktemp("encoder")
-    tokenizer = tiny_tokenizer("bert")
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-    )
-    BertModel(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return str(folder)
 
 
 @pytest.fixture(scope="module")

@@ -182,6 +182,8 @@ class EvaluationRun:
             base=config.roles[roles.GENERATOR] == "lora",
             shortened=options.shortener is not None,
         )
+        # first of all, since a model that is not at hand should be told before hours of work
+        self._shortener = Shortener(options.shortener, str(clara.model.device)) if options.shortener else None
         self.k = int(config.num_selected if options.k is None else options.k)
         self._start(resume)
 
@@ -299,7 +301,6 @@ class EvaluationRun:
 
     def _answer(self, banks: dict[int, MemoryBank]) -> None:
         lengths = self._lengths()
-        shortener = Shortener(self.options.shortener) if self.options.shortener else None
         asked = [question for question in self.data.questions if question.answers is not None]
         wrong = dict(zip((question.id for question in asked), others(asked), strict=True))
         known: dict[tuple[str, int | None], Known] = {}
@@ -323,7 +324,7 @@ class EvaluationRun:
                 lengths,
                 banks[condition.rate or self.plan.rates[0]],
                 self.options.max_new_tokens,
-                shortener,
+                self._shortener,
             )
             same = known.setdefault((condition.reading, condition.rate), {})
             self._answer_by(asker, [one for one in asked if one.id in groups], groups, same)
