@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +20,7 @@ from clara import __version__
 from clara.errors import ClaraError, InputError
 
 if TYPE_CHECKING:
+    from clara.evaluation.inspection import Inspection
     from clara.library import AddReport, Library, Progress
     from clara.pipeline import Clara
 
@@ -31,6 +32,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+inspect_app = typer.Typer(help="Look into memories.", no_args_is_help=True)
+app.add_typer(inspect_app, name="inspect")
 
 data_app = typer.Typer(help="Training data.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
@@ -364,6 +368,83 @@ def evaluate(
             load, data, run, options, corpus=corpus, store=store, resume=resume, report=show
         )
     print_figures(figures, report, as_json=as_json)
+
+
+PageOption = Annotated[Path | None, typer.Option("--html", help="Write a page.")]
+
+
+@inspect_app.command("document")
+def inspect_document(
+    source: Annotated[str, typer.Argument(help="A file; or the text itself with --text.")],
+    is_text: Annotated[bool, typer.Option("--text", help="SOURCE is the text.")] = False,
+    passage: Annotated[
+        int | None, typer.Option(min=1, help="Only this passage of the file, counted from 1.")
+    ] = None,
+    rate: Annotated[int | None, typer.Option(min=1, help="Compression rate, if not the model's own.")] = None,
+    page: PageOption = None,
+    png: Annotated[Path | None, typer.Option("--png", help="Write a picture of the first passage.")] = None,
+    model: ModelOption = None,
+    subfolder: SubfolderOption = None,
+    base: BaseOption = None,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how much a passage's memory depends on each word, and which words lie near its memory tokens."""
+    document = None
+    if not is_text:
+        from clara.documents import cut, read_document
+
+        if not Path(source).is_file():
+            raise InputError(f"{source} does not exist or is not a file; give a text itself with --text.")
+        document = read_document(source)
+    elif not source.strip():
+        raise InputError("The text is empty; there is nothing to inspect.")
+    clara = _load(model, subfolder, base, device)
+    texts = [source]
+    if document is not None:
+        passages = cut(document, clara.passage_tokens, clara.processor.count_tokens)
+        texts = [one.content for one in passages]
+    if passage is not None:
+        if passage > len(texts):
+            raise InputError(f"There is no passage {passage}; {source} has {len(texts)}.")
+        texts = texts[passage - 1 : passage]
+    from clara.evaluation.inspection import inspect_document as look
+
+    _show_inspections([look(clara, text, rate=rate) for text in texts], page, png, as_json)
+
+
+@inspect_app.command("question")
+def inspect_question(
+    question: Annotated[str, typer.Argument(help="The question, in quotes.")],
+    page: PageOption = None,
+    model: ModelOption = None,
+    subfolder: SubfolderOption = None,
+    base: BaseOption = None,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show which words of the vocabulary lie near the memory that a question is searched by."""
+    _check_question(question)
+    clara = _load(model, subfolder, base, device)
+    from clara.evaluation.inspection import inspect_question as look
+
+    _show_inspections([look(clara, question, nearest=10)], page, None, as_json)
+
+
+def _show_inspections(
+    inspections: Sequence[Inspection], page: Path | None, png: Path | None, as_json: bool
+) -> None:
+    from clara.evaluation.wordpage import write_page, write_picture
+    from clara.rendering import print_inspections
+
+    try:
+        if page is not None:
+            write_page(inspections, page, "Memories")
+        if png is not None:
+            write_picture(inspections[0], png)
+    except OSError as error:
+        raise InputError(f"{page or png} cannot be written: {error.strerror}.") from error
+    print_inspections(inspections, as_json=as_json)
 
 
 def _check_question(question: str) -> None:

@@ -112,7 +112,7 @@ class Clara:
         Raises:
             InputError: The model has no memories of that rate.
         """
-        count = self._memory_tokens(rate)
+        count = self.memory_tokens(rate)
         encoded = self.processor.encode_documents(texts)
         memories: list[NDArray[np.float16]] = [np.empty((0, 0), np.float16)] * len(texts)
         keys = np.zeros((len(texts), self.key_size), np.float16) if self.key_size else None
@@ -138,6 +138,30 @@ class Clara:
     def passage_tokens(self) -> int:
         """Longest passage that is compressed whole, in tokens."""
         return int(self.model.config.doc_max_tokens)
+
+    def memory_tokens(self, rate: int | None) -> int | None:
+        """How many of the appended memory tokens make a rate; None for the model's own and for segments.
+
+        Args:
+            rate: Text tokens per memory token; None for the model's own.
+
+        Raises:
+            InputError: The model has no memories of that rate.
+        """
+        config = self.model.config
+        if rate is None:
+            return None
+        if rate < 1 or (config.compressor == "appended" and rate < config.compression_rate):
+            least = config.compression_rate if config.compressor == "appended" else 1
+            raise InputError(f"The rate is {rate}, but this model's memories begin at {least}.")
+        if config.compressor == "segment":
+            return None
+        count = max(1, int(config.doc_max_tokens) // rate)
+        if config.key_slots is not None and count < config.key_slots:
+            raise InputError(
+                f"The rate {rate} leaves {count} memory tokens, but search compares {config.key_slots}."
+            )
+        return count
 
     # -- questions -----------------------------------------------------------------------------------
 
@@ -361,23 +385,6 @@ class Clara:
 
     def _encode_queries(self, questions: Sequence[str]) -> Memories:
         return self.model.encode_query(*self._texts(self.processor.encode_questions(questions)))
-
-    def _memory_tokens(self, rate: int | None) -> int | None:
-        """How many of the appended memory tokens make a rate; None for the model's own and for segments."""
-        config = self.model.config
-        if rate is None:
-            return None
-        if rate < 1 or (config.compressor == "appended" and rate < config.compression_rate):
-            least = config.compression_rate if config.compressor == "appended" else 1
-            raise InputError(f"The rate is {rate}, but this model's memories begin at {least}.")
-        if config.compressor == "segment":
-            return None
-        count = max(1, int(config.doc_max_tokens) // rate)
-        if config.key_slots is not None and count < config.key_slots:
-            raise InputError(
-                f"The rate {rate} leaves {count} memory tokens, but search compares {config.key_slots}."
-            )
-        return count
 
     def _count(self, k: int | None) -> int:
         count = self.model.config.num_selected if k is None else k

@@ -164,6 +164,26 @@ class ClaraProcessor(ProcessorMixin):
             return [ids[: self.doc_max_tokens + 3] for ids in self._tokenize_enclosed(texts)]
         return [self._enclose(ids[: self.doc_max_tokens]) for ids in self.tokenize(texts)]
 
+    def document_spans(self, text: str) -> list[tuple[int, int] | None]:
+        """Where each token of `encode_documents([text])` stands in the text, in characters.
+
+        None for the special tokens around it.
+        """
+        released = self.prompt_format == "released"
+        opening = self._opening if released else ""
+        offsets = self.tokenizer(
+            f"{opening}{text}", add_special_tokens=False, return_offsets_mapping=True, verbose=False
+        )["offset_mapping"]
+        spans: list[tuple[int, int] | None] = [
+            (max(0, start - len(opening)), end - len(opening)) if end > len(opening) else None
+            for start, end in offsets
+        ]
+        if not released:
+            before = len(self._enclose([])) - (self._end is not None)
+            spans = [*[None] * before, *spans[: self.doc_max_tokens]]
+        (ids,) = self.encode_documents([text])
+        return [*spans, None][: len(ids)]
+
     def encode_questions(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of questions as the query reasoner reads them.
 
@@ -189,15 +209,19 @@ class ClaraProcessor(ProcessorMixin):
 
         Some tokenizers mark the start of a text, but not the start of what follows a special token.
         """
-        opening, end = self._token_text(self.encode_token_id), self._token_text(self._end)
-        opening += self._token_text(self._begin)
-        return self.tokenize([opening + text + end for text in texts])
+        end = self._token_text(self._end)
+        return self.tokenize([self._opening + text + end for text in texts])
 
     def _enclose(self, ids: list[int]) -> list[int]:
         """`ids` between the special tokens that a text to compress carries."""
         begin = [token for token in (self.encode_token_id, self._begin) if token is not None]
         end = [] if self._end is None else [self._end]
         return begin + ids + end
+
+    @property
+    def _opening(self) -> str:
+        """The special tokens before a text to compress, as text."""
+        return self._token_text(self.encode_token_id) + self._token_text(self._begin)
 
     def _token_text(self, token: int | None) -> str:
         return "" if token is None else str(self.tokenizer.convert_ids_to_tokens(token))

@@ -29,6 +29,7 @@ from clara.records import Answer, Source
 if TYPE_CHECKING:
     from clara import library
     from clara.evaluation.compare import Compared
+    from clara.evaluation.inspection import Inspection
     from clara.training.data import DataReport
 
 EXCERPT_CHARACTERS = 160
@@ -275,6 +276,37 @@ def print_compared(compared: Sequence[Compared], *, as_json: bool) -> None:
             str(difference.count),
         )
     Console(highlight=False).print(table)
+
+
+_SHADES = ("", "on grey93", "on light_sky_blue3", "on sky_blue2", "on steel_blue1", "bold on dodger_blue1")
+
+
+def print_inspections(inspections: Sequence[Inspection], *, as_json: bool) -> None:
+    """Texts with their words shaded by weight, and the nearest words of their memory tokens."""
+    if as_json:
+        print_json([one.to_dict() for one in inspections])
+        return
+    from clara.evaluation.wordpage import mean_weight, step_of
+
+    console = Console(highlight=False)
+    for inspection in inspections:
+        mean, text = mean_weight(inspection), Text(inspection.text)
+        for word in inspection.words:
+            shade = _SHADES[step_of(word, mean)]
+            if shade:
+                text.stylize(f"black {shade}", word.start, word.start + len(word.text))
+        console.print(text)
+        console.print()
+        heaviest = sorted(inspection.words, key=lambda word: -word.weight)[:10]
+        if heaviest:
+            shares = ", ".join(f"{word.text} {100 * word.weight:.1f} %" for word in heaviest)
+            console.print(f"Most weight: {shares}", markup=False)
+            console.print()
+        table = Table("memory token", "nearest words, cosine", box=None)
+        for number, tokens in enumerate(inspection.nearest, start=1):
+            table.add_row(str(number), Text(", ".join(f"{one.text} {one.cosine:.2f}" for one in tokens)))
+        console.print(table)
+        console.print()
 
 
 _NOT_MEASURED = {"step", "steps", "seconds_per_step", "seconds_left", "epoch"}

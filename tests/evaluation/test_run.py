@@ -138,7 +138,7 @@ def test_the_report_shows_tables_and_pictures(run: EvaluationRun) -> None:
     for heading in ("Are memories read?", "Answers", "Against text", "Search", "Compression", "Abstention"):
         assert f"## {heading}" in text
         assert f"<h2>{heading}</h2>" in page
-    for picture in ("rates.png", "retrieval.png", "abstention.png"):
+    for picture in ("rates.png", "retrieval.png", "abstention.png", "map.png", "words.png"):
         assert picture in text
         assert (run.folder / picture).read_bytes().startswith(b"\x89PNG")
     assert "http" not in page

@@ -94,6 +94,23 @@ class MemoryBank:
         """Memories (m, H) of passages."""
         return self._store.memories([self._ids[number] for number in numbers])
 
+    def vectors(self, numbers: Sequence[int]) -> NDArray[np.float32]:
+        """What the search compares of passages (n, W): their keys, or their memories in one line.
+
+        Memories that are compared are all of one length.
+        """
+        with self._store.snapshot():
+            table = self._store.vectors()
+            place = {own: at for at, own in enumerate(table.ids.tolist())}
+            rows = []
+            for number in numbers:
+                at = place[self._ids[number]]
+                first, count = int(table.first[at]), int(table.count[at])
+                rows.append(
+                    np.array(table.rows(int(table.segment[at]))[first : first + count], np.float32).ravel()
+                )
+            return np.stack(rows)
+
     @property
     def memory_tokens(self) -> int:
         """Rows of all memories."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from clara.errors import MissingExtraError
 from clara.evaluation.metrics import DEPTHS
+from clara.evaluation.run import POINTS_FILE
 from clara.evaluation.tables import distinct_searches, passages_label, reading_label
 
 Figures = Mapping[str, Any]
@@ -33,7 +34,10 @@ def draw(figures: Figures, folder: Path) -> list[tuple[str, str]]:
         ("retrieval.png", "Recall at k of each search", _retrieval),
         ("abstention.png", "Risk when only the surest questions are answered", _abstention),
     )
-    return [(name, text) for name, text, make in pictures if make(figures, folder / name)]
+    drawn = [(name, text) for name, text, make in pictures if make(figures, folder / name)]
+    if _map(folder / POINTS_FILE, folder / "map.png"):
+        drawn.append(("map.png", "Passages and questions in the space of the search, in two dimensions"))
+    return drawn
 
 
 def _subplots(count: int) -> tuple[Any, Sequence[Any]]:
@@ -127,6 +131,40 @@ def _retrieval(figures: Figures, path: Path) -> bool:
     axis.set_ylabel("recall at k, %")
     axis.set_ylim(top=102)
     axis.legend(fontsize="x-small", loc="lower right")
+    return _save(figure, path)
+
+
+def _map(points: Path, path: Path) -> bool:
+    """Principal components and t-SNE (van der Maaten and Hinton, 2008) of vectors of unit length."""
+    if not points.is_file():
+        return False
+    import numpy as np
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    with np.load(points) as held:
+        passages, questions, gold = held["passages"], held["questions"], held["gold"]
+    vectors = np.concatenate([passages, questions])
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    if len(vectors) < 4:  # too few to be laid out
+        return False
+    perplexity = min(30.0, (len(vectors) - 1) / 3)
+    figure, axes = _subplots(2)
+    for axis, name, method in (
+        (axes[0], "PCA", PCA(2)),
+        (axes[1], "t-SNE", TSNE(2, perplexity=perplexity, init="pca", random_state=0)),
+    ):
+        places = method.fit_transform(vectors)
+        own, asked = places[: len(passages)], places[len(passages) :]
+        for question, passage in zip(asked, own[gold], strict=True):
+            axis.plot(*zip(question, passage, strict=True), color="grey", linewidth=0.6, alpha=0.6)
+        axis.scatter(*own.T, s=8, alpha=0.4, label="passages")
+        axis.scatter(*own[gold].T, s=14, label="gold passages")
+        axis.scatter(*asked.T, s=18, marker="x", label="questions, with lines to their gold passages")
+        axis.set_title(name)
+        axis.set_xticks([])
+        axis.set_yticks([])
+    axes[0].legend(fontsize="x-small")
     return _save(figure, path)
 
 

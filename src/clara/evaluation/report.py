@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import html
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from clara.evaluation import plots
+from clara.evaluation.inspection import Inspection
+from clara.evaluation.run import WORDS_FILE
 from clara.evaluation.tables import TABLES, signed
+from clara.evaluation.wordpage import write_page, write_picture
 from clara.provenance import write_whole
 
 Figures = Mapping[str, Any]
@@ -17,7 +21,7 @@ _STYLE = """
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; display: block; overflow-x: auto; font-size: 0.9rem; }
-th, td { text-align: left; padding: 0.25rem 0.75rem; border-bottom: 1px solid #8888; }
+th, td { text-align: left; padding: 0.25rem 0.75rem; border-bottom: 1px solid #8888; white-space: nowrap; }
 img { max-width: 100%; background: white; }
 code { font-size: 0.9em; }
 """
@@ -36,11 +40,27 @@ def write_report(figures: Figures, folder: Path) -> Path:
     Raises:
         MissingExtraError: Matplotlib is not installed.
     """
-    text = "\n\n".join(_parts(figures, plots.draw(figures, folder))) + "\n"
+    pictures = [*plots.draw(figures, folder), *_words(folder)]
+    text = "\n\n".join(_parts(figures, pictures)) + "\n"
     file = folder / "report.md"
     write_whole(file, text)
     write_whole(folder / "report.html", as_page(text, f"{figures['model']} on {figures['data']}"))
     return file
+
+
+def _words(folder: Path) -> list[tuple[str, str]]:
+    """The page and the picture of what was looked into; the picture, with what it shows."""
+    file = folder / WORDS_FILE
+    if not file.is_file():
+        return []
+    content = json.loads(file.read_text(encoding="utf-8"))
+    inspections = [Inspection.from_dict(one) for one in content["inspections"]]
+    passages = [one for one in inspections if one.words]
+    if not passages:
+        return []
+    write_page(inspections, folder / "words.html", "Memories of gold passages and of their questions")
+    write_picture(passages[0], folder / "words.png")
+    return [("words.png", "How much a memory depends on each word of its passage")]
 
 
 def as_page(text: str, title: str) -> str:
@@ -98,6 +118,8 @@ def _parts(figures: Figures, pictures: Sequence[tuple[str, str]]) -> Iterator[st
         yield TABLES["latency"](figures)
     for name, what in pictures:
         yield f"![{what}]({name})"
+        if name == "words.png":
+            yield "More of these, with the words nearest to each memory token: [words.html](words.html)."
     yield "## Where the numbers come from"
     yield _origin(figures)
 

@@ -20,6 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from clara import roles
 from clara.batching import by_length
 from clara.errors import InputError, PromptError
@@ -38,6 +40,7 @@ from clara.evaluation.conditions import (
     own_search,
     reranking,
 )
+from clara.evaluation.inspection import inspect_document, inspect_question
 from clara.evaluation.questions import EvaluationSet, Question
 from clara.evaluation.shortening import Shortener
 from clara.pipeline import Clara, Document
@@ -50,10 +53,16 @@ MAX_ROW_TOKENS = 12_000
 RANKED = 100
 """Passages of a ranking that are kept."""
 
+MAPPED_QUESTIONS = 60
+MAPPED_PASSAGES = 400
+INSPECTED = 3
+
 RUN_FILE = "run.json"
 QUESTIONS_FILE = "questions.jsonl"
 RATES_FILE = "rates.json"
 LATENCY_FILE = "latency.json"
+POINTS_FILE = "points.npz"
+WORDS_FILE = "words.json"
 PACKAGES = ("torch", "transformers", "numpy", "bm25s", "sentence-transformers")
 
 Report = Callable[[str, int, int, int], None]
@@ -238,6 +247,8 @@ class EvaluationRun:
             self._answer(banks)
             self._paraphrase(banks)
             self._measure(banks)
+            self._map(banks[self.plan.rates[0]])
+            self._inspect()
             self._time(banks)
         finally:
             for bank in banks.values():
@@ -402,6 +413,40 @@ class EvaluationRun:
             for rate, bank in banks.items()
         }
         write_json(self.folder / RATES_FILE, figures)
+
+    def _map(self, bank: MemoryBank) -> None:
+        """Note the vectors of some questions with their gold passages, among others of the corpus."""
+        file = self.folder / POINTS_FILE
+        questions = [question for question in self.data.questions if question.gold][:MAPPED_QUESTIONS]
+        if file.is_file() or not questions or not self.has_search:
+            return
+        golds = [question.gold[0] for question in questions]
+        rng = random.Random(self.options.seed)
+        count = min(MAPPED_PASSAGES, len(self.data.passages))
+        numbers = list(dict.fromkeys([*golds, *rng.sample(range(len(self.data.passages)), count)]))
+        passages = bank.vectors(numbers)
+        asked = np.stack([self.clara.encode_query(question.text).ravel() for question in questions])
+        temporary = file.with_suffix(".new.npz")
+        np.savez(
+            temporary,
+            passages=passages,
+            questions=asked[:, : passages.shape[1]],
+            gold=np.array([numbers.index(gold) for gold in golds]),
+        )
+        temporary.replace(file)
+
+    def _inspect(self) -> None:
+        """Look into the memories of a few gold passages and of their questions."""
+        file = self.folder / WORDS_FILE
+        if file.is_file():
+            return
+        chosen = [question for question in self.data.questions if question.gold][:INSPECTED]
+        found = []
+        for question in chosen:
+            if self.has_search:
+                found.append(inspect_question(self.clara, question.text).to_dict())
+            found.append(inspect_document(self.clara, self.data.passages[question.gold[0]]).to_dict())
+        write_json(file, {"inspections": found})
 
     def _time(self, banks: dict[int, MemoryBank]) -> None:
         """Answer single questions from stored memories, from memories made on the spot, and from text."""
