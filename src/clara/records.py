@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
+
+Metadata = Mapping[str, str | int | float | bool]
+"""Facts about a passage that a search can filter on, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,11 +18,15 @@ class Section:
         text: The section's text; paragraphs are separated by a blank line.
         heading: The nearest headings above it, outermost first, joined with " > "; empty if none.
         page: Page number from 1 for paged formats, else None.
+        lines: First and last line of the file that the text is made of, from 1; None where a format has none.
+        metadata: Facts that the file states of this section, such as the other fields of a record.
     """
 
     text: str
     heading: str = ""
     page: int | None = None
+    lines: tuple[int, int] | None = None
+    metadata: Metadata = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,8 @@ class Passage:
         heading: The headings it stands under, outermost first, joined with " > ".
         page: Page number from 1 for paged formats, else None.
         position: Index of the passage within its document, from 0.
+        lines: First and last line of the file that it is made of, from 1; None where a format has none.
+        metadata: Facts that a search can filter on.
     """
 
     text: str
@@ -57,6 +67,8 @@ class Passage:
     heading: str = ""
     page: int | None = None
     position: int = 0
+    lines: tuple[int, int] | None = None
+    metadata: Metadata = field(default_factory=dict)
 
     @property
     def content(self) -> str:
