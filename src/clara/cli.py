@@ -298,8 +298,8 @@ def evaluate(
         list[str] | None,
         typer.Argument(
             help="Questions with their passages: files (JSON or JSON lines, .gz, .xz) in the forms of SQuAD, "
-            "NQ, HotpotQA, MuSiQue, 2WikiMultihopQA or FlashRAG; or hub:OWNER/NAME/CONFIG:SPLIT, of which CONFIG "
-            "and SPLIT may be left out."
+            "NQ, HotpotQA, MuSiQue, 2WikiMultihopQA or FlashRAG; or hub:OWNER/NAME/CONFIG:SPLIT, CONFIG and "
+            "SPLIT being optional."
         ),
     ] = None,
     run: Annotated[Path, typer.Option("--run", help="Folder of the run.")] = Path("runs/evaluation"),
