@@ -316,6 +316,10 @@ def evaluate(
         str | None, typer.Option(help="Compression rates, joined by commas; the model's own if not given.")
     ] = None,
     questions: Annotated[int | None, typer.Option(min=1, help="Draw so many questions.")] = None,
+    passages: Annotated[
+        int | None,
+        typer.Option(min=1, help="Cut the corpus to so many passages, those of the questions first."),
+    ] = None,
     k: CountOption = None,
     candidates: Annotated[int, typer.Option(min=1, help="Passages that are reranked.")] = 20,
     seed: Annotated[int, typer.Option(help="Draws questions and passages.")] = 0,
@@ -354,6 +358,7 @@ def evaluate(
         settings=settings,
         rates=rates,
         questions=questions,
+        passages=passages,
         k=k,
         candidates=candidates,
         seed=seed,
