@@ -69,6 +69,7 @@ def test_documents_store_and_words_know_no_network() -> None:
         "records",
         "prompts",
         "surface",
+        "support",
         "batching",
         "documents",
         "store",

@@ -152,8 +152,9 @@ def search(
     with _library(store, model, subfolder, base, device) as library:
         hits = library.search(question, k)
     from clara.records import Source
+    from clara.support import with_support
 
-    sources = [Source.of(hit, "memory") for hit in hits]
+    sources = with_support([Source.of(hit, "memory") for hit in hits], question)
     if as_json:
         results = [asdict(source) for source in sources]
         typer.echo(json.dumps({"question": question, "results": results}, ensure_ascii=False))
