@@ -27,9 +27,10 @@ from rich.text import Text
 from clara.records import Answer, Source
 
 if TYPE_CHECKING:
-    from clara import library
+    from clara import indexing
     from clara.evaluation.compare import Compared
     from clara.evaluation.inspection import Inspection
+    from clara.library import Library
     from clara.training.data import DataReport
 
 EXCERPT_CHARACTERS = 160
@@ -45,7 +46,7 @@ class _RateColumn(ProgressColumn):
 
 
 @contextmanager
-def progress_bar(*, quiet: bool) -> Iterator[Callable[[library.Progress], None]]:
+def progress_bar(*, quiet: bool) -> Iterator[Callable[[indexing.Progress], None]]:
     """A bar over the files' bytes with passages per second and time left, on standard error.
 
     Args:
@@ -61,7 +62,7 @@ def progress_bar(*, quiet: bool) -> Iterator[Callable[[library.Progress], None]]
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
         task = bar.add_task("", files=0, total_files=0, passages=0, total=None)
 
-        def show(state: library.Progress) -> None:
+        def show(state: indexing.Progress) -> None:
             bar.update(
                 task,
                 completed=state.bytes,
@@ -74,7 +75,7 @@ def progress_bar(*, quiet: bool) -> Iterator[Callable[[library.Progress], None]]
         yield show
 
 
-def print_report(filled: library.Library, report: library.AddReport, *, as_json: bool) -> None:
+def print_report(filled: Library, report: indexing.AddReport, *, as_json: bool) -> None:
     """What an `index` run did, and what the store holds now."""
     info = filled.store.info()
     if as_json:
