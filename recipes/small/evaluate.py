@@ -33,20 +33,20 @@ class TestSet:
 
 SETS = {
     "squad": TestSet(("squad11_dev",), 200),
-    "squad-unanswerable": TestSet(("squad11_dev", "squad20_dev_unanswerable"), 60, 200),
-    "nq": TestSet(("nq_qed_nqdev_dev",), 60, 200),
-    "hotpotqa": TestSet(("hotpotqa_dev",), 60, 200),
-    "2wikimultihop": TestSet(("2wikimultihop_dev",), 60, 200),
+    "squad-unanswerable": TestSet(("squad11_dev", "squad20_dev_unanswerable"), 40, 150),
+    "nq": TestSet(("nq_qed_nqdev_dev",), 40, 150),
+    "hotpotqa": TestSet(("hotpotqa_dev",), 40, 150),
+    "2wikimultihop": TestSet(("2wikimultihop_dev",), 40, 150),
     "2wikimultihop-search": TestSet(
-        ("2wikimultihop_retrieval_dev",), 53, 500, "2wikimultihop_corpus", "normal,full"
+        ("2wikimultihop_retrieval_dev",), 53, 300, "2wikimultihop_corpus", "normal,full"
     ),
-    "timeqa": TestSet(("timeqa_human_test",), 60, 200),
-    "fairytaleqa": TestSet(("fairytaleqa",), 60, 200),
-    "qamr": TestSet(("qamr",), 60, 200),
-    "onestopqa": TestSet(("onestopqa",), 60, 200),
-    "pubmedqa": TestSet(("pubmedqa_labeled",), 60, 200),
-    "covidqa": TestSet(("covidqa",), 60, 200),
-    "clapnq": TestSet(("clapnq_dev_answerable",), 60, 200),
+    "timeqa": TestSet(("timeqa_human_test",), 40, 150),
+    "fairytaleqa": TestSet(("fairytaleqa",), 40, 150),
+    "qamr": TestSet(("qamr",), 40, 150),
+    "onestopqa": TestSet(("onestopqa",), 40, 150),
+    "pubmedqa": TestSet(("pubmedqa_labeled",), 40, 150),
+    "covidqa": TestSet(("covidqa",), 40, 150),
+    "clapnq": TestSet(("clapnq_dev_answerable",), 40, 150),
 }
 
 
