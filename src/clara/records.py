@@ -123,11 +123,13 @@ class Hit:
         stored: The passage.
         score: Cosine between the question's and the passage's key, in [-1, 1].
         rank: 1 for the best.
+        also_in: Other documents that hold a passage of the same content, as far as the search met them.
     """
 
     stored: StoredPassage
     score: float
     rank: int
+    also_in: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

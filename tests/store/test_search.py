@@ -136,7 +136,7 @@ def test_memories_match_the_slow_twin(
 
 
 def test_many_blocks_match_the_slow_twin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(import_module("clara.store.search"), "_BLOCK_NUMBERS", 64)
+    monkeypatch.setattr(import_module("clara.store.scoring"), "_BLOCK_NUMBERS", 64)
     rng = np.random.default_rng(3)
     with create(tmp_path, 4, None) as store:
         store.add([item("a", [rng.standard_normal((1 + at % 4, 4)) for at in range(200)])])

@@ -1,6 +1,21 @@
 """The memory store: a folder with all documents' passages, memories and keys, and the search in it."""
 
-from clara.store.search import search
+from clara.store.building import IndexReport, build_index, index_is_due
+from clara.store.explanation import Explanation
+from clara.store.filters import Filter
+from clara.store.search import explain, search, search_many
 from clara.store.store import MemoryStore, NewDocument, StoreInfo
 
-__all__ = ["MemoryStore", "NewDocument", "StoreInfo", "search"]
+__all__ = [
+    "Explanation",
+    "Filter",
+    "IndexReport",
+    "MemoryStore",
+    "NewDocument",
+    "StoreInfo",
+    "build_index",
+    "explain",
+    "index_is_due",
+    "search",
+    "search_many",
+]

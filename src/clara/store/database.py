@@ -14,8 +14,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from clara.errors import InputError, StoreError
 from clara.records import Document, Passage, StoredDocument, StoredPassage
+from clara.store.filters import Filter
 
 FORMAT_VERSION = 1
 
@@ -274,6 +278,39 @@ class Database:
         """Rows that count in each file of a kind, by the file's number."""
         with self.snapshot():
             return dict(self._connection.execute("SELECT number, rows FROM segments WHERE kind = ?", (kind,)))
+
+    # reading, for searches
+
+    def matching(self, where: Filter) -> NDArray[np.int64]:
+        """Numbers of the passages that a filter allows, ascending."""
+        with self.snapshot():
+            rows = self._connection.execute(f"{where.sql} ORDER BY passages.id", where.parameters)
+            return np.fromiter((row[0] for row in rows), np.int64)
+
+    def lexical(
+        self, expression: str, limit: int, where: Filter | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Numbers and BM25 scores, higher is better, of the passages that match, best first."""
+        if not expression:
+            return np.empty(0, np.int64), np.empty(0)
+        within = f" AND rowid IN ({where.sql})" if where else ""
+        with self.snapshot():
+            if not self._has_words():
+                raise StoreError(
+                    f"The store {self._path.parent} has no index of words, since an older version of Clara "
+                    "wrote it; open it for writing once."
+                )
+            rows = self._connection.execute(
+                f"SELECT rowid, -bm25(words) FROM words WHERE words MATCH ?{within}"
+                " ORDER BY bm25(words), rowid LIMIT ?",
+                (expression, *(where.parameters if where else ()), limit),
+            ).fetchall()
+        ids, scores = zip(*rows, strict=True) if rows else ((), ())
+        return np.array(ids, np.int64), np.array(scores, np.float64)
+
+    def _has_words(self) -> bool:
+        query = "SELECT count(*) FROM sqlite_master WHERE name = 'words'"
+        return bool(self._connection.execute(query).fetchone()[0])
 
     # writing, within `writing`
 

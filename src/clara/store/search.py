@@ -1,32 +1,57 @@
-"""Exact search: every passage's vector is compared with the question's.
+"""Search: candidates from an index or from words, exact scores, one order.
 
-Scores are first computed in float32, block by block. The passages that can still be among the best are then
-scored in float64 by sums whose order does not depend on where a passage lies, so that equal vectors have
-equal scores and their order is that of their numbers.
+Without an index, or in a store that is small, every passage's vector is compared. With one, its candidates are,
+and those passages that it does not hold; the hits are those of a comparison with all as far as the candidates
+reach.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import cache
-from itertools import pairwise
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clara.errors import InputError
+from clara.errors import InputError, MissingExtraError, StoreError
 from clara.records import Hit
-from clara.store.segments import Rows
+from clara.store.building import EXACT_NUMBERS, numbers_in
+from clara.store.explanation import Explanation
+from clara.store.filters import Filter
+from clara.store.index import FOLDER, Ids, VectorIndex, current_stamp
+from clara.store.lexical import fused, match_expression
+from clara.store.scoring import Ranking, best_of, best_of_many
 from clara.store.store import MemoryStore
 from clara.store.vectors import VectorTable
 
-_BLOCK_NUMBERS = 1 << 20  # numbers in a block: 4 MB of float32, which stays in the cache
-_MARGIN = 1e-4  # more than float32 sums can be off; the cosines lie within [-1, 1]
+logger = logging.getLogger(__name__)
 
-Floats = NDArray[np.float32] | NDArray[np.float64]
+WORD_CANDIDATES = 100
+"""Passages that a search by words puts forward."""
 
 
-def search(store: MemoryStore, query: NDArray[np.floating], k: int) -> list[Hit]:
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """An index as it was last seen: its stamp, and the index unless it cannot be used."""
+
+    stamp: tuple[int, int]
+    index: VectorIndex | None
+
+
+_OPENED: WeakKeyDictionary[MemoryStore, _Opened] = WeakKeyDictionary()
+
+
+def search(
+    store: MemoryStore,
+    query: NDArray[np.floating],
+    k: int,
+    *,
+    question: str | None = None,
+    where: Filter | None = None,
+    index: bool | None = None,
+) -> list[Hit]:
     """Find the passages whose vectors have the highest cosines with the question's.
 
     Args:
@@ -35,46 +60,252 @@ def search(store: MemoryStore, query: NDArray[np.floating], k: int) -> list[Hit]
             shape (M, memory_size), which is compared slot by slot, missing slots taken as zeros. Its
             length does not matter.
         k: How many passages to return, if there are as many.
+        question: The question's words for hybrid search: the order is then made of that by cosines and that by
+            words (BM25), and a score stays the cosine. None to search by the vectors alone.
+        where: Which passages may be returned; None for all.
+        index: Whether to use an index; None to use one where there is one that is worth it.
 
     Returns:
-        At most `k` hits, best first; of equal scores the passage with the lower number comes first.
+        At most `k` hits, best first; of equal scores the passage with the lower number comes first. Passages
+        of the same content are one hit, which names the other files.
 
     Raises:
         InputError: `query` has the wrong shape or is not finite or zero, or `k` is below 1.
-        StoreError: The store cannot be read.
+        StoreError: The store cannot be read, or `index` is true and there is none that can be used.
+        MissingExtraError: `index` is true and FAISS is not installed.
     """
-    if k < 1:
-        raise InputError(f"{k} passages cannot be searched for; k must be at least 1.")
-    unit = _unit(query, store.memory_size, store.key_size)
+    return explain(store, query, k, question=question, where=where, index=index).hits
+
+
+def explain(
+    store: MemoryStore,
+    query: NDArray[np.floating],
+    k: int,
+    *,
+    question: str | None = None,
+    where: Filter | None = None,
+    index: bool | None = None,
+) -> Explanation:
+    """Search as `search` does, and tell what each step found."""
+    unit = _unit(query, store, k)
     with store.snapshot():
-        ids, scores = best_of(store.vectors(), unit, k)
-        passages = store.passages(ids)
-    return [
-        Hit(stored, score, rank) for rank, (stored, score) in enumerate(zip(passages, scores, strict=True), 1)
-    ]
+        run = _Run(store, where, index)
+        run.trace.hits = _distinct(store, k, lambda depth: run.ranking(unit, depth, question))
+    return run.trace
 
 
-def best_of(table: VectorTable, query: NDArray[np.float64], k: int) -> tuple[list[int], list[float]]:
-    """Numbers and cosines of the best `k` vectors.
+def search_many(
+    store: MemoryStore,
+    queries: NDArray[np.floating],
+    k: int,
+    *,
+    where: Filter | None = None,
+    index: bool | None = None,
+) -> list[list[Hit]]:
+    """Search for several questions at once, which takes less time than one after the other.
 
     Args:
-        table: The vectors.
-        query: A vector of unit length, shape (rows, width).
-        k: How many to return, if there are as many.
+        store: The store.
+        queries: The questions' keys, shape (n, key_size), or memories, shape (n, M, memory_size).
+        k: How many passages to return for each.
+        where: As for `search`.
+        index: As for `search`.
+
+    Returns:
+        The hits of each question, as of `search`.
+
+    Raises:
+        InputError, StoreError, MissingExtraError: As for `search`.
     """
+    if len(queries) == 0:
+        return []
+    units = np.stack([_unit(query, store, k) for query in queries])
+    with store.snapshot():
+        run = _Run(store, where, index)
+        rankings = run.rankings(units, 2 * k)
+        return [
+            _distinct(
+                store,
+                k,
+                lambda depth, unit=unit, first=first: (
+                    first if depth <= 2 * k else run.ranking(unit, depth, None)
+                ),
+            )  # type: ignore[misc]
+            for unit, first in zip(units, rankings, strict=True)
+        ]
+
+
+class _Run:
+    """One search within a snapshot of the store: what may be returned, and by what it is found."""
+
+    def __init__(self, store: MemoryStore, where: Filter | None, use_index: bool | None) -> None:
+        self.trace = Explanation()
+        self._store = store
+        self._where = where
+        self._table = store.vectors()
+        self._allowed: Ids | None = None
+        if where is not None:
+            with self.trace.step("filter") as step:
+                self._allowed = store.matching(where)
+                step.count = len(self._allowed)
+        self._compared = self._table if self._allowed is None else _part(self._table, self._allowed)
+        self.trace.passages = len(self._table.ids)
+        self.trace.allowed = len(self._compared.ids)
+        self._index = self._chosen_index(use_index)
+
+    def _chosen_index(self, use_index: bool | None) -> VectorIndex | None:
+        """The index, unless so few passages may be returned that comparing all of them is as quick."""
+        if use_index:
+            return required_index(self._store, self._table)
+        if use_index is None and numbers_in(self._store, self._compared) > EXACT_NUMBERS:
+            return usable_index(self._store, self._table)
+        return None
+
+    def ranking(self, unit: NDArray[np.float64], depth: int, question: str | None) -> Ranking:
+        """The best `depth` passages, or all that were found."""
+        if question is None:
+            return self._by_vectors(unit[None], depth)[0]
+        depth = max(depth, WORD_CANDIDATES)
+        near = self._by_vectors(unit[None], depth)[0]
+        with self.trace.step("words") as step:
+            expression = match_expression(question)
+            words = self._store.lexical(expression, depth, self._where)
+            step.count = len(words[0])
+            step.rank(*words)
+        with self.trace.step("fused") as step:
+            together = _part(self._table, np.union1d(near[0], words[0]))
+            cosines = best_of(together, unit, len(together.ids))
+            ids, scores = fused(cosines, words)
+            step.count = len(ids)
+            step.rank(ids, scores)
+        own = dict(zip(cosines[0].tolist(), cosines[1].tolist(), strict=True))
+        return ids, np.array([own[number] for number in ids.tolist()])
+
+    def rankings(self, units: NDArray[np.float64], depth: int) -> list[Ranking]:
+        """As `ranking`, by vectors alone, for several questions at once."""
+        return self._by_vectors(units, depth)
+
+    def _by_vectors(self, units: NDArray[np.float64], depth: int) -> list[Ranking]:
+        if self._index is None:
+            with self.trace.step("exact") as step:
+                rankings = _best_of_each(self._compared, units, depth)
+                step.count = len(self._compared.ids)
+                step.rank(*rankings[0])
+            return rankings
+        wanted = max(self._index.manifest.depth, 5 * depth)
+        with self.trace.step("index") as step:
+            found = self._index.candidates(units, wanted, self._allowed)
+            step.count = len(found[0][0])
+            step.rank(*found[0])
+        with self.trace.step("exact") as step:
+            first_outside = np.searchsorted(self._compared.ids, self._index.manifest.last, side="right")
+            outside = self._compared.take(np.arange(first_outside, len(self._compared.ids)))
+            newer = _best_of_each(outside, units, depth)
+            # what was removed since is not in the table and so drops out here
+            rankings = [
+                _merged(best_of(_part(self._compared, np.sort(ids)), unit, depth), other, depth)
+                for (ids, _), other, unit in zip(found, newer, units, strict=True)
+            ]
+            step.count = len(found[0][0]) + len(outside.ids)
+            step.rank(*rankings[0])
+        return rankings
+
+
+def usable_index(store: MemoryStore, table: VectorTable) -> VectorIndex | None:
+    """The store's index; None, with a warning in the log, if it cannot be used, and None if there is none."""
+    folder = store.path / FOLDER
+    stamp = current_stamp(folder)
+    if stamp is None:
+        return None
+    opened = _OPENED.get(store)
+    if opened is None or opened.stamp != stamp:
+        opened = _OPENED[store] = _Opened(stamp, _open(folder))
+    index = opened.index
+    if index is not None and not index.manifest.is_of(store, table):
+        logger.warning(
+            "The index %s is of another store; every passage is compared until it is built again.", folder
+        )
+        _OPENED[store] = replace(opened, index=None)
+        return None
+    return index
+
+
+def required_index(store: MemoryStore, table: VectorTable) -> VectorIndex:
+    """The store's index.
+
+    Raises:
+        StoreError: There is none, it is damaged, or it is of another store.
+        MissingExtraError: FAISS is not installed.
+    """
+    folder = store.path / FOLDER
+    if current_stamp(folder) is None:
+        raise StoreError(f"The store {store.path} has no index; build one first.")
+    index = usable_index(store, table) or VectorIndex(folder)
+    if not index.manifest.is_of(store, table):
+        raise StoreError(f"The index {folder} is of another store; build it again.")
+    return index
+
+
+def _open(folder: object) -> VectorIndex | None:
+    try:
+        return VectorIndex(folder)  # type: ignore[arg-type]
+    except (StoreError, MissingExtraError) as error:
+        logger.warning("%s Until then every passage is compared.", error)
+        return None
+
+
+def _best_of_each(table: VectorTable, units: NDArray[np.float64], depth: int) -> list[Ranking]:
+    return [best_of(table, units[0], depth)] if len(units) == 1 else best_of_many(table, units, depth)
+
+
+def _part(table: VectorTable, ids: Ids) -> VectorTable:
+    """The vectors of these passages, given in ascending order, less those that there are not."""
     if len(table.ids) == 0:
-        return [], []
-    rough = _cosines(table, query.astype(np.float32))
-    if k < len(rough):
-        least = np.partition(rough, len(rough) - k)[len(rough) - k]
-        table = table.take(np.flatnonzero(rough >= least - _MARGIN))
-    scores = np.clip(_cosines(table, query), -1.0, 1.0)
-    order = np.argsort(-scores, kind="stable")[:k]
-    return table.ids[order].tolist(), scores[order].tolist()
+        return table
+    at = np.minimum(np.searchsorted(table.ids, ids), len(table.ids) - 1)
+    return table.take(at[table.ids[at] == ids])
 
 
-def _unit(query: NDArray[np.floating], memory_size: int, key_size: int | None) -> NDArray[np.float64]:
+def _merged(one: Ranking, other: Ranking, depth: int) -> Ranking:
+    """Two rankings of different passages in one, of equal scores the lower number first."""
+    ids, scores = np.concatenate([one[0], other[0]]), np.concatenate([one[1], other[1]])
+    order = np.lexsort((ids, -scores))[:depth]
+    return ids[order], scores[order]
+
+
+def _distinct(store: MemoryStore, k: int, ranking: Callable[[int], Ranking]) -> list[Hit]:
+    """The best `k` passages of different content, from rankings that are made deeper until there are enough."""
+    depth, before = 2 * k, -1
+    while True:
+        ids, scores = ranking(depth)
+        hits, is_complete = _hits(store, k, ids.tolist(), scores.tolist())
+        if is_complete or len(ids) == before:
+            return hits
+        depth, before = 4 * depth, len(ids)
+
+
+def _hits(store: MemoryStore, k: int, ids: list[int], scores: list[float]) -> tuple[list[Hit], bool]:
+    """Hits of a ranking, and whether there are `k` of them."""
+    hits: dict[str, Hit] = {}
+    for start in range(0, len(ids), k):
+        some = store.passages(ids[start : start + k])
+        for stored, score in zip(some, scores[start : start + k], strict=True):
+            content = stored.passage.content
+            first = hits.get(content)
+            if first is not None:
+                hits[content] = replace(first, also_in=(*first.also_in, stored.source))
+            elif len(hits) < k:
+                hits[content] = Hit(stored, score, len(hits) + 1)
+        if len(hits) == k and start:
+            break
+    return list(hits.values()), len(hits) == k
+
+
+def _unit(query: NDArray[np.floating], store: MemoryStore, k: int) -> NDArray[np.float64]:
     """The query as rows and of unit length."""
+    if k < 1:
+        raise InputError(f"{k} passages cannot be searched for; k must be at least 1.")
+    memory_size, key_size = store.memory_size, store.key_size
     rows = np.asarray(query, dtype=np.float64)
     is_key = rows.ndim == 1 and key_size is not None and rows.shape == (key_size,)
     is_memory = rows.ndim == 2 and key_size is None and len(rows) > 0 and rows.shape[1] == memory_size
@@ -86,59 +317,3 @@ def _unit(query: NDArray[np.floating], memory_size: int, key_size: int | None) -
         raise InputError("The query is zero or not finite, so that nothing can be compared with it.")
     unit: NDArray[np.float64] = np.atleast_2d(rows / length)
     return unit
-
-
-def _cosines(table: VectorTable, query: Floats) -> NDArray[np.float64]:
-    """The cosine of every vector with a query of unit length, in the precision of the query."""
-    dots = np.empty(len(table.ids))
-    for start, stop in _blocks(table, query.shape[1]):
-        dots[start:stop] = _dots(table, start, stop, query)
-    # a memory of zeros has no direction
-    return np.divide(dots, table.norm, out=np.zeros_like(dots), where=table.norm > 0)
-
-
-def _blocks(table: VectorTable, width: int) -> Iterator[tuple[int, int]]:
-    """Ranges of the table that lie in one file each and are not too large to be widened at once."""
-    limit = max(1, _BLOCK_NUMBERS // width)
-    borders = [0, *(np.flatnonzero(np.diff(table.segment)) + 1).tolist(), len(table.ids)]
-    ends = np.cumsum(table.count)
-    for start, end in pairwise(borders):
-        while start < end:
-            before = ends[start] - table.count[start]
-            stop = min(end, max(start + 1, int(np.searchsorted(ends, before + limit, side="right"))))
-            yield start, stop
-            start = stop
-
-
-def _dots(table: VectorTable, start: int, stop: int, query: Floats) -> Floats:
-    """Dot products of vectors `start` to `stop`, which lie in one file, with the query."""
-    first, count = table.first[start:stop], table.count[start:stop]
-    begins = np.cumsum(count) - count  # where each vector's rows begin within the block
-    total = int(count.sum())
-    rows = table.rows(int(table.segment[start]))
-    if first[-1] + count[-1] - first[0] == total:
-        rows = rows[first[0] : first[0] + total]
-    else:  # rows of passages that were removed lie between
-        rows = rows[np.repeat(first - begins, count) + np.arange(total)]
-    if query.dtype == np.float32 and total == len(count) and len(query) == 1:
-        dots: NDArray[np.float32] = _widened(rows) @ query[0]
-        return dots
-    slots = np.arange(total) - np.repeat(begins, count)
-    slot_of = query[np.minimum(slots, len(query) - 1)]
-    if query.dtype == np.float32:
-        products = np.einsum("rw,rw->r", _widened(rows), slot_of)
-    else:
-        products = (rows * slot_of).sum(axis=1)
-    sums: Floats = np.add.reduceat(np.where(slots < len(query), products, 0), begins)
-    return sums
-
-
-def _widened(rows: Rows) -> NDArray[np.float32]:
-    """float16 as float32, by a table of all values: NumPy's own conversion takes twice as long."""
-    return np.take(_float16_values(), rows.view("<u2"))
-
-
-@cache
-def _float16_values() -> NDArray[np.float32]:
-    with np.errstate(invalid="ignore"):
-        return np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from clara.errors import InputError, StoreError, StoreMismatchError
 from clara.records import Document, Passage, StoredDocument, StoredPassage
 from clara.store.database import Database, Manifest, Place, create_database, unfinished_files
+from clara.store.filters import Filter
 from clara.store.lock import LOCK_NAME, WriterLock
 from clara.store.segments import Appender, Rows, SegmentFiles, sync_folder
 from clara.store.vectors import VectorTable
@@ -392,6 +393,39 @@ class MemoryStore:
             if self._cached is None or self._cached[0] != generation:
                 self._cached = (generation, self._load_vectors())
             return self._cached[1]
+
+    # for searching
+
+    @property
+    def created(self) -> float:
+        """When the store was made, seconds since the epoch."""
+        return self._manifest.created
+
+    def generation(self) -> int:
+        """A number that grows with every change of the store."""
+        with self.snapshot():
+            return self._database.generation()
+
+    def matching(self, where: Filter) -> NDArray[np.int64]:
+        """Numbers of the passages that a filter allows, ascending."""
+        with self.snapshot():
+            return self._database.matching(where)
+
+    def lexical(
+        self, expression: str, limit: int, where: Filter | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Numbers and BM25 scores of the passages that match an expression of full-text search, best first.
+
+        Args:
+            expression: As of `clara.store.lexical.match_expression`; an empty one matches nothing.
+            limit: How many to return, if there are as many.
+            where: Which passages may be returned; None for all.
+
+        Raises:
+            StoreError: The store is of a format that has no index of words.
+        """
+        with self.snapshot():
+            return self._database.lexical(expression, limit, where)
 
     def _load_vectors(self) -> VectorTable:
         kind = _MEMORIES if self.key_size is None else _KEYS

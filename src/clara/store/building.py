@@ -1,0 +1,263 @@
+"""Building an index: directions, lists, and how much of them a search must look through."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clara.errors import StoreError
+from clara.store.index import (
+    FOLDER,
+    MANIFEST,
+    Ids,
+    IndexFile,
+    IndexManifest,
+    current_stamp,
+    faiss_module,
+    save,
+)
+from clara.store.projection import leading_directions
+from clara.store.scoring import flattened
+from clara.store.store import MemoryStore
+from clara.store.vectors import VectorTable
+
+logger = logging.getLogger(__name__)
+
+EXACT_NUMBERS = 1 << 24
+"""Numbers that a search compares one by one in little time; smaller stores need no index."""
+
+TAIL_SHARE = 0.2
+"""Share of passages that may lie outside the index before it is built again."""
+
+_ENERGY = 0.95
+_MOST_DIMENSIONS = 512
+_MOST_SLOTS = 32
+_DIRECTION_SAMPLE = 8192
+_SAMPLE_PER_LIST = 64
+_TRIALS = 64  # vectors of the store that are searched for to choose how much is looked through
+_BEST = 20
+_WANTED_RECALL = 0.995  # questions lie farther from passages than passages do, hence more than 0.99
+_DEPTHS = (100, 200, 400, 1000, 2000, 4000)
+_WITNESSES = 32
+
+Progress = Callable[[str, int, int], None]
+"""Told of each step by name, with how many passages are done and how many there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexReport:
+    """What `build_index` made; sizes are in bytes.
+
+    Attributes:
+        passages: Passages in the index.
+        dimensions: Numbers of a projected vector.
+        lists: Lists of the index.
+        probed: Lists that a search looks through.
+        depth: Candidates that it then compares exactly.
+        recall: Share of the best 20 that this finds for vectors of the store.
+        bytes: Size of the index.
+        seconds: Time that it took.
+    """
+
+    passages: int
+    dimensions: int
+    lists: int
+    probed: int
+    depth: int
+    recall: float
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """Vectors that are searched for, and the best others of each so far."""
+
+    ids: Ids
+    vectors: NDArray[np.float32]
+    best: Ids
+    scores: NDArray[np.float32]
+
+    def see(self, ids: Ids, vectors: NDArray[np.float32]) -> None:
+        """Take more vectors into account."""
+        scores = self.vectors @ vectors.T
+        scores[self.ids[:, None] == ids[None, :]] = -np.inf
+        together = np.hstack([self.scores, scores])
+        numbers = np.hstack([self.best, np.broadcast_to(ids, scores.shape)])
+        kept = np.argpartition(-together, _BEST - 1, axis=1)[:, :_BEST]
+        self.scores[:] = np.take_along_axis(together, kept, 1)
+        self.best[:] = np.take_along_axis(numbers, kept, 1)
+
+
+def index_is_due(store: MemoryStore) -> bool:
+    """Whether a store is large enough for an index and has none, or too many passages outside it."""
+    with store.snapshot():
+        table = store.vectors()
+    if numbers_in(store, table) <= EXACT_NUMBERS:
+        return False
+    folder = store.path / FOLDER
+    if current_stamp(folder) is None:
+        return True
+    try:
+        manifest = IndexManifest.read(folder / MANIFEST)
+    except StoreError:
+        return True
+    held = int(np.searchsorted(table.ids, manifest.last, side="right"))
+    outside = len(table.ids) - held + manifest.passages - held
+    return not manifest.is_of(store, table) or outside > TAIL_SHARE * len(table.ids)
+
+
+def build_index(store: MemoryStore, progress: Progress = lambda *_: None) -> IndexReport:
+    """Build the index of a store anew and put it in the place of the one before it.
+
+    Args:
+        store: Open for writing, with at least one passage.
+        progress: Told how far the work is.
+
+    Raises:
+        MissingExtraError: FAISS is not installed.
+        StoreError: The store is read-only, closed or empty, or its folder cannot be written.
+    """
+    faiss = faiss_module()
+    if store.read_only:
+        raise StoreError(f"The store {store.path} was opened for reading only; open it for writing.")
+    started = time.perf_counter()
+    with store.snapshot():
+        table, generation = store.vectors(), store.generation()
+        if len(table.ids) == 0:
+            raise StoreError(f"The store {store.path} holds no passages; index some documents first.")
+        builder = _Builder(faiss, store, table, progress)
+        builder.learn()
+        builder.fill()
+        probed, depth, recall = builder.choose()
+    dimensions, lists = builder.directions.shape[1], builder.index.nlist
+
+    def describe(files: tuple[IndexFile, IndexFile]) -> IndexManifest:
+        some = np.unique(np.linspace(0, len(table.ids) - 1, _WITNESSES).astype(np.int64))
+        return IndexManifest(
+            fingerprint=store.fingerprint,
+            created=store.created,
+            generation=generation,
+            passages=len(table.ids),
+            last=int(table.ids[-1]),
+            witnesses=dict(zip(table.ids[some].tolist(), table.norm[some].tolist(), strict=True)),
+            slots=builder.slots,
+            dimensions=dimensions,
+            lists=lists,
+            probed=probed,
+            depth=depth,
+            recall=recall,
+            files=files,
+        )
+
+    manifest = save(store.path / FOLDER, builder.index, builder.directions, describe)
+    size = sum(file.bytes for file in manifest.files)
+    seconds = time.perf_counter() - started
+    return IndexReport(len(table.ids), dimensions, lists, probed, depth, recall, size, seconds)
+
+
+def numbers_in(store: MemoryStore, table: VectorTable) -> int:
+    """How many numbers a search of these vectors compares."""
+    return int(table.count.sum()) * (store.key_size or store.memory_size)
+
+
+class _Builder:
+    """The steps of building, in order: `learn`, `fill`, `choose`."""
+
+    def __init__(self, faiss: Any, store: MemoryStore, table: VectorTable, progress: Progress) -> None:
+        self._faiss = faiss
+        self._table = table
+        self._progress = progress
+        self._width = store.key_size or store.memory_size
+        self._rng = np.random.default_rng(0)
+        self.slots = min(_MOST_SLOTS, int(table.count.max()))
+        self.directions: NDArray[np.float32]
+        self.index: Any
+        self._trial: _Trial
+
+    def learn(self) -> None:
+        """Learn the directions and the centres of the lists from samples."""
+        number = len(self._table.ids)
+        lists = max(1, min(round(2 * number**0.5), number // 8))
+        sample = np.concatenate([vectors for _, vectors in self._vectors(self._sample(_DIRECTION_SAMPLE))])
+        self.directions = leading_directions(sample, _ENERGY, _MOST_DIMENSIONS)
+        del sample
+        training = self._sample(_SAMPLE_PER_LIST * lists)
+        short = np.empty((len(training.ids), self.directions.shape[1]), np.float32)
+        for start, vectors in self._vectors(training, "Learning"):
+            short[start : start + len(vectors)] = vectors @ self.directions
+        faiss = self._faiss
+        self.index = faiss.index_factory(short.shape[1], f"IVF{lists},SQ8", faiss.METRIC_INNER_PRODUCT)
+        self.index.cp.min_points_per_centroid = 1
+        self.index.train(short)
+
+    def fill(self) -> None:
+        """Put every vector into its list, and find out meanwhile what a search should find."""
+        chosen = self._sample(_TRIALS)
+        vectors = np.concatenate([vectors for _, vectors in self._vectors(chosen)])
+        empty = (len(vectors), _BEST)
+        self._trial = _Trial(
+            chosen.ids, vectors, np.full(empty, -1, np.int64), np.full(empty, -np.inf, np.float32)
+        )
+        for start, vectors in self._vectors(self._table, "Indexing"):
+            ids = self._table.ids[start : start + len(vectors)]
+            self.index.add_with_ids(vectors @ self.directions, ids)
+            self._trial.see(ids, vectors)
+
+    def choose(self) -> tuple[int, int, float]:
+        """The cheapest number of lists and candidates that finds what it should, and the share it finds."""
+        found = {
+            probed: self._recalls(probed)
+            for probed in (2**power for power in range(3, 20))
+            if probed < 2 * self.index.nlist
+        } or {self.index.nlist: self._recalls(self.index.nlist)}
+        choices = [
+            (recall, self._cost(probed, depth), min(probed, self.index.nlist), depth)
+            for probed, recalls in found.items()
+            for depth, recall in zip(_DEPTHS, recalls, strict=True)
+        ]
+        enough = [choice for choice in choices if choice[0] >= _WANTED_RECALL]
+        if not enough:
+            best = max(recall for recall, *_ in choices)
+            logger.warning("The index finds %.3f of the best %d passages; they differ little.", best, _BEST)
+            enough = [choice for choice in choices if choice[0] >= best - 0.002]
+        recall, _, probed, depth = min(enough, key=lambda choice: choice[1])
+        return probed, depth, round(recall, 4)
+
+    def _recalls(self, probed: int) -> list[float]:
+        """The share of what should be found among the candidates, for each of `_DEPTHS`."""
+        parameters = self._faiss.SearchParametersIVF(nprobe=min(probed, self.index.nlist))
+        _, ids = self.index.search(self._trial.vectors @ self.directions, _DEPTHS[-1] + 1, params=parameters)
+        wanted = [set(row[row >= 0].tolist()) for row in self._trial.best]
+        total = max(1, sum(map(len, wanted)))
+        return [
+            sum(len(own & set(row[: depth + 1].tolist())) for own, row in zip(wanted, ids, strict=True))
+            / total
+            if total > 1
+            else 1.0
+            for depth in _DEPTHS
+        ]
+
+    def _cost(self, probed: int, depth: int) -> float:
+        """Bytes that a search reads; those of candidates lie apart and count twice."""
+        rows = float(self._table.count.mean())
+        scanned = len(self._table.ids) * min(1.0, probed / self.index.nlist) * self.directions.shape[1]
+        return scanned + 2 * depth * rows * self._width * 2
+
+    def _sample(self, count: int) -> VectorTable:
+        number = len(self._table.ids)
+        if count >= number:
+            return self._table
+        return self._table.take(np.sort(self._rng.choice(number, count, replace=False)))
+
+    def _vectors(self, table: VectorTable, step: str = "") -> Iterator[tuple[int, NDArray[np.float32]]]:
+        for start, vectors in flattened(table, self.slots, self._width):
+            yield start, vectors
+            if step:
+                self._progress(step, start + len(vectors), len(table.ids))

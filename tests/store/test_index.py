@@ -1,0 +1,293 @@
+"""The index against a search that compares every passage, and what happens when it is old, damaged or half built."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from clara.errors import MissingExtraError, StoreError
+from clara.records import Document, Passage
+from clara.store import (
+    Filter,
+    MemoryStore,
+    NewDocument,
+    build_index,
+    explain,
+    index_is_due,
+    search,
+    search_many,
+)
+from clara.store.projection import leading_directions
+
+pytest.importorskip("faiss")
+
+WIDTH = 24
+Array = NDArray[np.float32]
+
+
+@pytest.fixture(autouse=True)
+def _index_small_stores(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("building", "search"):
+        monkeypatch.setattr(import_module(f"clara.store.{module}"), "EXACT_NUMBERS", 200 * WIDTH)
+
+
+def grouped(seed: int, number: int, width: int = WIDTH) -> Array:
+    """Vectors around forty centres, as passages lie around topics."""
+    centres = np.random.default_rng(99).standard_normal((40, width))
+    rng = np.random.default_rng(seed)
+    noise = rng.standard_normal((number, width)) * 0.6
+    return (centres[rng.integers(0, 40, number)] + noise).astype(np.float32)
+
+
+def document(source: str, keys: Array, memories: list[Array] | None = None) -> NewDocument:
+    passages = [Passage(f"{source} {at}", position=at) for at in range(len(keys))]
+    if memories is not None:
+        return NewDocument(Document(source, source, (), source), passages, memories)
+    return NewDocument(
+        Document(source, source, (), source), passages, [np.ones((1, 2), np.float32)] * len(keys), keys
+    )
+
+
+def filled(path: Path, keys: Array) -> MemoryStore:
+    store = MemoryStore.create(path, fingerprint="f", model="m", memory_size=2, key_size=keys.shape[1])
+    for at in range(0, len(keys), 500):
+        store.add([document(f"/texts/{at}.txt", keys[at : at + 500])])
+    return store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[MemoryStore]:
+    with filled(tmp_path / "store", grouped(0, 3000)) as made:
+        yield made
+
+
+def same_hits(store: MemoryStore, queries: Array, where: Filter | None = None) -> float:
+    """Share of the best ten that the index finds; what it finds has to have the same scores."""
+    found = 0
+    for query in queries:
+        wanted = {hit.stored.id: hit.score for hit in search(store, query, 10, where=where, index=False)}
+        hits = search(store, query, 10, where=where, index=True)
+        assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+        for hit in hits:
+            assert hit.score == wanted.get(hit.stored.id, hit.score)
+        found += len(wanted.keys() & {hit.stored.id for hit in hits})
+    return found / (10 * len(queries))
+
+
+def test_finds_what_a_search_of_all_finds(store: MemoryStore) -> None:
+    steps: list[tuple[str, int, int]] = []
+    report = build_index(store, lambda *step: steps.append(step))
+    assert (report.passages, report.recall >= 0.99) == (3000, True)
+    assert steps[-1] == ("Indexing", 3000, 3000)
+    assert report.bytes == sum(path.stat().st_size for path in (store.path / "index").glob("*-*"))
+    queries = grouped(1, 40)
+    assert same_hits(store, queries) >= 0.99
+    assert [step.name for step in explain(store, queries[0], 10).steps] == ["index", "exact"]
+
+
+def test_memories_of_several_lengths(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    flat = grouped(0, 2000, 4 * 8).reshape(-1, 4, 8)
+    memories = [rows[: rng.integers(1, 5)] for rows in flat]
+    with MemoryStore.create(tmp_path, fingerprint="f", model="m", memory_size=8, key_size=None) as store:
+        store.add([document("a", np.empty((2000, 0), np.float32), memories)])
+        assert build_index(store).recall > 0.95
+        found = 0
+        for query in grouped(1, 20, 4 * 8).reshape(-1, 4, 8):
+            wanted = [hit.stored.id for hit in search(store, query, 10, index=False)]
+            found += len({hit.stored.id for hit in search(store, query, 10, index=True)} & set(wanted))
+        assert found / 200 > 0.9
+
+
+def test_many_questions_are_as_one_after_the_other(store: MemoryStore) -> None:
+    queries = grouped(1, 15)
+    for index in (False, True):
+        if index:
+            build_index(store)
+        assert search_many(store, queries, 4, index=index) == [
+            search(store, query, 4, index=index) for query in queries
+        ]
+    assert search_many(store, queries[:0], 4) == []
+
+
+def test_passages_added_since_are_found_and_removed_ones_are_not(store: MemoryStore) -> None:
+    build_index(store)
+    assert not index_is_due(store)
+    query = np.full(WIDTH, 7.0, np.float32)
+    store.add([document("new", query[None] + grouped(3, 5) / 100)])
+    assert {hit.stored.source for hit in search(store, query, 5)} == {"new"}
+    gone = search(store, grouped(0, 1)[0], 1)[0].stored
+    store.remove([gone.source])
+    assert gone.id not in {hit.stored.id for hit in search(store, grouped(0, 1)[0], 50)}
+    assert same_hits(store, grouped(1, 10)) >= 0.99
+
+
+def test_all_candidates_removed_means_looking_further(store: MemoryStore) -> None:
+    near = np.tile(np.full(WIDTH, 9.0, np.float32), (600, 1)) + grouped(4, 600) / 1000
+    store.add([document("near", near)])
+    build_index(store)
+    store.remove(["near"])
+    hits = search(store, near[0], 10, index=True)
+    assert len(hits) == 10
+
+
+def test_is_due_when_a_fifth_lies_outside(store: MemoryStore, tmp_path: Path) -> None:
+    assert index_is_due(store)
+    build_index(store)
+    store.add([document("some", grouped(5, 500))])
+    assert not index_is_due(store)
+    store.add([document("more", grouped(6, 300))])
+    assert index_is_due(store)
+    with filled(tmp_path / "small", grouped(0, 100)) as small:
+        assert not index_is_due(small)
+
+
+def test_filters_with_an_index(store: MemoryStore) -> None:
+    build_index(store)
+    broad, narrow = Filter.parse("file!=/texts/0.txt"), Filter.parse("file=/texts/500.txt")
+    assert same_hits(store, grouped(1, 20), broad) >= 0.98
+    assert same_hits(store, grouped(1, 20), narrow) >= 0.98
+    assert {hit.stored.source for hit in search(store, grouped(1, 1)[0], 9, where=narrow)} == {
+        "/texts/500.txt"
+    }
+
+
+@pytest.mark.parametrize("name", ["lists-000001.faiss", "directions-000001.npy", "index.json"])
+@pytest.mark.parametrize("damage", ["cut", "changed", "gone"])
+def test_a_damaged_index_is_not_used(
+    store: MemoryStore, caplog: pytest.LogCaptureFixture, name: str, damage: str
+) -> None:
+    query = grouped(1, 1)[0]
+    wanted = search(store, query, 5)
+    build_index(store)
+    path = store.path / "index" / name
+    data = bytearray(path.read_bytes())
+    if damage == "gone":
+        path.unlink()
+    elif damage == "cut":
+        path.write_bytes(data[: len(data) // 2])
+    else:
+        data[len(data) // 2] ^= 255
+        path.write_bytes(data)
+    with caplog.at_level(logging.WARNING, "clara.store"):
+        assert search(store, query, 5) == wanted
+        assert search(store, query, 5) == wanted
+    is_missing = damage == "gone" and name == "index.json"
+    assert len(caplog.records) == (0 if is_missing else 1)
+    with pytest.raises(StoreError, match="build one first" if is_missing else "build it again"):
+        search(store, query, 5, index=True)
+    build_index(store)
+    assert [step.name for step in explain(store, query, 5).steps] == ["index", "exact"]
+
+
+def test_the_index_of_another_store_is_not_used(
+    store: MemoryStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    build_index(store)
+    with filled(tmp_path / "other", grouped(8, 3000)) as other:
+        shutil.copytree(store.path / "index", other.path / "index")
+        query = grouped(1, 1)[0]
+        assert [step.name for step in explain(other, query, 5).steps] == ["exact"]
+        assert "is of another store" in caplog.text
+        assert index_is_due(other)
+
+
+def test_a_store_brought_back_from_a_copy_does_not_use_a_later_index(tmp_path: Path) -> None:
+    with filled(tmp_path / "store", grouped(0, 1000)):
+        pass
+    shutil.copytree(tmp_path / "store", tmp_path / "copy")
+    with MemoryStore.open(tmp_path / "store") as store:
+        store.add([document("lost", grouped(3, 1000))])
+        build_index(store)
+    (tmp_path / "store" / "index").rename(tmp_path / "copy" / "index")
+    query = np.full(WIDTH, 5.0, np.float32)
+    with MemoryStore.open(tmp_path / "copy") as copy:
+        copy.add([document("other", query + grouped(4, 1000) / 100)])  # under the numbers of those lost
+        assert search(copy, query, 5) == search(copy, query, 5, index=False)
+        assert [step.name for step in explain(copy, query, 5).steps] == ["exact"]
+
+
+@pytest.mark.parametrize("at", ["save", "replace", "sync_folder"])
+def test_killed_while_building(store: MemoryStore, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
+    build_index(store)
+    before = json.loads((store.path / "index" / "index.json").read_text())
+    store.add([document("new", grouped(5, 700))])
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        if at == "save":
+            patch.setattr("numpy.save", die)
+        elif at == "replace":
+            patch.setattr(Path, "replace", die)
+        else:
+            patch.setattr("clara.store.index.sync_folder", die)
+        with pytest.raises(KeyboardInterrupt):
+            build_index(store)
+    after = json.loads((store.path / "index" / "index.json").read_text())
+    assert (after == before) == (at != "sync_folder")
+    assert same_hits(store, grouped(1, 10)) >= 0.99
+    build_index(store)
+    assert len(list((store.path / "index").iterdir())) == 3
+
+
+def test_without_faiss(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    query = grouped(1, 1)[0]
+    wanted = search(store, query, 5)
+    build_index(store)
+    with MemoryStore.open(store.path, read_only=True) as reader:
+        monkeypatch.setitem(sys.modules, "faiss", None)
+        assert search(reader, query, 5) == wanted
+        for call in (lambda: build_index(store), lambda: search(reader, query, 5, index=True)):
+            with pytest.raises(
+                MissingExtraError, match=r"^An index needs FAISS, and .*'clara-rag\[index\]'\.$"
+            ):
+                call()
+
+
+def test_no_index_where_there_can_be_none(tmp_path: Path, store: MemoryStore) -> None:
+    with pytest.raises(StoreError, match="has no index; build one first"):
+        search(store, np.ones(WIDTH), 1, index=True)
+    with (
+        MemoryStore.open(store.path, read_only=True) as reader,
+        pytest.raises(StoreError, match="for reading only; open it for writing"),
+    ):
+        build_index(reader)
+    with (
+        filled(tmp_path / "empty", np.empty((0, 4), np.float32)) as empty,
+        pytest.raises(StoreError, match="holds no passages"),
+    ):
+        build_index(empty)
+
+
+@pytest.mark.parametrize("number", [1, 2, 30])
+def test_stores_of_few_passages_can_be_indexed(tmp_path: Path, number: int) -> None:
+    with filled(tmp_path, grouped(0, number)) as store:
+        build_index(store)
+        query = grouped(1, 1)[0]
+        assert search(store, query, 50, index=True) == search(store, query, 50, index=False)
+
+
+def test_directions_are_those_of_a_full_decomposition() -> None:
+    rng = np.random.default_rng(0)
+    vectors = (rng.standard_normal((500, 60)) * 0.8 ** np.arange(60) + 0.3).astype(np.float32)
+    found = leading_directions(vectors, 0.95, 60)
+    lengths = np.linalg.svd(vectors, compute_uv=False) ** 2
+    enough = int(np.searchsorted(np.cumsum(lengths) / lengths.sum(), 0.95)) + 1
+    assert found.shape == (60, -(-enough // 8) * 8)
+    np.testing.assert_allclose(found.T @ found, np.eye(found.shape[1]), atol=1e-5)
+    held = np.square(vectors @ found).sum()
+    np.testing.assert_allclose(held, lengths[: found.shape[1]].sum(), rtol=1e-5)
+    few = leading_directions(vectors[:3], 1.0, 60)
+    np.testing.assert_allclose(few.T @ few, np.eye(8), atol=1e-5)
+    np.testing.assert_allclose(vectors[:3] @ few @ few.T, vectors[:3], atol=1e-4)
