@@ -138,7 +138,8 @@ class ScaledCodec:
             return whole.view(np.uint8)
         even = whole if self.width % 2 == 0 else np.pad(whole, ((0, 0), (0, 1)))
         shifted = (even + 8).astype(np.uint8)
-        return np.bitwise_or(shifted[:, ::2], shifted[:, 1::2] << 4, dtype=np.uint8)
+        packed: Bytes = np.bitwise_or(shifted[:, ::2], shifted[:, 1::2] << 4)
+        return packed
 
     def _unpacked(self, data: Bytes) -> NDArray[np.int8]:
         if self.most > 7:

@@ -285,7 +285,7 @@ class Database:
             return int(rows.fetchone()[0])
 
     def removals(self) -> int:
-        """How many passages have ever been removed."""
+        """A number that grows when passages are removed or their vectors are moved."""
         with self.snapshot():
             rows = self._connection.execute("SELECT value FROM meta WHERE key = 'removals'")
             return int(rows.fetchone()[0])
@@ -540,12 +540,16 @@ class Database:
         )
 
     def move(self, number: int, place: Place) -> None:
-        """Record that the vectors of a passage lie elsewhere from now on."""
+        """Record that the vectors of a passage lie elsewhere from now on; call `note_moves` in the end."""
         self._connection.execute(
             "UPDATE places SET memory_segment = ?, memory_row = ?, memory_rows = ?, key_segment = ?,"
             " key_row = ?, norm = ? WHERE passage = ?",
             (*place, number),
         )
+
+    def note_moves(self) -> None:
+        """Record that vectors were moved."""
+        self._connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'removals'")
 
     def set_segments(self, kind: str, segments: Mapping[int, Segment], blocks: Iterable[Block]) -> None:
         """Record the files of a kind that count from now on, and what was appended to them."""
@@ -573,7 +577,7 @@ class Database:
         with self._lock, self._translated():
             self._connection.execute("INSERT INTO words (words) VALUES ('optimize')")
             self._connection.execute("VACUUM")
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
 
 def _stored_passage(row: Sequence[Any]) -> StoredPassage:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -50,13 +50,14 @@ from clara.store.database import (
 from clara.store.filters import Filter
 from clara.store.lock import LOCK_NAME, READERS_NAME, ReaderLock, WriterLock
 from clara.store.places import PlacesFile
-from clara.store.segments import Appender, Segment, SegmentFiles, sync_folder
+from clara.store.segments import Appender, Block, Segment, SegmentFiles, sync_folder
 from clara.store.vectors import VectorTable
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_SEGMENT_BYTES = 1 << 30
 
+_MOVED_AT_ONCE = 256
 _WORTH_KEEPING = 10_000  # places that are asked of the database in some hundredths of a second
 
 _DATABASE = "store.sqlite3"
@@ -468,6 +469,24 @@ class MemoryStore:
             places = self._in_order(ids, self._database.places(ids))
             return [self._memory(place).copy() for place in places]
 
+    def keys(self, ids: Sequence[int]) -> Rows:
+        """Copies of these passages' keys in the order asked, float16, shape (n, key_size).
+
+        Raises:
+            StoreError: There is no such passage, or the store has no keys.
+        """
+        if self.key_size is None:
+            raise StoreError(f"The store {self._folder} has no keys; it is searched by its memories.")
+        with self.snapshot():
+            places = self._in_order(ids, self._database.places(ids))
+            segments = self._database.segments(_KEYS)
+            found = np.empty((len(ids), self.key_size), np.float16)
+            for at, place in enumerate(places):
+                rows = self._files[_KEYS].rows(place.key_segment or 0, segments[place.key_segment or 0])
+                first = place.key_row or 0
+                found[at] = rows[first : first + 1][0]
+            return found
+
     def vectors(self) -> VectorTable:
         """What `search` compares: the passages' keys, or their memories if the store has no keys.
 
@@ -573,7 +592,7 @@ class MemoryStore:
             raise InputError(f"The document {twice} is given twice; add it once.")
         vectors = [self._converted(item) for item in items]
         with self._database.writing():
-            codec = self._memory_codec()
+            codec = self._memory_codec(self.memory_dtype)
             with ExitStack() as stack:
                 appenders = {
                     kind: stack.enter_context(
@@ -620,6 +639,97 @@ class MemoryStore:
         self._check_writable()
         with self._database.writing():
             return sum(self._database.remove(source) for source in sources)
+
+    # looking after it
+
+    def database_faults(self) -> list[str]:
+        """What SQLite finds wrong with the texts and tables; none if all is well.
+
+        Raises:
+            StoreError: The store is read-only or closed.
+        """
+        self._check_writable()
+        return self._database.faults()
+
+    def blocks(self) -> list[tuple[str, Block, int]]:
+        """Vectors that were committed together: their kind, where they lie, and their size in bytes."""
+        with self.snapshot():
+            found = []
+            for kind, files in self._files.items():
+                segments = self._database.segments(kind)
+                for block in self._database.blocks(kind):
+                    row_bytes = files.codec(segments[block.segment].codec).row_bytes
+                    found.append((kind, block, block.rows * row_bytes))
+            return found
+
+    def is_whole(self, kind: str, block: Block) -> bool:
+        """Whether the bytes of a block have their checksum."""
+        with self.snapshot():
+            segment = self._database.segments(kind)[block.segment]
+            return self._files[kind].crc32(block, segment) == block.crc32
+
+    def holders(self, kind: str, block: Block) -> list[str]:
+        """The documents some of whose vectors lie in a block, by name."""
+        with self.snapshot():
+            return self._database.holders(kind, block)
+
+    def rewrite(
+        self, memory_dtype: str | None = None, progress: Callable[[int, int], None] = lambda *_: None
+    ) -> None:
+        """Write all vectors that passages refer to anew, and the database, without what was removed.
+
+        Args:
+            memory_dtype: How memories are kept from now on; None to leave it.
+            progress: Told how many passages are done, of how many.
+
+        Raises:
+            StoreError: The store is read-only or closed, or cannot be written.
+        """
+        self._check_writable()
+        with self._database.writing():
+            dtype = memory_dtype or self.memory_dtype
+            self._database.set_memory_dtype(dtype)
+            codecs = {_MEMORIES: self._memory_codec(dtype), _KEYS: "float16"}
+            old = {kind: self._database.segments(kind) for kind in self._files}
+            with ExitStack() as stack:
+                appenders = {
+                    kind: stack.enter_context(
+                        files.appending(old[kind], codecs[kind], self._max_segment_bytes, fresh=True)
+                    )
+                    for kind, files in self._files.items()
+                }
+                self._move(old, appenders, progress)
+            for kind, appender in appenders.items():
+                new = {at: one for at, one in appender.segments.items() if at not in old[kind]}
+                self._database.set_segments(kind, new, appender.blocks)
+            self._database.note_moves()
+        self._memory_dtype = dtype
+        self._cached = None
+        self._database.shrink()
+        self._check_files()
+
+    def _move(
+        self,
+        old: Mapping[str, Mapping[int, Segment]],
+        appenders: Mapping[str, Appender],
+        progress: Callable[[int, int], None],
+    ) -> None:
+        """Append what every place refers to, shared rows once, and let the place refer to that."""
+        moved: dict[tuple[int, int], Place] = {}
+        places = list(self._database.all_places())
+        for done, (number, place) in enumerate(places):
+            if done % _MOVED_AT_ONCE == 0:
+                progress(done, len(places))
+            spot = (place.memory_segment, place.memory_row)
+            if spot not in moved:
+                keys = None
+                if place.key_segment is not None and place.key_row is not None:
+                    rows = self._files[_KEYS].rows(place.key_segment, old[_KEYS][place.key_segment])
+                    keys = rows[place.key_row : place.key_row + 1]
+                vectors = _Vectors([self._memory(place, old[_MEMORIES])], keys)
+                (moved[spot],) = _append(vectors, appenders)
+            self._database.move(number, moved[spot])
+        progress(len(places), len(places))
 
     def _converted(self, item: NewDocument) -> _Vectors:
         """A document's vectors as they are stored, after all that can be wrong with them was looked for."""
@@ -676,10 +786,10 @@ class MemoryStore:
             self._codecs[name, width] = codec
         return self._codecs[name, width]
 
-    def _memory_codec(self) -> str:
+    def _memory_codec(self, dtype: str) -> str:
         """The codec of new memories; a product quantiser is learned when there is enough to learn from."""
-        if self.memory_dtype != LEARNED:
-            return self.memory_dtype
+        if dtype != LEARNED:
+            return dtype
         segments = self._database.segments(_MEMORIES)
         learned = [segment.codec for segment in segments.values() if segment.codec.startswith(f"{LEARNED}-")]
         if learned:
