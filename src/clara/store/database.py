@@ -36,6 +36,7 @@ _PASSAGES = (
 )
 _APPLICATION_ID = 0x436C6172  # "Clar": tells a store from other programs' SQLite files
 _IDS_A_QUERY = 500
+_WAIT_SECONDS = 30
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE documents (
@@ -577,7 +578,9 @@ class Database:
         with self._lock, self._translated():
             self._connection.execute("INSERT INTO words (words) VALUES ('optimize')")
             self._connection.execute("VACUUM")
-            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            self._connection.execute("PRAGMA busy_timeout = 0")  # someone who reads is not waited for
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._connection.execute(f"PRAGMA busy_timeout = {_WAIT_SECONDS * 1000}")
 
 
 def _stored_passage(row: Sequence[Any]) -> StoredPassage:
@@ -616,7 +619,7 @@ def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     connection = sqlite3.connect(
         f"{path.resolve().as_uri()}?{options}",
         uri=True,
-        timeout=30,
+        timeout=_WAIT_SECONDS,
         isolation_level=None,
         check_same_thread=False,
     )

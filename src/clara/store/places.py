@@ -41,7 +41,7 @@ class PlacesFile:
                 if (float(kept["created"]), int(kept["removals"])) != (created, removals):
                     return nothing
                 places: NDArray[np.void] = kept["places"]  # the archive's checksum is verified here
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return nothing
         return places if places.dtype == SEARCHED else nothing
 
