@@ -21,7 +21,7 @@ def write(folder: Path, *names: str) -> list[Path]:
 
 def test_folder_gives_known_endings_in_order_of_folders(tmp_path: Path) -> None:
     expected = write(tmp_path, "b.md", "z.TXT", "a/c.html", "a/d/e.pdf", "b/a.htm")
-    write(tmp_path, "code.py", ".hidden.md", ".git/readme.md", "a/.cache/x.txt", "README")
+    write(tmp_path, "data.xyz", ".hidden.md", ".git/readme.md", "a/.cache/x.txt", "README")
     assert find_files(tmp_path) == expected
     assert find_files([str(tmp_path)]) == expected
 
@@ -54,9 +54,9 @@ def test_missing_path_is_an_error(tmp_path: Path) -> None:
 
 
 def test_folder_without_documents_names_the_endings(tmp_path: Path) -> None:
-    write(tmp_path, "code.py")
+    write(tmp_path, "data.xyz")
     with pytest.raises(
-        InputError, match=r"holds no file to read; files ending in \.txt, \.text, .* are read"
+        InputError, match=r"holds no file to read that is not ignored; files ending in \.txt, .* are read"
     ):
         find_files([tmp_path])
 
