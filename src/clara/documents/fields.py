@@ -17,6 +17,7 @@ Scalar = str | int | float | bool
 
 _TITLE_FIELDS = ("title", "name", "subject", "heading")
 _LONGEST_FACT = 64  # characters; a longer string is text, not something to filter on
+_LARGEST_FACT = 2**63  # what databases hold; infinity is larger
 _MAX_DEPTH = 50
 _SHOWN_FIELDS = 12
 
@@ -41,14 +42,18 @@ def record_of(value: object, lines: Lines | None = None) -> Record:
         UnreadableError: The value is nested too deeply.
     """
     values: dict[str, list[Scalar]] = {}
-    for name, scalar in _scalars(value, "", 0):
-        values.setdefault(name, []).append(scalar)
+    try:
+        for name, scalar in _scalars(value, "", 0):
+            values.setdefault(name, []).append(scalar)
+    except RecursionError as error:
+        where = lines[0] if lines else None
+        raise UnreadableError("is JSON that is nested too deeply; flatten it", where) from error
     return Record(values, lines)
 
 
 def _scalars(value: Any, name: str, depth: int) -> Iterator[tuple[str, Scalar]]:
     if depth > _MAX_DEPTH:
-        raise UnreadableError(f"holds JSON that is nested deeper than {_MAX_DEPTH} levels; flatten it")
+        raise RecursionError
     if isinstance(value, dict):
         for key, inner in value.items():
             yield from _scalars(inner, f"{name}.{key}" if name else key, depth + 1)
@@ -125,4 +130,6 @@ def _facts(values: Mapping[str, list[Scalar]], options: ReadOptions) -> Metadata
 
 
 def _is_fact(value: Scalar) -> bool:
-    return not isinstance(value, str) or (0 < len(value) <= _LONGEST_FACT and "\n" not in value)
+    if isinstance(value, str):
+        return 0 < len(value) <= _LONGEST_FACT and "\n" not in value
+    return abs(value) < _LARGEST_FACT

@@ -47,15 +47,12 @@ def _records(text: str) -> Iterator[Record]:
 
 
 def _parsed(text: str, line: int) -> Any:
+    """The value of a text; the names that programs write where nothing is known, such as NaN, are nulls."""
     try:
-        return json.loads(text, parse_constant=_refuse)
+        return json.loads(text, parse_constant=lambda _: None)
     except json.JSONDecodeError as error:
         raise UnreadableError(f"is not valid JSON ({error.msg}); correct it", line or error.lineno) from error
-    except ValueError as error:  # NaN and numbers of thousands of digits
-        raise UnreadableError(f"is not valid JSON ({error}); correct it", line or None) from error
+    except ValueError as error:  # Python's guard against conversions that take forever
+        raise UnreadableError("has a number of thousands of digits; quote it", line or None) from error
     except RecursionError as error:
         raise UnreadableError("is JSON that is nested too deeply; flatten it", line or None) from error
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no number of JSON")

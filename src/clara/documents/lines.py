@@ -34,6 +34,11 @@ class Traced:
         """A text of which any word may come from any of the lines."""
         return cls(text, ((0, *lines),) if lines else ())
 
+    def prefixed(self, prefix: str) -> Traced:
+        """The text after a mark, which is taken to stand on the same lines."""
+        spans = ((at + len(prefix) if at else 0, first, last) for at, first, last in self.spans)
+        return Traced(prefix + self.text, tuple(spans))
+
     def stripped(self) -> Traced:
         """The text without white space around it."""
         dropped = len(self.text) - len(self.text.lstrip())
@@ -55,7 +60,10 @@ def concatenate(parts: Iterable[Traced]) -> Traced:
     spans: list[Span] = []
     length = 0
     for part in parts:
-        spans += ((length + at, first, last) for at, first, last in part.spans)
+        moved = [(length + at, first, last) for at, first, last in part.spans]
+        if moved and spans and spans[-1][0] == moved[0][0]:  # a piece without any characters
+            spans.pop()
+        spans += moved
         texts.append(part.text)
         length += len(part.text)
     return Traced("".join(texts), tuple(spans))

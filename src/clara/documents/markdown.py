@@ -133,7 +133,7 @@ class _Walk:
         elif any(line.text for line in lines):
             prefixes = item_prefixes(len(lines), len(self._lists), self._lists[-1].mark)
             self._lines += (
-                concatenate([Traced(prefix), line]) if line.text else line
+                line.prefixed(prefix) if line.text else line
                 for prefix, line in zip(prefixes, lines, strict=True)
             )
             self._lists[-1].mark = ""

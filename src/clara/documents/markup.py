@@ -34,13 +34,12 @@ def read_rst(data: bytes) -> Reading:
             at += 1
             continue
         text, style, size = heading
+        line = lines[at + size - 2][0]
         _add_body(outline, [line for line in body if not _RST_COMMENT.match(line[1])])
         body = []
         if style not in levels:
             levels.append(style)
-        outline.heading(
-            min(_MAX_LEVEL, levels.index(style) + 1), text, (lines[at][0], lines[at + size - 1][0])
-        )
+        outline.heading(min(_MAX_LEVEL, levels.index(style) + 1), text, (line, line))
         at += size
     _add_body(outline, [line for line in body if not _RST_COMMENT.match(line[1])])
     title = outline.leading_heading
