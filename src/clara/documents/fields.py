@@ -88,21 +88,21 @@ def record_sections(records: Iterable[Record], options: ReadOptions) -> tuple[Se
 
 def _section(record: Record, options: ReadOptions) -> Section:
     title = _title_field(record.values, options)
-    heading = squeeze(" ".join(map(str, record.values.get(title, ()))))
+    heading = squeeze(" ".join(map(str, record.values.get(title, ())))) if title is not None else ""
     text = _text(record.values, options, title)
     if not text:
         heading, text = "", heading  # a title alone is what there is to read
     return Section(text, heading, lines=record.lines, metadata=_facts(record.values, options))
 
 
-def _title_field(values: Mapping[str, list[Scalar]], options: ReadOptions) -> str:
+def _title_field(values: Mapping[str, list[Scalar]], options: ReadOptions) -> str | None:
     if options.title_field is not None:
         return options.title_field
     by_lower = {name.casefold(): name for name in reversed(list(values))}
-    return next((by_lower[name] for name in _TITLE_FIELDS if name in by_lower), "")
+    return next((by_lower[name] for name in _TITLE_FIELDS if name in by_lower), None)
 
 
-def _text(values: Mapping[str, list[Scalar]], options: ReadOptions, title: str) -> str:
+def _text(values: Mapping[str, list[Scalar]], options: ReadOptions, title: str | None) -> str:
     """The fields as lines of "field: value", or a single one's value alone."""
     if options.text_fields is None:
         chosen = {name: _written(found) for name, found in values.items() if name != title}
