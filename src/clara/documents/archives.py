@@ -10,7 +10,7 @@ from zipfile import BadZipFile, ZipFile
 
 from clara.documents.outline import UnreadableError
 
-MAX_UNPACKED_BYTES = 200_000_000
+MAX_UNPACKED_BYTES = 50_000_000
 """Text that an archive may hold when unpacked; images, sound and fonts are never unpacked."""
 
 _TEXT_ENDINGS = (".xml", ".rels", ".opf", ".ncx", ".html", ".htm", ".xhtml")

@@ -22,10 +22,10 @@ def find_files(
     """Find the files to read, in a stable order and each once.
 
     A file that is named is taken whatever its ending. A folder is searched through all its folders for
-    the endings in `SUFFIXES`; within it, what each folder's files `.gitignore` and `.claraignore` say is
-    skipped, as are hidden files and folders and those that programs write (`ignore.GENERATED`) unless such a
-    file takes them back, as `!.notes/` does. Links are followed, and each folder's files come before those of
-    its folders, both by name.
+    the endings in `SUFFIXES`; within it, what the files `.gitignore` and `.claraignore` of its folders say
+    is skipped, and so are hidden files and folders and what programs write (`ignore.GENERATED`), unless a
+    `.claraignore` takes them back, as `!.notes/` does. Links are followed, and each folder's files come
+    before those of its folders, both by name.
 
     Args:
         paths: Files and folders, or one of them.
@@ -56,7 +56,7 @@ def find_files(
 
 def _files_of(path: Path, rules: Rules) -> list[Path]:
     if path.is_file():
-        return [] if rules.leaves_out(path.name) else [path.resolve()]
+        return [] if rules.refuses(path.name) else [path.resolve()]
     if path.is_dir():
         files = list(_walk(path, rules))
         if not files:

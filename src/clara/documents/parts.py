@@ -188,7 +188,10 @@ def after_row(block: bytes) -> int:
 
 
 def after_word(block: bytes) -> int:
-    """After the last space of a block; without any, before a last character that may be cut."""
+    """After the last space of a block; without any, before a last character that may be cut.
+
+    The block has eight bytes at least.
+    """
     space = max(block.rfind(b" "), block.rfind(b"\t"), block.rfind(b"\r", 0, -1)) + 1
     if space:
         return space
