@@ -64,7 +64,7 @@ def test_python_of_another_version_is_parted_by_its_lines() -> None:
         (".cpp", "namespace a {\n}\nstd::vector<int> A::get(int x) const {\n}\n", ["a", "A::get"]),
         (".java", "package a;\n\npublic final class Main {\n  void run() {}\n}\n", ["", "Main"]),
         (".go", "package a\n\n// runs\nfunc (s *S) Run() error {\n}\ntype S struct{}\n", ["", "Run", "S"]),
-        (".rs", "use a;\npub(crate) async fn f() {}\nimpl<T> Foo for Bar<T> {}\nenum E {}\n",
+        (".rs", "use a;\nmod b;\npub(crate) async fn f() {}\nimpl<T> Foo for Bar<T> {}\nenum E {}\n",
          ["", "f", "impl<T> Foo for Bar<T>", "E"]),
         (".rb", "require 'a'\nclass A::B\n  def c\n  end\nend\ndef d?\nend\n", ["", "A::B", "d?"]),
         (".sh", "set -e\nf() {\n  :\n}\nfunction g {\n  :\n}\n", ["", "f", "g"]),

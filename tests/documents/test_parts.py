@@ -231,16 +231,16 @@ def test_file_is_read_anew_when_it_changes_and_refused_when_it_goes_on(
             list(file_parts(path))
 
 
-def test_files_too_large_to_be_read_whole_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "a.html"
+@pytest.mark.parametrize(("suffix", "most"), [(".html", 50), (".json", 200), (".pdf", 500), (".epub", 500)])
+def test_files_too_large_to_be_read_whole_are_refused(tmp_path: Path, suffix: str, most: int) -> None:
+    path = tmp_path / f"a{suffix}"
     with path.open("wb") as stream:
-        os.truncate(stream.fileno(), parts.MAX_WHOLE_BYTES + 1)
-    with pytest.raises(
-        DocumentError, match=r"a\.html is larger than 500 MB, which only text, .* may be; split it\.$"
-    ):
+        os.truncate(stream.fileno(), most * 1_000_000 + 1)  # takes no room on the disk
+    refusal = rf"a\{suffix} is larger than {most} MB, which only text, .* may be; split it\.$"
+    with pytest.raises(DocumentError, match=refusal):
         list(file_parts(path))
+    with pytest.raises(DocumentError, match=refusal):
+        read_document(path)
 
 
 def test_faulty_line_of_a_later_part_has_its_number_in_the_file(tmp_path: Path) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 from clara.documents.outline import UnreadableError
 
@@ -34,10 +33,12 @@ def opened(data: bytes, kind: str) -> Iterator[ZipFile]:
                     f"{MAX_UNPACKED_BYTES // 1_000_000} MB is the most that is read; split it"
                 )
             yield archive
-    except (BadZipFile, zlib.error, KeyError, EOFError, NotImplementedError, OSError) as error:
+    except UnreadableError:
+        raise
+    except Exception as error:  # on damaged files zipfile raises nearly anything, from KeyError to ValueError
+        if type(error) is RuntimeError:  # zipfile's word for a part that needs a password
+            raise UnreadableError(f"is encrypted or not {kind}; save a copy without a password") from error
         raise UnreadableError(f"is not {kind} or a damaged one; open it and save it anew") from error
-    except RuntimeError as error:  # zipfile's word for a part that needs a password
-        raise UnreadableError(f"is encrypted or not {kind}; save a copy without a password") from error
 
 
 def is_text(name: str) -> bool:

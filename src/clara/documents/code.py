@@ -14,9 +14,11 @@ from clara.documents.text import decode, numbered_lines
 from clara.records import Section
 
 _TAB = 4  # columns
+_MAX_PARSED = 2_000_000  # characters; a syntax tree takes hundreds of times the memory of its text
+_LONGEST_HEAD = 300  # characters of a line in which a definition is looked for; packed code has endless lines
 
 _C = re.compile(
-    r"(?!(?:return|else|if|for|while|switch|case|using|goto|typedef\s+\w+\s+\w+;)\b)"
+    r"(?!(?:return|else|if|for|while|switch|case|using|goto)\b)"
     r"(?:(?:class|struct|union|enum(?:\s+class)?|namespace|typedef\s+struct|interface|record)\s+(?P<type>[\w:]+)\b(?!.*;$)"
     r"|[A-Za-z_][\w:<>,*&\s\[\]]*?[\s*&](?P<function>~?[\w:~]+)\s*\([^;]*$)"
 )
@@ -32,7 +34,7 @@ _JAVASCRIPT = re.compile(
 _GO = re.compile(r"(?:func\s+(?:\([^)]*\)\s*)?(?P<name>\w+)|type\s+(?P<type>\w+))")
 _RUST = re.compile(
     r"(?:pub(?:\([^)]*\))?\s+)?(?:(?:default|async|const|unsafe|extern(?:\s+\"[^\"]*\")?)\s+)*"
-    r"(?:(?:fn|struct|enum|trait|mod|union|type)\s+(?P<name>\w+)(?!.*\bmod\s+\w+;)"
+    r"(?:(?!mod\s+\w+\s*;)(?:fn|struct|enum|trait|mod|union|type)\s+(?P<name>\w+)"
     r"|macro_rules!\s*(?P<macro>\w+)|(?P<impl>impl\b[^{]*?)\s*(?:\{|where|$))"
 )
 _RUBY = re.compile(r"(?:def|class|module)\s+(?P<name>[\w.:?!]+)")
@@ -101,8 +103,10 @@ def read_code(data: bytes, name: str) -> Reading:
 def _python_starts(text: str) -> dict[int, str] | None:
     """The name of each top-level definition by the line that it begins on, and "" where other code begins.
 
-    None if this is no code of this Python's.
+    None if this is no code of this Python's, or too much of it.
     """
+    if len(text) > _MAX_PARSED:
+        return None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # remarks on escapes in strings that are not ours
@@ -124,7 +128,7 @@ def _python_starts(text: str) -> dict[int, str] | None:
 def _starts(lines: list[tuple[int, str]], definition: re.Pattern[str]) -> dict[int, str]:
     starts = {}
     for number, line in lines:
-        match = definition.match(line)
+        match = definition.match(line[:_LONGEST_HEAD])
         if match is not None:
             starts[number] = next(filter(None, match.groups()), "").strip('"`[] ')
     return starts

@@ -38,10 +38,7 @@ def read_epub(data: bytes) -> Reading:
         UnreadableError: The file is damaged, protected or not a book, or unpacks beyond measure.
     """
     with opened(data, _KIND) as archive:
-        try:
-            return _read(archive)
-        except ElementTree.ParseError as error:
-            raise UnreadableError(f"is {_KIND} that is damaged; convert it anew") from error
+        return _read(archive)
 
 
 def _read(archive: ZipFile) -> Reading:

@@ -41,11 +41,14 @@ class Traced:
 
     def stripped(self) -> Traced:
         """The text without white space around it."""
+        text = self.text.strip()
         dropped = len(self.text) - len(self.text.lstrip())
-        if not dropped:
-            return Traced(self.text.rstrip(), self.spans)
-        spans = ((max(0, at - dropped), first, last) for at, first, last in self.spans)
-        return Traced(self.text.strip(), tuple(spans))
+        spans = [(at - dropped, first, last) for at, first, last in self.spans if at - dropped < len(text)]
+        before = sum(
+            at <= 0 for at, _, _ in spans
+        )  # the last of these pieces is the one that the text begins in
+        kept = [(max(0, at), first, last) for at, first, last in spans[max(0, before - 1) :]]
+        return Traced(text, tuple(kept))
 
     def section(self, heading: str = "") -> Section:
         """The text as a section of its own."""

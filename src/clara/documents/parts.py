@@ -22,9 +22,6 @@ from clara.documents.text import printable
 PART_BYTES = 8_000_000
 """The size of the parts in which large files are read."""
 
-MAX_WHOLE_BYTES = 500_000_000
-"""The size up to which files are read that cannot be read in parts."""
-
 Border = Callable[[bytes], int]
 """Where to part a block of bytes best; 0 if a longer block is needed."""
 
@@ -67,7 +64,7 @@ def file_of(source: str) -> str:
 
 
 def divide(
-    path: Path, border: Border | None, *, keeps_head: bool = False, whole: bool = False
+    path: Path, border: Border | None, *, keeps_head: bool, max_whole_bytes: int, whole: bool
 ) -> Iterator[FilePart]:
     """Read a file in parts of `PART_BYTES`; a smaller file is one part.
 
@@ -75,6 +72,7 @@ def divide(
         path: The file.
         border: Where a block may be parted, None for files that only make sense whole.
         keeps_head: Later parts come with the file's first row.
+        max_whole_bytes: The most that a file without borders may have.
         whole: Read all in one part all the same.
 
     Raises:
@@ -84,9 +82,9 @@ def divide(
     source = printable(str(path.resolve()))
     with path.open("rb") as stream:
         size, modified = os.fstat(stream.fileno()).st_size, os.fstat(stream.fileno()).st_mtime
-        if border is None and size > MAX_WHOLE_BYTES:
+        if size > max_whole_bytes and border is None:
             raise UnreadableError(
-                f"is larger than {MAX_WHOLE_BYTES // 1_000_000} MB, which only text, Markdown, CSV, JSON "
+                f"is larger than {max_whole_bytes // 1_000_000} MB, which only text, Markdown, CSV, JSON "
                 "lines and logs may be; split it"
             )
         if border is None or whole or size <= PART_BYTES:

@@ -31,11 +31,12 @@ _Read = Callable[[FilePart, ReadOptions], Reading]
 
 @dataclass(frozen=True, slots=True)
 class _Format:
-    """How files of a kind are read, and where they may be parted if they are large (None: nowhere)."""
+    """How files of a kind are read, where large ones may be parted, and how large others may be."""
 
     read: _Read
     border: Border | None = None
     keeps_head: bool = False
+    max_bytes: int = 500_000_000  # of a file that has no borders, by what its parser needs for each byte
 
 
 def _plain(read: Callable[[bytes], Reading], border: Border | None = None) -> _Format:
@@ -44,8 +45,9 @@ def _plain(read: Callable[[bytes], Reading], border: Border | None = None) -> _F
 
 _TEXT = _plain(read_text, after_paragraph)
 _MARKDOWN = _plain(read_markdown, after_paragraph)
-_HTML = _plain(read_html)
+_HTML = replace(_plain(read_html), max_bytes=50_000_000)
 _TABLE = _Format(lambda part, options: read_table(part.data, options, part.head), after_row, keeps_head=True)
+_JSON = _Format(lambda part, options: read_json(part.data, options), max_bytes=200_000_000)
 _JSON_LINES = _Format(lambda part, options: read_json_lines(part.data, options), after_line)
 _CODE = _Format(lambda part, _: read_code(part.data, part.path.name), after_paragraph)
 
@@ -64,7 +66,7 @@ _FORMATS: dict[str, _Format] = {
     ".org": _plain(read_org, after_paragraph),
     ".csv": _TABLE,
     ".tsv": _TABLE,
-    ".json": _Format(lambda part, options: read_json(part.data, options)),
+    ".json": _JSON,
     ".jsonl": _JSON_LINES,
     ".ndjson": _JSON_LINES,
     ".log": _plain(read_log, after_line),
@@ -155,7 +157,13 @@ def read_stream(
 def _parts(path: Path, *, whole: bool) -> Iterator[FilePart]:
     format = _format(path)
     try:
-        yield from divide(path, format.border, keeps_head=format.keeps_head, whole=whole)
+        yield from divide(
+            path,
+            format.border,
+            keeps_head=format.keeps_head,
+            max_whole_bytes=format.max_bytes,
+            whole=whole,
+        )
     except UnreadableError as error:
         raise DocumentError(f"{path} {error}.") from error
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
@@ -187,7 +195,7 @@ def _read(part: FilePart, options: ReadOptions, name: str = "") -> Reading:
 def _tidied(section: Section) -> Section:
     # where offsets count, the reader has tidied the text itself
     text = section.text if section.line_spans else tidy(section.text)
-    return replace(section, text=text, heading=squeeze(tidy(section.heading)))
+    return replace(section, text=text, heading=squeeze(tidy(section.heading)) if section.heading else "")
 
 
 def _from_line(section: Section, first_line: int) -> Section:
