@@ -93,12 +93,14 @@ def print_report(filled: Library, report: indexing.AddReport, *, as_json: bool) 
             (report.added, "added"),
             (report.replaced, "replaced"),
             (report.unchanged, "unchanged"),
+            (report.copies, "copies of others"),
             (report.removed, "removed"),
             (len(report.refused), "skipped"),
         )
         if count
     ]
-    console.print(f"Documents: {', '.join(done) or 'none'}. Passages compressed: {report.passages:,}.")
+    kept = f", kept: {report.kept:,}" if report.kept else ""
+    console.print(f"Documents: {', '.join(done) or 'none'}. Passages compressed: {report.passages:,}{kept}.")
     console.print(
         f"The store holds {info.documents:,} documents, {info.passages:,} passages, "
         f"{info.memory_rows:,} memory tokens."
