@@ -1,4 +1,4 @@
-"""The index against a search that compares every passage, and what happens when it is old, damaged or half built."""
+"""The index against a search of every passage; what happens when it is old, damaged or half built."""
 
 from __future__ import annotations
 

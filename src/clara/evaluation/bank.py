@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from clara.pipeline import Clara
 from clara.records import Document, Passage
 from clara.store import MemoryStore, NewDocument
-from clara.store.search import best_of
+from clara.store.scoring import best_of
 
 PASSAGES_AT_ONCE = 256
 
@@ -88,7 +88,7 @@ class MemoryBank:
                 wanted = {self._ids[number] for number in among}
                 table = table.take(np.flatnonzero([own in wanted for own in table.ids.tolist()]))
             ids, _ = best_of(table, query / np.linalg.norm(query), k)
-        return list(dict.fromkeys(self._numbers[own] for own in ids))
+        return list(dict.fromkeys(self._numbers[own] for own in ids.tolist()))
 
     def memories(self, numbers: Sequence[int]) -> list[NDArray[np.float16]]:
         """Memories (m, H) of passages."""

@@ -29,8 +29,8 @@ from clara.store.vectors import VectorTable
 
 logger = logging.getLogger(__name__)
 
-EXACT_NUMBERS = 1 << 24
-"""Numbers that a search compares one by one in little time; smaller stores need no index."""
+EXACT_NUMBERS = 1 << 22
+"""Numbers that a search compares one by one in five milliseconds; smaller stores need no index."""
 
 TAIL_SHARE = 0.2
 """Share of passages that may lie outside the index before it is built again."""
@@ -42,7 +42,7 @@ _DIRECTION_SAMPLE = 8192
 _SAMPLE_PER_LIST = 64
 _TRIALS = 64  # vectors of the store that are searched for to choose how much is looked through
 _BEST = 20
-_WANTED_RECALL = 0.995  # questions lie farther from passages than passages do, hence more than 0.99
+_WANTED_RECALL = 0.99
 _DEPTHS = (100, 200, 400, 1000, 2000, 4000)
 _WITNESSES = 32
 
@@ -212,15 +212,12 @@ class _Builder:
 
     def choose(self) -> tuple[int, int, float]:
         """The cheapest number of lists and candidates that finds what it should, and the share it finds."""
-        found = {
-            probed: self._recalls(probed)
-            for probed in (2**power for power in range(3, 20))
-            if probed < 2 * self.index.nlist
-        } or {self.index.nlist: self._recalls(self.index.nlist)}
+        steps = (round(8 * 1.5**power) for power in range(30))
+        tried = [*(probed for probed in steps if probed < self.index.nlist), self.index.nlist]
         choices = [
-            (recall, self._cost(probed, depth), min(probed, self.index.nlist), depth)
-            for probed, recalls in found.items()
-            for depth, recall in zip(_DEPTHS, recalls, strict=True)
+            (recall, self._cost(probed, depth), probed, depth)
+            for probed in tried
+            for depth, recall in zip(_DEPTHS, self._recalls(probed), strict=True)
         ]
         enough = [choice for choice in choices if choice[0] >= _WANTED_RECALL]
         if not enough:
@@ -232,23 +229,21 @@ class _Builder:
 
     def _recalls(self, probed: int) -> list[float]:
         """The share of what should be found among the candidates, for each of `_DEPTHS`."""
-        parameters = self._faiss.SearchParametersIVF(nprobe=min(probed, self.index.nlist))
+        parameters = self._faiss.SearchParametersIVF(nprobe=probed)
         _, ids = self.index.search(self._trial.vectors @ self.directions, _DEPTHS[-1] + 1, params=parameters)
         wanted = [set(row[row >= 0].tolist()) for row in self._trial.best]
-        total = max(1, sum(map(len, wanted)))
-        return [
-            sum(len(own & set(row[: depth + 1].tolist())) for own, row in zip(wanted, ids, strict=True))
-            / total
-            if total > 1
-            else 1.0
-            for depth in _DEPTHS
-        ]
+        total = sum(map(len, wanted))
+        found = np.zeros(len(_DEPTHS))
+        for own, row in zip(wanted, ids, strict=True):
+            found += [len(own.intersection(row[: depth + 1].tolist())) for depth in _DEPTHS]
+        return (found / total).tolist() if total else [1.0] * len(_DEPTHS)
 
     def _cost(self, probed: int, depth: int) -> float:
         """Bytes that a search reads; those of candidates lie apart and count twice."""
         rows = float(self._table.count.mean())
-        scanned = len(self._table.ids) * min(1.0, probed / self.index.nlist) * self.directions.shape[1]
-        return scanned + 2 * depth * rows * self._width * 2
+        share = min(1.0, probed / float(self.index.nlist))
+        scanned = len(self._table.ids) * share * self.directions.shape[1]
+        return float(scanned + 2 * depth * rows * self._width * 2)
 
     def _sample(self, count: int) -> VectorTable:
         number = len(self._table.ids)

@@ -1,8 +1,8 @@
 """Search: candidates from an index or from words, exact scores, one order.
 
-Without an index, or in a store that is small, every passage's vector is compared. With one, its candidates are,
-and those passages that it does not hold; the hits are those of a comparison with all as far as the candidates
-reach.
+Without an index, or in a store that is small, every passage's vector is compared. With one, its candidates
+are, and those passages that it does not hold; the hits are those of a comparison with all as far as the
+candidates reach.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -60,8 +62,8 @@ def search(
             shape (M, memory_size), which is compared slot by slot, missing slots taken as zeros. Its
             length does not matter.
         k: How many passages to return, if there are as many.
-        question: The question's words for hybrid search: the order is then made of that by cosines and that by
-            words (BM25), and a score stays the cosine. None to search by the vectors alone.
+        question: The question's words for hybrid search: the order is then made of cosines and BM25, and a
+            score stays the cosine. None to search by the vectors alone.
         where: Which passages may be returned; None for all.
         index: Whether to use an index; None to use one where there is one that is worth it.
 
@@ -124,15 +126,14 @@ def search_many(
         run = _Run(store, where, index)
         rankings = run.rankings(units, 2 * k)
         return [
-            _distinct(
-                store,
-                k,
-                lambda depth, unit=unit, first=first: (
-                    first if depth <= 2 * k else run.ranking(unit, depth, None)
-                ),
-            )  # type: ignore[misc]
-            for unit, first in zip(units, rankings, strict=True)
+            _distinct(store, k, partial(_deeper, run, unit, ranking))
+            for unit, ranking in zip(units, rankings, strict=True)
         ]
+
+
+def _deeper(run: _Run, unit: NDArray[np.float64], ranking: Ranking, depth: int) -> Ranking:
+    """The ranking that was made for all questions, or a deeper one if it does not suffice."""
+    return ranking if depth <= len(ranking[0]) else run.ranking(unit, depth, None)
 
 
 class _Run:
@@ -246,9 +247,9 @@ def required_index(store: MemoryStore, table: VectorTable) -> VectorIndex:
     return index
 
 
-def _open(folder: object) -> VectorIndex | None:
+def _open(folder: Path) -> VectorIndex | None:
     try:
-        return VectorIndex(folder)  # type: ignore[arg-type]
+        return VectorIndex(folder)
     except (StoreError, MissingExtraError) as error:
         logger.warning("%s Until then every passage is compared.", error)
         return None
@@ -274,7 +275,7 @@ def _merged(one: Ranking, other: Ranking, depth: int) -> Ranking:
 
 
 def _distinct(store: MemoryStore, k: int, ranking: Callable[[int], Ranking]) -> list[Hit]:
-    """The best `k` passages of different content, from rankings that are made deeper until there are enough."""
+    """The best `k` passages of different content, from ever deeper rankings until there are enough."""
     depth, before = 2 * k, -1
     while True:
         ids, scores = ranking(depth)
