@@ -100,6 +100,8 @@ _COMMON = frozenset(
 VECTOR_WEIGHT = 0.6
 """Weight of cosines beside BM25 in a joined ranking; chosen by `benchmarks/hybrid.py`."""
 
+_LEAST_BEST = 1e-3  # where the best is next to zero, or below, nothing is like the question
+
 
 def match_expression(question: str) -> str:
     """A question as an FTS5 expression that any of its words matches; empty if it has no words.
@@ -124,8 +126,7 @@ def fused(near: Ranking, words: Ranking) -> Ranking:
     ids = np.sort(near[0])
     sums = np.zeros(len(ids))
     for weight, (own, scores) in ((VECTOR_WEIGHT, near), (1 - VECTOR_WEIGHT, words)):
-        # where nothing is above zero there is no best to compare with
-        if len(own) and scores[0] > 0:
-            sums[np.searchsorted(ids, own)] += weight * scores / scores[0]
+        if len(own):
+            sums[np.searchsorted(ids, own)] += weight * scores / max(scores[0], _LEAST_BEST)
     order = np.argsort(-sums, kind="stable")
     return ids[order], sums[order]
