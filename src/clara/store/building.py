@@ -35,13 +35,15 @@ EXACT_NUMBERS = 1 << 22
 TAIL_SHARE = 0.2
 """Share of passages that may lie outside the index before it is built again."""
 
+BEST = 20
+"""How many of the best the index is built to find."""
+
 _ENERGY = 0.95
 _MOST_DIMENSIONS = 512
 _MOST_SLOTS = 32
 _DIRECTION_SAMPLE = 8192
 _SAMPLE_PER_LIST = 64
 _TRIALS = 64  # vectors of the store that are searched for to choose how much is looked through
-_BEST = 20
 _WANTED_RECALL = 0.99
 _DEPTHS = (100, 200, 400, 1000, 2000, 4000)
 _WITNESSES = 32
@@ -90,7 +92,7 @@ class _Trial:
         scores[self.ids[:, None] == ids[None, :]] = -np.inf
         together = np.hstack([self.scores, scores])
         numbers = np.hstack([self.best, np.broadcast_to(ids, scores.shape)])
-        kept = np.argpartition(-together, _BEST - 1, axis=1)[:, :_BEST]
+        kept = np.argpartition(-together, BEST - 1, axis=1)[:, :BEST]
         self.scores[:] = np.take_along_axis(together, kept, 1)
         self.best[:] = np.take_along_axis(numbers, kept, 1)
 
@@ -201,7 +203,7 @@ class _Builder:
         """Put every vector into its list, and find out meanwhile what a search should find."""
         chosen = self._sample(_TRIALS)
         vectors = np.concatenate([vectors for _, vectors in self._vectors(chosen)])
-        empty = (len(vectors), _BEST)
+        empty = (len(vectors), BEST)
         self._trial = _Trial(
             chosen.ids, vectors, np.full(empty, -1, np.int64), np.full(empty, -np.inf, np.float32)
         )
@@ -222,7 +224,7 @@ class _Builder:
         enough = [choice for choice in choices if choice[0] >= _WANTED_RECALL]
         if not enough:
             best = max(recall for recall, *_ in choices)
-            logger.warning("The index finds %.3f of the best %d passages; they differ little.", best, _BEST)
+            logger.warning("The index finds %.3f of the best %d passages; they differ little.", best, BEST)
             enough = [choice for choice in choices if choice[0] >= best - 0.002]
         recall, _, probed, depth = min(enough, key=lambda choice: choice[1])
         return probed, depth, round(recall, 4)
