@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 
 from clara.errors import InputError, StoreError, StoreMismatchError
 from clara.records import Document, Passage, StoredDocument, StoredPassage
-from clara.store.database import Database, Manifest, Place, create_database, unfinished_files
+from clara.store.database import Database, Place
 from clara.store.lock import LOCK_NAME, WriterLock
+from clara.store.schema import Manifest, create_database, new_identity, unfinished_files
 from clara.store.segments import Appender, Rows, SegmentFiles, sync_folder
 from clara.store.vectors import VectorTable
 
@@ -157,7 +158,9 @@ class MemoryStore:
         lock = WriterLock(folder)
         try:
             _check_empty(folder)
-            manifest = Manifest(fingerprint, model, memory_size, key_size, created=time.time())
+            manifest = Manifest(
+                fingerprint, model, memory_size, key_size, created=time.time(), identity=new_identity()
+            )
             (folder / _SEGMENTS).mkdir(exist_ok=True)
             create_database(folder / _DATABASE, manifest)
             sync_folder(folder)
@@ -438,6 +441,8 @@ class MemoryStore:
             raise InputError(f"The document {twice} is given twice; add it once.")
         vectors = [self._converted(item) for item in items]
         with self._database.writing():
+            for source in sources:
+                self._database.remove(source)
             with ExitStack() as stack:
                 appenders = {
                     kind: stack.enter_context(
@@ -446,6 +451,8 @@ class MemoryStore:
                     for kind, files in self._files.items()
                 }
                 for item, converted in zip(items, vectors, strict=True):
+                    if self._database.add_copy(item.document):
+                        continue
                     places = _append(converted, appenders)
                     self._database.add(item.document, zip(item.passages, places, strict=True))
             # the rows are on the disk now; only then does anything say that they count
