@@ -558,8 +558,8 @@ def overwrite(path: Path, data: bytes, at: int = 0) -> None:
 
 DAMAGES: dict[str, tuple[str, Callable[[Path], object]]] = {
     "newer": (
-        r"has format 2 and this version of Clara reads up to 1; install a newer version\.$",
-        lambda path: edit(path, "UPDATE meta SET value = 2 WHERE key = 'format'"),
+        r"has format 3 and this version of Clara reads up to 2; install a newer version\.$",
+        lambda path: edit(path, "UPDATE meta SET value = 3 WHERE key = 'format'"),
     ),
     "manifest": (
         r"is damaged: its manifest is incomplete; restore it from a backup",

@@ -5,12 +5,12 @@ The file is the commit point of the store: vectors that it does not speak of do 
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,69 +20,18 @@ from numpy.typing import NDArray
 from clara.errors import InputError, StoreError
 from clara.records import Document, Passage, StoredDocument, StoredPassage
 from clara.store.filters import Filter
+from clara.store.schema import (
+    APPLICATION_ID,
+    FORMAT_VERSION,
+    Manifest,
+    content_digest,
+    renew,
+    show_as_new,
+    text_digest,
+)
 
-FORMAT_VERSION = 1
-
-_APPLICATION_ID = 0x436C6172  # "Clar": tells a store from other programs' SQLite files
 _IDS_A_QUERY = 500
-_SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE documents (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    source TEXT NOT NULL UNIQUE,
-    title TEXT NOT NULL,
-    sha256 TEXT NOT NULL,
-    modified REAL NOT NULL
-);
--- AUTOINCREMENT: the number of a passage that was removed is never given to another
-CREATE TABLE passages (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    document INTEGER NOT NULL REFERENCES documents (id) ON DELETE CASCADE,
-    position INTEGER NOT NULL,
-    title TEXT NOT NULL,
-    heading TEXT NOT NULL,
-    page INTEGER,
-    text TEXT NOT NULL
-);
-CREATE INDEX passages_of_document ON passages (document);
--- apart from the passages, so that a search need not read past their text
-CREATE TABLE places (
-    passage INTEGER PRIMARY KEY REFERENCES passages (id) ON DELETE CASCADE,
-    memory_segment INTEGER NOT NULL,
-    memory_row INTEGER NOT NULL,
-    memory_rows INTEGER NOT NULL,
-    key_segment INTEGER,
-    key_row INTEGER,
-    norm REAL NOT NULL
-);
-CREATE TABLE segments (
-    kind TEXT NOT NULL,
-    number INTEGER NOT NULL,
-    rows INTEGER NOT NULL,
-    PRIMARY KEY (kind, number)
-) WITHOUT ROWID;
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """What a store says of itself; it never changes.
-
-    Attributes:
-        fingerprint: Of the model that wrote the memories; only the same model can read them.
-        model: The model's name, for messages.
-        memory_size: Numbers in a row of a memory.
-        key_size: Numbers in a key; None if the store has no keys.
-        created: When the store was made, seconds since the epoch.
-        format: Version of the store's format.
-    """
-
-    fingerprint: str
-    model: str
-    memory_size: int
-    key_size: int | None
-    created: float
-    format: int = FORMAT_VERSION
+_PLACE = "passage, memory_segment, memory_row, memory_rows, key_segment, key_row, norm"
 
 
 class Place(NamedTuple):
@@ -107,32 +56,6 @@ class Totals(NamedTuple):
     memory_rows: int
 
 
-def create_database(path: Path, manifest: Manifest) -> None:
-    """Make a new store's database. A file of this name that was left unfinished is made anew.
-
-    Raises:
-        StoreError: The file cannot be written.
-    """
-    unfinished = path.with_name(f"{path.name}.new")
-    try:
-        for leftover in unfinished_files(path):
-            leftover.unlink(missing_ok=True)
-        with closing(sqlite3.connect(unfinished, isolation_level=None)) as connection:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-            connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
-            entries = {**asdict(manifest), "generation": 0}
-            connection.executemany("INSERT INTO meta VALUES (?, ?)", entries.items())
-        unfinished.replace(path)
-    except (sqlite3.Error, OSError) as error:
-        raise StoreError(f"The store's file {path} could not be created: {error}.") from error
-
-
-def unfinished_files(path: Path) -> list[Path]:
-    """The files that `create_database` may leave behind when it is interrupted."""
-    return [path.with_name(f"{path.name}.new{ending}") for ending in ("", "-wal", "-shm", "-journal")]
-
-
 class Database:
     """One connection to a store's database, which several threads may use.
 
@@ -153,6 +76,8 @@ class Database:
             try:
                 self._check_kind()
                 self.manifest = self._read_manifest()
+                if self.manifest.format < FORMAT_VERSION:
+                    self._renew(read_only=read_only)
             except BaseException:
                 self._connection.close()
                 raise
@@ -206,12 +131,13 @@ class Database:
             raise _damaged(self._path, str(error)) from error
 
     def _check_kind(self) -> None:
-        if self._connection.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
+        if self._connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
             raise StoreError(f"The file {self._path} is not a memory store's; choose another folder.")
 
     def _read_manifest(self) -> Manifest:
         entries = dict(self._connection.execute("SELECT key, value FROM meta"))
-        entries.pop("generation", None)
+        for changing in ("generation", "layout"):
+            entries.pop(changing, None)
         version = entries.get("format")
         if isinstance(version, int) and version > FORMAT_VERSION:
             raise StoreError(
@@ -222,6 +148,13 @@ class Database:
             return Manifest(**entries)
         except TypeError as error:
             raise _damaged(self._path, "its manifest is incomplete") from error
+
+    def _renew(self, *, read_only: bool) -> None:
+        if read_only:
+            show_as_new(self._connection)
+        else:
+            renew(self._connection)
+            self.manifest = self._read_manifest()
 
     # reading
 
@@ -240,26 +173,30 @@ class Database:
             return Totals(*row.fetchone())
 
     def documents(self) -> list[StoredDocument]:
-        """All documents, by source."""
+        """All documents and their copies, by source."""
         with self.snapshot():
             rows = self._connection.execute(
-                "SELECT source, title, sha256, modified,"
-                " (SELECT count(*) FROM passages WHERE document = documents.id)"
-                " FROM documents ORDER BY source"
+                "SELECT source, title, sha256, modified, "
+                " (SELECT count(*) FROM passages WHERE document = number) FROM ("
+                "  SELECT id AS number, source, title, sha256, modified FROM documents UNION ALL"
+                "  SELECT document, copies.source, title, sha256, copies.modified"
+                "  FROM copies JOIN documents ON documents.id = document"
+                " ) ORDER BY source"
             )
             return [StoredDocument(*row) for row in rows]
 
     def passages(self, ids: Sequence[int]) -> dict[int, StoredPassage]:
         """The passages of these numbers, less those that there are not."""
         query = (
-            "SELECT passages.id, source, text, passages.title, heading, page, position"
+            "SELECT passages.id, source, text, passages.title, heading, page, position,"
+            " first_line, last_line, metadata"
             " FROM passages JOIN documents ON documents.id = document WHERE passages.id IN ({})"
         )
-        return {row[0]: StoredPassage(row[0], row[1], Passage(*row[2:])) for row in self._by_id(query, ids)}
+        return {row[0]: StoredPassage(row[0], row[1], _passage(*row[2:])) for row in self._by_id(query, ids)}
 
     def places(self, ids: Sequence[int]) -> dict[int, Place]:
         """Where the vectors of these passages are, less those that there are not."""
-        rows = self._by_id("SELECT * FROM places WHERE passage IN ({})", ids)
+        rows = self._by_id(f"SELECT {_PLACE} FROM places WHERE passage IN ({{}})", ids)
         return {row[0]: Place(*row[1:]) for row in rows}
 
     def _by_id(self, query: str, ids: Sequence[int]) -> Iterator[tuple[Any, ...]]:
@@ -271,7 +208,7 @@ class Database:
     def all_places(self) -> list[tuple[int, Place]]:
         """The number and place of every passage, by number."""
         with self.snapshot():
-            rows = self._connection.execute("SELECT * FROM places ORDER BY passage")
+            rows = self._connection.execute(f"SELECT {_PLACE} FROM places ORDER BY passage")
             return [(row[0], Place(*row[1:])) for row in rows]
 
     def segment_rows(self, kind: str) -> dict[int, int]:
@@ -279,7 +216,32 @@ class Database:
         with self.snapshot():
             return dict(self._connection.execute("SELECT number, rows FROM segments WHERE kind = ?", (kind,)))
 
-    # reading, for searches
+    def places_of(self, contents: Sequence[str]) -> dict[str, Place]:
+        """Where the vectors of passages with these contents are, less the contents that are not stored."""
+        query = f"SELECT digest, {_PLACE} FROM places WHERE digest = ? LIMIT 1"
+        found = {}
+        with self.snapshot():
+            for content in dict.fromkeys(contents):
+                row = self._connection.execute(query, (text_digest(content),)).fetchone()
+                if row is not None:
+                    found[content] = Place(*row[2:])
+        return found
+
+    def lexical(self, match: str, limit: int, where: Filter | None = None) -> list[tuple[int, float]]:
+        """Numbers and BM25 scores (higher is better) of the passages whose words fit best.
+
+        Args:
+            match: A query in the language of SQLite's FTS5.
+            limit: How many to return, if there are as many.
+            where: Which passages may be returned; None for all.
+        """
+        within = f" AND rowid IN ({where.sql})" if where else ""
+        with self.snapshot():
+            rows = self._connection.execute(
+                f"SELECT rowid, -rank FROM words WHERE words MATCH ?{within} ORDER BY rank, rowid LIMIT ?",
+                (match, *(where.parameters if where else ()), limit),
+            )
+            return rows.fetchall()
 
     def matching(self, where: Filter) -> NDArray[np.int64]:
         """Numbers of the passages that a filter allows, ascending."""
@@ -287,40 +249,14 @@ class Database:
             rows = self._connection.execute(f"{where.sql} ORDER BY passages.id", where.parameters)
             return np.fromiter((row[0] for row in rows), np.int64)
 
-    def lexical(
-        self, expression: str, limit: int, where: Filter | None
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Numbers and BM25 scores, higher is better, of the passages that match, best first."""
-        if not expression:
-            return np.empty(0, np.int64), np.empty(0)
-        within = f" AND rowid IN ({where.sql})" if where else ""
-        with self.snapshot():
-            if not self._has_words():
-                raise StoreError(
-                    f"The store {self._path.parent} has no index of words, since an older version of Clara "
-                    "wrote it; open it for writing once."
-                )
-            rows = self._connection.execute(
-                f"SELECT rowid, -bm25(words) FROM words WHERE words MATCH ?{within}"
-                " ORDER BY bm25(words), rowid LIMIT ?",
-                (expression, *(where.parameters if where else ()), limit),
-            ).fetchall()
-        ids, scores = zip(*rows, strict=True) if rows else ((), ())
-        return np.array(ids, np.int64), np.array(scores, np.float64)
-
-    def _has_words(self) -> bool:
-        query = "SELECT count(*) FROM sqlite_master WHERE name = 'words'"
-        return bool(self._connection.execute(query).fetchone()[0])
-
     # writing, within `writing`
 
     def add(self, document: Document, passages: Iterable[tuple[Passage, Place]]) -> None:
-        """Add a document and its passages, in place of one with the same source if there is one.
+        """Add a document and its passages; there must be none of this source.
 
         Raises:
             InputError: A text is not valid Unicode.
         """
-        self.remove(document.source)
         execute = self._connection.execute
         try:
             number = execute(
@@ -329,27 +265,92 @@ class Database:
             ).lastrowid
             for passage, place in passages:
                 inserted = execute(
-                    "INSERT INTO passages (document, position, title, heading, page, text)"
-                    " VALUES (?, ?, ?, ?, ?, ?)",
-                    (number, passage.position, passage.title, passage.heading, passage.page, passage.text),
+                    "INSERT INTO passages (document, position, title, heading, page, first_line, last_line,"
+                    " metadata, text) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (number, *_columns(passage)),
                 ).lastrowid
-                execute("INSERT INTO places VALUES (?, ?, ?, ?, ?, ?, ?)", (inserted, *place))
+                execute(
+                    f"INSERT INTO places ({_PLACE}, digest) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    (inserted, *place, content_digest(passage)),
+                )
         except UnicodeEncodeError as error:
             raise InputError(
                 f"The document {document.source!r} holds text that is not valid Unicode (a lone surrogate); "
                 "remove those characters."
             ) from error
 
+    def add_copy(self, document: Document) -> bool:
+        """Record a document as a copy of one whose file had the same bytes, and say whether there is one."""
+        if not document.sha256:
+            return False
+        added = self._connection.execute(
+            "INSERT INTO copies (source, document, modified)"
+            " SELECT ?, id, ? FROM documents WHERE sha256 = ? LIMIT 1",
+            (document.source, document.modified, document.sha256),
+        )
+        return added.rowcount > 0
+
     def remove(self, source: str) -> bool:
-        """Remove a document and its passages, and say whether there was one."""
-        return self._connection.execute("DELETE FROM documents WHERE source = ?", (source,)).rowcount > 0
+        """Remove a document and its passages, and say whether there was one.
+
+        If it has copies, one of them takes its place and the passages stay.
+        """
+        execute = self._connection.execute
+        if execute("DELETE FROM copies WHERE source = ?", (source,)).rowcount > 0:
+            return True
+        heir = execute(
+            "SELECT copies.source, document, copies.modified FROM copies"
+            " JOIN documents ON documents.id = document WHERE documents.source = ? ORDER BY copies.source",
+            (source,),
+        ).fetchone()
+        if heir is not None:
+            name, number, modified = heir
+            execute("DELETE FROM copies WHERE source = ?", (name,))
+            execute("UPDATE documents SET source = ?, modified = ? WHERE id = ?", (name, modified, number))
+            return True
+        if execute("DELETE FROM documents WHERE source = ?", (source,)).rowcount == 0:
+            return False
+        execute("UPDATE meta SET value = value + 1 WHERE key = 'layout'")
+        return True
 
     def set_segment_rows(self, kind: str, rows: Mapping[int, int]) -> None:
         """Record how many rows of each file count from now on."""
         self._connection.executemany(
-            "INSERT OR REPLACE INTO segments VALUES (?, ?, ?)",
+            "INSERT INTO segments (kind, number, rows) VALUES (?, ?, ?)"
+            " ON CONFLICT (kind, number) DO UPDATE SET rows = excluded.rows",
             [(kind, number, count) for number, count in rows.items()],
         )
+
+
+def _columns(passage: Passage) -> tuple[int | str | None, ...]:
+    """A passage as the columns of its table."""
+    first_line, last_line = passage.lines or (None, None)
+    metadata = json.dumps(dict(passage.metadata), ensure_ascii=False) if passage.metadata else None
+    return (
+        passage.position,
+        passage.title,
+        passage.heading,
+        passage.page,
+        first_line,
+        last_line,
+        metadata,
+        passage.text,
+    )
+
+
+def _passage(
+    text: str,
+    title: str,
+    heading: str,
+    page: int | None,
+    position: int,
+    first_line: int | None,
+    last_line: int | None,
+    metadata: str | None,
+) -> Passage:
+    """A passage from the columns of its table."""
+    lines = None if first_line is None or last_line is None else (first_line, last_line)
+    return Passage(text, title, heading, page, position, lines, json.loads(metadata) if metadata else {})
 
 
 def _damaged(path: Path, what: str) -> StoreError:

@@ -25,9 +25,10 @@ from numpy.typing import NDArray
 
 from clara.errors import InputError, StoreError, StoreMismatchError
 from clara.records import Document, Passage, StoredDocument, StoredPassage
-from clara.store.database import Database, Manifest, Place, create_database, unfinished_files
+from clara.store.database import Database, Place
 from clara.store.filters import Filter
 from clara.store.lock import LOCK_NAME, WriterLock
+from clara.store.schema import Manifest, create_database, new_identity, unfinished_files
 from clara.store.segments import Appender, Rows, SegmentFiles, sync_folder
 from clara.store.vectors import VectorTable
 
@@ -158,7 +159,9 @@ class MemoryStore:
         lock = WriterLock(folder)
         try:
             _check_empty(folder)
-            manifest = Manifest(fingerprint, model, memory_size, key_size, created=time.time())
+            manifest = Manifest(
+                fingerprint, model, memory_size, key_size, created=time.time(), identity=new_identity()
+            )
             (folder / _SEGMENTS).mkdir(exist_ok=True)
             create_database(folder / _DATABASE, manifest)
             sync_folder(folder)
@@ -420,12 +423,12 @@ class MemoryStore:
             expression: As of `clara.store.lexical.match_expression`; an empty one matches nothing.
             limit: How many to return, if there are as many.
             where: Which passages may be returned; None for all.
-
-        Raises:
-            StoreError: The store is of a format that has no index of words.
         """
+        if not expression:
+            return np.empty(0, np.int64), np.empty(0)
         with self.snapshot():
-            return self._database.lexical(expression, limit, where)
+            found = self._database.lexical(expression, limit, where)
+        return np.array([own for own, _ in found], np.int64), np.array([score for _, score in found])
 
     def _load_vectors(self) -> VectorTable:
         kind = _MEMORIES if self.key_size is None else _KEYS
@@ -472,6 +475,8 @@ class MemoryStore:
             raise InputError(f"The document {twice} is given twice; add it once.")
         vectors = [self._converted(item) for item in items]
         with self._database.writing():
+            for source in sources:
+                self._database.remove(source)
             with ExitStack() as stack:
                 appenders = {
                     kind: stack.enter_context(
@@ -480,6 +485,8 @@ class MemoryStore:
                     for kind, files in self._files.items()
                 }
                 for item, converted in zip(items, vectors, strict=True):
+                    if self._database.add_copy(item.document):
+                        continue
                     places = _append(converted, appenders)
                     self._database.add(item.document, zip(item.passages, places, strict=True))
             # the rows are on the disk now; only then does anything say that they count
