@@ -23,6 +23,7 @@ from clara.store import (
     build_index,
     explain,
     index_is_due,
+    refresh_index,
     search,
     search_many,
 )
@@ -149,6 +150,35 @@ def test_is_due_when_a_fifth_lies_outside(store: MemoryStore, tmp_path: Path) ->
     assert index_is_due(store)
     with filled(tmp_path / "small", grouped(0, 100)) as small:
         assert not index_is_due(small)
+
+
+def test_refreshing_builds_what_is_due(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "faiss", None)
+        assert refresh_index(store) is None
+        assert [record.message for record in caplog.records if "needs FAISS" in record.message]
+    report = refresh_index(store)
+    assert report is not None
+    assert report.passages == 3000
+    assert refresh_index(store) is None
+
+
+def test_the_chosen_effort_is_the_cheapest_that_finds_enough(caplog: pytest.LogCaptureFixture) -> None:
+    building = import_module("clara.store.building")
+    choice, cheap, dear = building._Choice, building._BUDGET / 4, building._BUDGET * 2
+    low, middle, high = (
+        choice(0.7, cheap, 8, 100),
+        choice(0.95, cheap * 2, 16, 100),
+        choice(1.0, dear, 64, 100),
+    )
+    assert building._cheapest([low, middle, choice(0.995, cheap * 3, 32, 100), high]).probed == 32
+    assert building._cheapest([low, middle, high]).probed == 16
+    assert building._cheapest([low, high]).probed == 64
+    assert not caplog.records
+    assert building._cheapest([low]).probed == 8
+    assert "finds 0.700 of the best 20" in caplog.text
 
 
 def test_filters_with_an_index(store: MemoryStore) -> None:

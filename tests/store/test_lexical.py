@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clara.records import Document, Passage
+from clara.store import Filter, MemoryStore, NewDocument, explain, search
 from clara.store.lexical import VECTOR_WEIGHT, fused, match_expression
 
 TEXTS = [
@@ -82,3 +85,32 @@ def test_joined_as_by_plain_loops(cosines: dict[int, float], words: dict[int, fl
     np.testing.assert_allclose(scores, [score for _, score in wanted], rtol=1e-9, atol=1e-12)
     assert sorted(ids.tolist()) == sorted(cosines)
     np.testing.assert_allclose([sums[number] for number in ids.tolist()], scores, rtol=1e-9, atol=1e-12)
+
+
+def test_search_of_a_store_by_words_and_vectors(tmp_path: Path) -> None:
+    keys = np.eye(4, dtype=np.float32)
+    texts = ["a lease of land", "the lease was signed by Kim", "weather", "signed and sealed"]
+    passages = [Passage(text, position=at) for at, text in enumerate(texts)]
+    query = np.array([0.0, 0.5, 0.9, 0.1], np.float32)
+    with MemoryStore.create(tmp_path, fingerprint="f", model="m", memory_size=1, key_size=4) as store:
+        store.add([NewDocument(Document("a.md", "", (), "1"), passages, [np.ones((1, 1))] * 4, keys)])
+        others = [Passage(f"filler {at}", position=at) for at in range(20)]  # so that words tell something
+        store.add(
+            [NewDocument(Document("b.md", "", (), "2"), others, [np.ones((1, 1))] * 20, -keys[[2] * 20])]
+        )
+
+        def found(question: str | None, where: Filter | None = None) -> list[int]:
+            return [hit.stored.id for hit in search(store, query, 4, question=question, where=where)]
+
+        assert found(None) == [3, 2, 4, 1]
+        assert found("Who signed the lease?") == [2, 3, 4, 1]
+        assert found("?") == found("nothing here fits") == found(None)
+        assert found("lease", Filter.parse("format=pdf")) == []
+        told = explain(store, query, 4, question="Who signed the lease?")
+        assert [step.name for step in told.steps] == ["exact", "words", "fused"]
+        assert [one.id for one in told.steps[1].candidates][:1] == [2]
+        assert {hit.stored.id: hit.score for hit in told.hits} == {
+            hit.stored.id: hit.score for hit in search(store, query, 4)
+        }
+        store.remove(["a.md", "b.md"])
+        assert found("lease") == []

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clara.errors import StoreError
+from clara.errors import MissingExtraError, StoreError
 from clara.store.index import (
     FOLDER,
     MANIFEST,
@@ -45,6 +45,8 @@ _DIRECTION_SAMPLE = 8192
 _SAMPLE_PER_LIST = 64
 _TRIALS = 64  # vectors of the store that are searched for to choose how much is looked through
 _WANTED_RECALL = 0.99
+_ACCEPTED_RECALL = 0.9  # where more would cost too much; questions find more than these trials do
+_BUDGET = 24 << 20  # bytes that a search reads in about five milliseconds
 _DEPTHS = (100, 200, 400, 1000, 2000, 4000)
 _WITNESSES = 32
 
@@ -97,6 +99,15 @@ class _Trial:
         self.best[:] = np.take_along_axis(numbers, kept, 1)
 
 
+class _Choice(NamedTuple):
+    """How much a search looks through, the share of the best that it finds, and bytes that it reads."""
+
+    recall: float
+    cost: float
+    probed: int
+    depth: int
+
+
 def index_is_due(store: MemoryStore) -> bool:
     """Whether a store is large enough for an index and has none, or too many passages outside it."""
     with store.snapshot():
@@ -113,6 +124,24 @@ def index_is_due(store: MemoryStore) -> bool:
     held = int(np.searchsorted(table.ids, manifest.last, side="right"))
     outside = len(table.ids) - held + manifest.passages - held
     return not manifest.is_of(store, table) or outside > TAIL_SHARE * len(table.ids)
+
+
+def refresh_index(store: MemoryStore, progress: Progress = lambda *_: None) -> IndexReport | None:
+    """Build the index if it is due; what an indexing run ends with.
+
+    Returns:
+        What was made; None if the index is not due, or FAISS is not installed, which is logged.
+
+    Raises:
+        StoreError: As for `build_index`.
+    """
+    if not index_is_due(store):
+        return None
+    try:
+        return build_index(store, progress)
+    except MissingExtraError as error:
+        logger.warning("%s", error)
+        return None
 
 
 def build_index(store: MemoryStore, progress: Progress = lambda *_: None) -> IndexReport:
@@ -217,16 +246,11 @@ class _Builder:
         steps = (round(8 * 1.5**power) for power in range(30))
         tried = [*(probed for probed in steps if probed < self.index.nlist), self.index.nlist]
         choices = [
-            (recall, self._cost(probed, depth), probed, depth)
+            _Choice(recall, self._cost(probed, depth), probed, depth)
             for probed in tried
             for depth, recall in zip(_DEPTHS, self._recalls(probed), strict=True)
         ]
-        enough = [choice for choice in choices if choice[0] >= _WANTED_RECALL]
-        if not enough:
-            best = max(recall for recall, *_ in choices)
-            logger.warning("The index finds %.3f of the best %d passages; they differ little.", best, BEST)
-            enough = [choice for choice in choices if choice[0] >= best - 0.002]
-        recall, _, probed, depth = min(enough, key=lambda choice: choice[1])
+        recall, _, probed, depth = _cheapest(choices)
         return probed, depth, round(recall, 4)
 
     def _recalls(self, probed: int) -> list[float]:
@@ -258,3 +282,15 @@ class _Builder:
             yield start, vectors
             if step:
                 self._progress(step, start + len(vectors), len(table.ids))
+
+
+def _cheapest(choices: Sequence[_Choice]) -> _Choice:
+    """The cheapest choice that finds what it should, or the best of those that are not too dear."""
+    most = max(choice.recall for choice in choices)
+    if most < _WANTED_RECALL:
+        logger.warning("The index finds %.3f of the best %d passages, which differ little.", most, BEST)
+    enough = [choice for choice in choices if choice.recall >= min(most, _WANTED_RECALL)]
+    chosen = min(enough, key=lambda choice: choice.cost)
+    affordable = [choice for choice in choices if choice.cost <= _BUDGET]
+    best = max(affordable, key=lambda choice: (choice.recall, -choice.cost), default=chosen)
+    return best if chosen.cost > _BUDGET and best.recall >= _ACCEPTED_RECALL else chosen
