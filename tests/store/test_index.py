@@ -1,4 +1,4 @@
-"""The index against a search that compares every passage, and what happens when it is old, damaged or half built."""
+"""The index against a search of every passage; what happens when it is old, damaged or half built."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from clara.store import (
     build_index,
     explain,
     index_is_due,
+    refresh_index,
     search,
     search_many,
 )
@@ -64,10 +65,27 @@ def filled(path: Path, keys: Array) -> MemoryStore:
     return store
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of 3,000 passages with its index, to be copied."""
+    path = tmp_path_factory.mktemp("made") / "store"
+    with filled(path, grouped(0, 3000)) as store:
+        build_index(store)
+    return path
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[MemoryStore]:
-    with filled(tmp_path / "store", grouped(0, 3000)) as made:
-        yield made
+def built(made: Path, tmp_path: Path) -> Iterator[MemoryStore]:
+    shutil.copytree(made, tmp_path / "built")
+    with MemoryStore.open(tmp_path / "built") as store:
+        yield store
+
+
+@pytest.fixture
+def store(made: Path, tmp_path: Path) -> Iterator[MemoryStore]:
+    shutil.copytree(made, tmp_path / "store", ignore=shutil.ignore_patterns("index"))
+    with MemoryStore.open(tmp_path / "store") as store:
+        yield store
 
 
 def same_hits(store: MemoryStore, queries: Array, where: Filter | None = None) -> float:
@@ -119,16 +137,15 @@ def test_many_questions_are_as_one_after_the_other(store: MemoryStore) -> None:
     assert search_many(store, queries[:0], 4) == []
 
 
-def test_passages_added_since_are_found_and_removed_ones_are_not(store: MemoryStore) -> None:
-    build_index(store)
-    assert not index_is_due(store)
+def test_passages_added_since_are_found_and_removed_ones_are_not(built: MemoryStore) -> None:
+    assert not index_is_due(built)
     query = np.full(WIDTH, 7.0, np.float32)
-    store.add([document("new", query[None] + grouped(3, 5) / 100)])
-    assert {hit.stored.source for hit in search(store, query, 5)} == {"new"}
-    gone = search(store, grouped(0, 1)[0], 1)[0].stored
-    store.remove([gone.source])
-    assert gone.id not in {hit.stored.id for hit in search(store, grouped(0, 1)[0], 50)}
-    assert same_hits(store, grouped(1, 10)) >= 0.99
+    built.add([document("new", query[None] + grouped(3, 5) / 100)])
+    assert {hit.stored.source for hit in search(built, query, 5)} == {"new"}
+    gone = search(built, grouped(0, 1)[0], 1)[0].stored
+    built.remove([gone.source])
+    assert gone.id not in {hit.stored.id for hit in search(built, grouped(0, 1)[0], 50)}
+    assert same_hits(built, grouped(1, 10)) >= 0.99
 
 
 def test_all_candidates_removed_means_looking_further(store: MemoryStore) -> None:
@@ -151,12 +168,40 @@ def test_is_due_when_a_fifth_lies_outside(store: MemoryStore, tmp_path: Path) ->
         assert not index_is_due(small)
 
 
-def test_filters_with_an_index(store: MemoryStore) -> None:
-    build_index(store)
+def test_refreshing_builds_what_is_due(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "faiss", None)
+        assert refresh_index(store) is None
+        assert [record.message for record in caplog.records if "needs FAISS" in record.message]
+    report = refresh_index(store)
+    assert report is not None
+    assert report.passages == 3000
+    assert refresh_index(store) is None
+
+
+def test_the_chosen_effort_is_the_cheapest_that_finds_enough(caplog: pytest.LogCaptureFixture) -> None:
+    building = import_module("clara.store.building")
+    choice, cheap, dear = building._Choice, building._BUDGET / 4, building._BUDGET * 2
+    low, middle, high = (
+        choice(0.7, cheap, 8, 100),
+        choice(0.95, cheap * 2, 16, 100),
+        choice(1.0, dear, 64, 100),
+    )
+    assert building._cheapest([low, middle, choice(0.995, cheap * 3, 32, 100), high]).probed == 32
+    assert building._cheapest([low, middle, high]).probed == 16
+    assert building._cheapest([low, high]).probed == 64
+    assert not caplog.records
+    assert building._cheapest([low]).probed == 8
+    assert "finds 0.700 of the best 20" in caplog.text
+
+
+def test_filters_with_an_index(built: MemoryStore) -> None:
     broad, narrow = Filter.parse("file!=/texts/0.txt"), Filter.parse("file=/texts/500.txt")
-    assert same_hits(store, grouped(1, 20), broad) >= 0.98
-    assert same_hits(store, grouped(1, 20), narrow) >= 0.98
-    assert {hit.stored.source for hit in search(store, grouped(1, 1)[0], 9, where=narrow)} == {
+    assert same_hits(built, grouped(1, 20), broad) >= 0.98
+    assert same_hits(built, grouped(1, 20), narrow) >= 0.98
+    assert {hit.stored.source for hit in search(built, grouped(1, 1)[0], 9, where=narrow)} == {
         "/texts/500.txt"
     }
 
@@ -164,12 +209,11 @@ def test_filters_with_an_index(store: MemoryStore) -> None:
 @pytest.mark.parametrize("name", ["lists-000001.faiss", "directions-000001.npy", "index.json"])
 @pytest.mark.parametrize("damage", ["cut", "changed", "gone"])
 def test_a_damaged_index_is_not_used(
-    store: MemoryStore, caplog: pytest.LogCaptureFixture, name: str, damage: str
+    built: MemoryStore, caplog: pytest.LogCaptureFixture, name: str, damage: str
 ) -> None:
     query = grouped(1, 1)[0]
-    wanted = search(store, query, 5)
-    build_index(store)
-    path = store.path / "index" / name
+    wanted = search(built, query, 5, index=False)
+    path = built.path / "index" / name
     data = bytearray(path.read_bytes())
     if damage == "gone":
         path.unlink()
@@ -179,22 +223,21 @@ def test_a_damaged_index_is_not_used(
         data[len(data) // 2] ^= 255
         path.write_bytes(data)
     with caplog.at_level(logging.WARNING, "clara.store"):
-        assert search(store, query, 5) == wanted
-        assert search(store, query, 5) == wanted
+        assert search(built, query, 5) == wanted
+        assert search(built, query, 5) == wanted
     is_missing = damage == "gone" and name == "index.json"
     assert len(caplog.records) == (0 if is_missing else 1)
     with pytest.raises(StoreError, match="build one first" if is_missing else "build it again"):
-        search(store, query, 5, index=True)
-    build_index(store)
-    assert [step.name for step in explain(store, query, 5).steps] == ["index", "exact"]
+        search(built, query, 5, index=True)
+    build_index(built)
+    assert [step.name for step in explain(built, query, 5).steps] == ["index", "exact"]
 
 
 def test_the_index_of_another_store_is_not_used(
-    store: MemoryStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    built: MemoryStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    build_index(store)
     with filled(tmp_path / "other", grouped(8, 3000)) as other:
-        shutil.copytree(store.path / "index", other.path / "index")
+        shutil.copytree(built.path / "index", other.path / "index")
         query = grouped(1, 1)[0]
         assert [step.name for step in explain(other, query, 5).steps] == ["exact"]
         assert "is of another store" in caplog.text
@@ -217,10 +260,9 @@ def test_a_store_brought_back_from_a_copy_does_not_use_a_later_index(tmp_path: P
 
 
 @pytest.mark.parametrize("at", ["save", "replace", "sync_folder"])
-def test_killed_while_building(store: MemoryStore, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
-    build_index(store)
-    before = json.loads((store.path / "index" / "index.json").read_text())
-    store.add([document("new", grouped(5, 700))])
+def test_killed_while_building(built: MemoryStore, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
+    before = json.loads((built.path / "index" / "index.json").read_text())
+    built.add([document("new", grouped(5, 700))])
 
     def die(*_: object) -> None:
         raise KeyboardInterrupt
@@ -233,22 +275,21 @@ def test_killed_while_building(store: MemoryStore, monkeypatch: pytest.MonkeyPat
         else:
             patch.setattr("clara.store.index.sync_folder", die)
         with pytest.raises(KeyboardInterrupt):
-            build_index(store)
-    after = json.loads((store.path / "index" / "index.json").read_text())
+            build_index(built)
+    after = json.loads((built.path / "index" / "index.json").read_text())
     assert (after == before) == (at != "sync_folder")
-    assert same_hits(store, grouped(1, 10)) >= 0.99
-    build_index(store)
-    assert len(list((store.path / "index").iterdir())) == 3
+    assert same_hits(built, grouped(1, 10)) >= 0.99
+    build_index(built)
+    assert len(list((built.path / "index").iterdir())) == 3
 
 
-def test_without_faiss(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_faiss(built: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     query = grouped(1, 1)[0]
-    wanted = search(store, query, 5)
-    build_index(store)
-    with MemoryStore.open(store.path, read_only=True) as reader:
+    wanted = search(built, query, 5, index=False)
+    with MemoryStore.open(built.path, read_only=True) as reader:
         monkeypatch.setitem(sys.modules, "faiss", None)
         assert search(reader, query, 5) == wanted
-        for call in (lambda: build_index(store), lambda: search(reader, query, 5, index=True)):
+        for call in (lambda: build_index(built), lambda: search(reader, query, 5, index=True)):
             with pytest.raises(
                 MissingExtraError, match=r"^An index needs FAISS, and .*'clara-rag\[index\]'\.$"
             ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from clara.errors import InputError
 from clara.records import Document, Passage
-from clara.store import MemoryStore, NewDocument, search
+from clara.store import Filter, MemoryStore, NewDocument, explain, search, search_many
 
 Array = NDArray[np.floating]
 
@@ -235,3 +236,58 @@ def test_large_stores_are_searched_quickly(tmp_path: Path) -> None:
     assert (hits[0].stored.passage.position, round(hits[0].score, 3)) == (7, 1.0)
     exact = keys @ keys[7] / np.linalg.norm(keys, axis=1) / np.linalg.norm(keys[7])
     assert [hit.stored.passage.position for hit in hits] == np.argsort(-exact)[:5].tolist()
+
+
+def test_passages_of_the_same_content_are_one_hit(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    keys = rng.standard_normal((4, 8)).astype(np.float32)
+    memory = np.ones((1, 1), np.float32)
+    with create(tmp_path, 1, 8) as store:
+        for source in "abc":
+            passages = [Passage(f"text {at}", title="t", position=at) for at in range(4)]
+            store.add([NewDocument(Document(source, "t", (), source), passages, [memory] * 4, keys)])
+        other = [Passage("text 0", title="another", position=0)]
+        store.add([NewDocument(Document("d", "another", (), "d"), other, [memory], keys[:1])])
+        for hits in (
+            search(store, keys[0], 3),
+            search_many(store, keys[:1], 3)[0],
+            search(store, keys[0], 50)[:3],
+        ):
+            assert [(hit.stored.source, hit.rank) for hit in hits[:2]] == [("a", 1), ("d", 2)]
+            assert hits[0].also_in == ("b", "c")
+            assert len(hits) == 3
+        assert len(search(store, keys[0], 50)) == 5
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    seed=st.integers(0, 1 << 32),
+    rows=st.lists(st.integers(1, 4), min_size=1, max_size=30),
+    k=st.integers(1, 9),
+)
+def test_many_questions_are_as_one_after_the_other(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, rows: list[int], k: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    with create(tmp_path_factory.mktemp("store"), 3, None) as store:
+        store.add([item("a", [rng.integers(-2, 3, (count, 3)).astype(np.float32) for count in rows])])
+        queries = rng.standard_normal((5, 2, 3))
+        assert search_many(store, queries, k) == [search(store, query, k) for query in queries]
+
+
+def test_an_explanation_tells_every_step(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    with create(tmp_path, 1, 8) as store:
+        store.add([item("a.md", [np.ones((1, 1))] * 30, rng.standard_normal((30, 8)))])
+        store.add([item("b.txt", [np.ones((1, 1))] * 9, rng.standard_normal((9, 8)))])
+        query = rng.standard_normal(8)
+        told = explain(store, query, 4, where=Filter.parse("format=md"))
+        assert told.hits == search(store, query, 4, where=Filter.parse("format=md"))
+        assert {hit.stored.source for hit in told.hits} == {"a.md"}
+        assert (told.passages, told.allowed) == (39, 30)
+        assert [(step.name, step.count) for step in told.steps] == [("filter", 30), ("exact", 30)]
+        best = [(one.id, one.rank, one.score) for one in told.steps[1].candidates[:4]]
+        assert best == [(hit.stored.id, hit.rank, hit.score) for hit in told.hits]
+        read = json.loads(told.to_json())
+        assert [hit["stored"]["id"] for hit in read["hits"]] == [hit.stored.id for hit in told.hits]
+        assert all(step["milliseconds"] >= 0 for step in read["steps"])

@@ -1,6 +1,6 @@
 """The memory store: a folder with all documents' passages, memories and keys, and the search in it."""
 
-from clara.store.building import IndexReport, build_index, index_is_due
+from clara.store.building import IndexReport, build_index, index_is_due, refresh_index
 from clara.store.explanation import Explanation
 from clara.store.filters import Filter
 from clara.store.search import explain, search, search_many
@@ -16,6 +16,7 @@ __all__ = [
     "build_index",
     "explain",
     "index_is_due",
+    "refresh_index",
     "search",
     "search_many",
 ]

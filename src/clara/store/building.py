@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clara.errors import StoreError
+from clara.errors import MissingExtraError, StoreError
 from clara.store.index import (
     FOLDER,
     MANIFEST,
@@ -29,11 +29,14 @@ from clara.store.vectors import VectorTable
 
 logger = logging.getLogger(__name__)
 
-EXACT_NUMBERS = 1 << 24
-"""Numbers that a search compares one by one in little time; smaller stores need no index."""
+EXACT_NUMBERS = 1 << 22
+"""Numbers that a search compares one by one in five milliseconds; smaller stores need no index."""
 
 TAIL_SHARE = 0.2
 """Share of passages that may lie outside the index before it is built again."""
+
+BEST = 20
+"""How many of the best the index is built to find."""
 
 _ENERGY = 0.95
 _MOST_DIMENSIONS = 512
@@ -41,8 +44,9 @@ _MOST_SLOTS = 32
 _DIRECTION_SAMPLE = 8192
 _SAMPLE_PER_LIST = 64
 _TRIALS = 64  # vectors of the store that are searched for to choose how much is looked through
-_BEST = 20
-_WANTED_RECALL = 0.995  # questions lie farther from passages than passages do, hence more than 0.99
+_WANTED_RECALL = 0.99
+_ACCEPTED_RECALL = 0.9  # where more would cost too much; questions find more than these trials do
+_BUDGET = 24 << 20  # bytes that a search reads in about five milliseconds
 _DEPTHS = (100, 200, 400, 1000, 2000, 4000)
 _WITNESSES = 32
 
@@ -90,9 +94,18 @@ class _Trial:
         scores[self.ids[:, None] == ids[None, :]] = -np.inf
         together = np.hstack([self.scores, scores])
         numbers = np.hstack([self.best, np.broadcast_to(ids, scores.shape)])
-        kept = np.argpartition(-together, _BEST - 1, axis=1)[:, :_BEST]
+        kept = np.argpartition(-together, BEST - 1, axis=1)[:, :BEST]
         self.scores[:] = np.take_along_axis(together, kept, 1)
         self.best[:] = np.take_along_axis(numbers, kept, 1)
+
+
+class _Choice(NamedTuple):
+    """How much a search looks through, the share of the best that it finds, and bytes that it reads."""
+
+    recall: float
+    cost: float
+    probed: int
+    depth: int
 
 
 def index_is_due(store: MemoryStore) -> bool:
@@ -111,6 +124,24 @@ def index_is_due(store: MemoryStore) -> bool:
     held = int(np.searchsorted(table.ids, manifest.last, side="right"))
     outside = len(table.ids) - held + manifest.passages - held
     return not manifest.is_of(store, table) or outside > TAIL_SHARE * len(table.ids)
+
+
+def refresh_index(store: MemoryStore, progress: Progress = lambda *_: None) -> IndexReport | None:
+    """Build the index if it is due; what an indexing run ends with.
+
+    Returns:
+        What was made; None if the index is not due, or FAISS is not installed, which is logged.
+
+    Raises:
+        StoreError: As for `build_index`.
+    """
+    if not index_is_due(store):
+        return None
+    try:
+        return build_index(store, progress)
+    except MissingExtraError as error:
+        logger.warning("%s", error)
+        return None
 
 
 def build_index(store: MemoryStore, progress: Progress = lambda *_: None) -> IndexReport:
@@ -201,7 +232,7 @@ class _Builder:
         """Put every vector into its list, and find out meanwhile what a search should find."""
         chosen = self._sample(_TRIALS)
         vectors = np.concatenate([vectors for _, vectors in self._vectors(chosen)])
-        empty = (len(vectors), _BEST)
+        empty = (len(vectors), BEST)
         self._trial = _Trial(
             chosen.ids, vectors, np.full(empty, -1, np.int64), np.full(empty, -np.inf, np.float32)
         )
@@ -212,43 +243,33 @@ class _Builder:
 
     def choose(self) -> tuple[int, int, float]:
         """The cheapest number of lists and candidates that finds what it should, and the share it finds."""
-        found = {
-            probed: self._recalls(probed)
-            for probed in (2**power for power in range(3, 20))
-            if probed < 2 * self.index.nlist
-        } or {self.index.nlist: self._recalls(self.index.nlist)}
+        steps = (round(8 * 1.5**power) for power in range(30))
+        tried = [*(probed for probed in steps if probed < self.index.nlist), self.index.nlist]
         choices = [
-            (recall, self._cost(probed, depth), min(probed, self.index.nlist), depth)
-            for probed, recalls in found.items()
-            for depth, recall in zip(_DEPTHS, recalls, strict=True)
+            _Choice(recall, self._cost(probed, depth), probed, depth)
+            for probed in tried
+            for depth, recall in zip(_DEPTHS, self._recalls(probed), strict=True)
         ]
-        enough = [choice for choice in choices if choice[0] >= _WANTED_RECALL]
-        if not enough:
-            best = max(recall for recall, *_ in choices)
-            logger.warning("The index finds %.3f of the best %d passages; they differ little.", best, _BEST)
-            enough = [choice for choice in choices if choice[0] >= best - 0.002]
-        recall, _, probed, depth = min(enough, key=lambda choice: choice[1])
+        recall, _, probed, depth = _cheapest(choices)
         return probed, depth, round(recall, 4)
 
     def _recalls(self, probed: int) -> list[float]:
         """The share of what should be found among the candidates, for each of `_DEPTHS`."""
-        parameters = self._faiss.SearchParametersIVF(nprobe=min(probed, self.index.nlist))
+        parameters = self._faiss.SearchParametersIVF(nprobe=probed)
         _, ids = self.index.search(self._trial.vectors @ self.directions, _DEPTHS[-1] + 1, params=parameters)
         wanted = [set(row[row >= 0].tolist()) for row in self._trial.best]
-        total = max(1, sum(map(len, wanted)))
-        return [
-            sum(len(own & set(row[: depth + 1].tolist())) for own, row in zip(wanted, ids, strict=True))
-            / total
-            if total > 1
-            else 1.0
-            for depth in _DEPTHS
-        ]
+        total = sum(map(len, wanted))
+        found = np.zeros(len(_DEPTHS))
+        for own, row in zip(wanted, ids, strict=True):
+            found += [len(own.intersection(row[: depth + 1].tolist())) for depth in _DEPTHS]
+        return (found / total).tolist() if total else [1.0] * len(_DEPTHS)
 
     def _cost(self, probed: int, depth: int) -> float:
         """Bytes that a search reads; those of candidates lie apart and count twice."""
         rows = float(self._table.count.mean())
-        scanned = len(self._table.ids) * min(1.0, probed / self.index.nlist) * self.directions.shape[1]
-        return scanned + 2 * depth * rows * self._width * 2
+        share = min(1.0, probed / float(self.index.nlist))
+        scanned = len(self._table.ids) * share * self.directions.shape[1]
+        return float(scanned + 2 * depth * rows * self._width * 2)
 
     def _sample(self, count: int) -> VectorTable:
         number = len(self._table.ids)
@@ -261,3 +282,15 @@ class _Builder:
             yield start, vectors
             if step:
                 self._progress(step, start + len(vectors), len(table.ids))
+
+
+def _cheapest(choices: Sequence[_Choice]) -> _Choice:
+    """The cheapest choice that finds what it should, or the best of those that are not too dear."""
+    most = max(choice.recall for choice in choices)
+    if most < _WANTED_RECALL:
+        logger.warning("The index finds %.3f of the best %d passages, which differ little.", most, BEST)
+    enough = [choice for choice in choices if choice.recall >= min(most, _WANTED_RECALL)]
+    chosen = min(enough, key=lambda choice: choice.cost)
+    affordable = [choice for choice in choices if choice.cost <= _BUDGET]
+    best = max(affordable, key=lambda choice: (choice.recall, -choice.cost), default=chosen)
+    return best if chosen.cost > _BUDGET and best.recall >= _ACCEPTED_RECALL else chosen

@@ -173,7 +173,8 @@ def _metadata(name: str, operator: str, value: str) -> _Made:
     if value in ("true", "false") and operator in ("=", "!="):
         return f"coalesce({kind}, '') {operator} ?", (path, value)
     bare = "=" if operator == "!=" else operator
-    sql, parameters = f"({kind} = 'text' AND {found} {bare} ?)", (path, path, value)
+    sql = f"({kind} = 'text' AND {found} {bare} ?)"
+    parameters: tuple[Value, ...] = (path, path, value)
     number = _number(value)
     if number is not None:
         sql += f" OR ({kind} IN ('integer', 'real') AND {found} {bare} ?)"

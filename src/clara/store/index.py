@@ -61,14 +61,14 @@ class IndexManifest:
         generation: Of the store when the index was built.
         passages: How many passages the index holds.
         last: The highest number of a passage in it.
-        witnesses: Lengths of some passages' vectors by their numbers; a store that was brought back from a copy
-            and gave the numbers to others does not have them.
+        witnesses: Lengths of some passages' vectors by their numbers; a store that was brought back from a
+            copy and gave the numbers to others does not have them.
         slots: Rows of a vector that were projected.
         dimensions: Numbers of a projected vector.
         lists: Lists of the index.
         probed: Lists that a search looks through.
         depth: Candidates that a search compares exactly.
-        recall: Share of the best 20 by exact cosines that `probed` and `depth` found for vectors of the store.
+        recall: Share of the best 20 that `probed` and `depth` found for vectors of the store.
         files: The lists and the directions.
         format: Version of the index's format.
     """
@@ -152,6 +152,8 @@ class VectorIndex:
         try:
             self._directions: NDArray[np.float32] = np.load(directions, allow_pickle=False)
             self._index = self._faiss.read_index(str(lists), self._faiss.IO_FLAG_MMAP)
+            # threads that read ahead would be started for every search
+            self._faiss.downcast_InvertedLists(self._index.invlists).prefetch_nthread = 0
         except (OSError, ValueError, RuntimeError) as error:
             raise damaged(folder, str(error).splitlines()[0]) from error
         if (self._index.d, self._index.ntotal) != (self.manifest.dimensions, self.manifest.passages):
@@ -225,16 +227,14 @@ def save(
 ) -> IndexManifest:
     """Write an index beside the one in use, then put it in its place.
 
-    Killed at any moment, one of the two is whole and in use, and what else is there goes with the next `save`.
+    Killed at any moment, one of the two is whole and in use; leftovers go with the next `save`.
 
     Raises:
         StoreError: The folder cannot be written.
     """
     try:
         folder.mkdir(exist_ok=True)
-        number = 1 + max(
-            (int(path.stem.split("-")[1]) for path in folder.glob("lists-??????.faiss")), default=0
-        )
+        number = _next_number(folder)
         lists, paths = folder / f"lists-{number:06d}.faiss", folder / f"directions-{number:06d}.npy"
         faiss_module().write_index(index, str(lists))
         np.save(paths, directions)
@@ -254,6 +254,11 @@ def save(
             f"The index in {folder} could not be written ({error}); the one before it stays in use."
         ) from error
     return manifest
+
+
+def _next_number(folder: Path) -> int:
+    numbers = (path.stem.removeprefix("lists-") for path in folder.glob("lists-*.faiss"))
+    return 1 + max((int(number) for number in numbers if number.isdecimal()), default=0)
 
 
 def damaged(path: Path, what: str) -> StoreError:

@@ -1,4 +1,4 @@
-"""Search by words: the question as a query of SQLite's full-text index, and the two rankings made into one."""
+"""Search by words: a question as a query of SQLite's full-text index, and two rankings made into one."""
 
 from __future__ import annotations
 
@@ -97,8 +97,10 @@ _COMMON = frozenset(
     ]
 )
 
-RANK_OFFSET = 60
-"""Added to a rank before its reciprocal is taken; the value of Cormack, Clarke and Buettcher (SIGIR 2009)."""
+VECTOR_WEIGHT = 0.6
+"""Weight of cosines beside BM25 in a joined ranking; chosen by `benchmarks/hybrid.py`."""
+
+_LEAST_BEST = 1e-3  # where the best is next to zero, or below, nothing is like the question
 
 
 def match_expression(question: str) -> str:
@@ -113,15 +115,18 @@ def match_expression(question: str) -> str:
 
 
 def fused(near: Ranking, words: Ranking) -> Ranking:
-    """One ranking of two by the sums of their reciprocal ranks.
+    """One ranking of two: the weighted sum of both scores, each divided by the best of its kind.
 
     Args:
-        near: All passages, by cosine.
-        words: Some of them, by words.
+        near: All passages with their cosines, best first.
+        words: Those of them that have words of the question, with their BM25 scores, best first.
     """
-    sums = 1.0 / (RANK_OFFSET + 1 + np.arange(len(near[0])))
-    order = np.argsort(near[0])
-    at = order[np.searchsorted(near[0], words[0], sorter=order)]
-    sums[at] += 1.0 / (RANK_OFFSET + 1 + np.arange(len(words[0])))
-    best = np.lexsort((near[0], -sums))
-    return near[0][best], sums[best]
+    if len(near[0]) == 0:
+        return near
+    ids = np.sort(near[0])
+    sums = np.zeros(len(ids))
+    for weight, (own, scores) in ((VECTOR_WEIGHT, near), (1 - VECTOR_WEIGHT, words)):
+        if len(own):
+            sums[np.searchsorted(ids, own)] += weight * scores / max(scores[0], _LEAST_BEST)
+    order = np.argsort(-sums, kind="stable")
+    return ids[order], sums[order]

@@ -66,7 +66,7 @@ def flattened(table: VectorTable, slots: int, width: int) -> Iterator[tuple[int,
         (n, slots * width).
     """
     for start, stop in _blocks(table, width):
-        rows, slot, begins = _rows(table, start, stop)
+        rows, slot, _ = _rows(table, start, stop)
         taken = slot < slots
         vectors = np.zeros((stop - start, slots, width), np.float32)
         owner = np.repeat(np.arange(stop - start), table.count[start:stop])

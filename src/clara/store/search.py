@@ -1,8 +1,8 @@
 """Search: candidates from an index or from words, exact scores, one order.
 
-Without an index, or in a store that is small, every passage's vector is compared. With one, its candidates are,
-and those passages that it does not hold; the hits are those of a comparison with all as far as the candidates
-reach.
+Without an index, or in a store that is small, every passage's vector is compared. With one, its candidates
+are, and those passages that it does not hold; the hits are those of a comparison with all as far as the
+candidates reach.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 
 from clara.errors import InputError, MissingExtraError, StoreError
 from clara.records import Hit
-from clara.store.building import EXACT_NUMBERS, numbers_in
+from clara.store.building import BEST, EXACT_NUMBERS, numbers_in
 from clara.store.explanation import Explanation
 from clara.store.filters import Filter
 from clara.store.index import FOLDER, Ids, VectorIndex, current_stamp
@@ -60,8 +62,8 @@ def search(
             shape (M, memory_size), which is compared slot by slot, missing slots taken as zeros. Its
             length does not matter.
         k: How many passages to return, if there are as many.
-        question: The question's words for hybrid search: the order is then made of that by cosines and that by
-            words (BM25), and a score stays the cosine. None to search by the vectors alone.
+        question: The question's words for hybrid search: the order is then made of cosines and BM25, and a
+            score stays the cosine. None to search by the vectors alone.
         where: Which passages may be returned; None for all.
         index: Whether to use an index; None to use one where there is one that is worth it.
 
@@ -90,7 +92,7 @@ def explain(
     unit = _unit(query, store, k)
     with store.snapshot():
         run = _Run(store, where, index)
-        run.trace.hits = _distinct(store, k, lambda depth: run.ranking(unit, depth, question))
+        run.trace.hits = run.hits(k, lambda depth: run.ranking(unit, depth, question))
     return run.trace
 
 
@@ -124,14 +126,8 @@ def search_many(
         run = _Run(store, where, index)
         rankings = run.rankings(units, 2 * k)
         return [
-            _distinct(
-                store,
-                k,
-                lambda depth, unit=unit, first=first: (
-                    first if depth <= 2 * k else run.ranking(unit, depth, None)
-                ),
-            )  # type: ignore[misc]
-            for unit, first in zip(units, rankings, strict=True)
+            run.hits(k, partial(run.deeper, unit, ranking))
+            for unit, ranking in zip(units, rankings, strict=True)
         ]
 
 
@@ -160,6 +156,30 @@ class _Run:
         if use_index is None and numbers_in(self._store, self._compared) > EXACT_NUMBERS:
             return usable_index(self._store, self._table)
         return None
+
+    def hits(self, k: int, ranking: Callable[[int], Ranking]) -> list[Hit]:
+        """The best `k` passages of different content, from ever deeper rankings until there are enough.
+
+        Where candidates of the index do not suffice, since passages were removed or are alike, all passages
+        are compared.
+        """
+        depth, index = 2 * k, self._index
+        try:
+            while True:
+                ids, scores = ranking(depth)
+                hits = _hits(self._store, k, ids.tolist(), scores.tolist())
+                if len(hits) == k or len(ids) >= self.trace.allowed:
+                    return hits
+                if len(ids) < depth or depth > 2 * k:
+                    self._index = None
+                depth *= 4
+        finally:
+            self._index = index
+
+    def deeper(self, unit: NDArray[np.float64], ranking: Ranking, depth: int) -> Ranking:
+        """A ranking that was made already, or a deeper one if that is too short."""
+        is_enough = len(ranking[0]) >= min(depth, self.trace.allowed)
+        return ranking if is_enough else self.ranking(unit, depth, None)
 
     def ranking(self, unit: NDArray[np.float64], depth: int, question: str | None) -> Ranking:
         """The best `depth` passages, or all that were found."""
@@ -192,7 +212,8 @@ class _Run:
                 step.count = len(self._compared.ids)
                 step.rank(*rankings[0])
             return rankings
-        wanted = max(self._index.manifest.depth, 5 * depth)
+        # twice as many as are wanted are ranked, and the index's depth is that for its best ones
+        wanted = -(-self._index.manifest.depth * max(depth, 2 * BEST) // (2 * BEST))
         with self.trace.step("index") as step:
             found = self._index.candidates(units, wanted, self._allowed)
             step.count = len(found[0][0])
@@ -246,9 +267,9 @@ def required_index(store: MemoryStore, table: VectorTable) -> VectorIndex:
     return index
 
 
-def _open(folder: object) -> VectorIndex | None:
+def _open(folder: Path) -> VectorIndex | None:
     try:
-        return VectorIndex(folder)  # type: ignore[arg-type]
+        return VectorIndex(folder)
     except (StoreError, MissingExtraError) as error:
         logger.warning("%s Until then every passage is compared.", error)
         return None
@@ -273,19 +294,8 @@ def _merged(one: Ranking, other: Ranking, depth: int) -> Ranking:
     return ids[order], scores[order]
 
 
-def _distinct(store: MemoryStore, k: int, ranking: Callable[[int], Ranking]) -> list[Hit]:
-    """The best `k` passages of different content, from rankings that are made deeper until there are enough."""
-    depth, before = 2 * k, -1
-    while True:
-        ids, scores = ranking(depth)
-        hits, is_complete = _hits(store, k, ids.tolist(), scores.tolist())
-        if is_complete or len(ids) == before:
-            return hits
-        depth, before = 4 * depth, len(ids)
-
-
-def _hits(store: MemoryStore, k: int, ids: list[int], scores: list[float]) -> tuple[list[Hit], bool]:
-    """Hits of a ranking, and whether there are `k` of them."""
+def _hits(store: MemoryStore, k: int, ids: list[int], scores: list[float]) -> list[Hit]:
+    """The first `k` passages of different content in a ranking."""
     hits: dict[str, Hit] = {}
     for start in range(0, len(ids), k):
         some = store.passages(ids[start : start + k])
@@ -298,7 +308,7 @@ def _hits(store: MemoryStore, k: int, ids: list[int], scores: list[float]) -> tu
                 hits[content] = Hit(stored, score, len(hits) + 1)
         if len(hits) == k and start:
             break
-    return list(hits.values()), len(hits) == k
+    return list(hits.values())
 
 
 def _unit(query: NDArray[np.floating], store: MemoryStore, k: int) -> NDArray[np.float64]:

@@ -1,0 +1,116 @@
+"""Questions as queries of full-text search, and rankings in one, against plain loops."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clara.records import Document, Passage
+from clara.store import Filter, MemoryStore, NewDocument, explain, search
+from clara.store.lexical import VECTOR_WEIGHT, fused, match_expression
+
+TEXTS = [
+    "the lease was signed by Kim",
+    "near or far",
+    "a NOT in the text",
+    "über den Wolken",
+    "naïve café 42",
+]
+
+
+def matching(question: str) -> set[int]:
+    database = sqlite3.connect(":memory:")
+    database.execute("CREATE VIRTUAL TABLE words USING fts5 (text, tokenize = 'porter unicode61')")
+    database.executemany("INSERT INTO words VALUES (?)", [(text,) for text in TEXTS])
+    expression = match_expression(question)
+    if not expression:
+        return set()
+    return {row for (row,) in database.execute("SELECT rowid FROM words WHERE words MATCH ?", (expression,))}
+
+
+@pytest.mark.parametrize(
+    ("question", "wanted"),
+    [
+        ("Who signed the lease?", {1}),
+        ('"lease" AND NOT (kim*', {1}),
+        ("NEAR(far, 2)", {2}),
+        ("text: -lease ^far", {1, 2, 3}),
+        ("signing leases", {1}),
+        ("Über café", {4, 5}),
+        ("42?", {5}),
+        ("the", {1, 3}),  # common words count where there are no others
+        ("?!", set()),
+        ("", set()),
+        ("\0", set()),
+    ],
+)
+def test_questions_match_by_their_words(question: str, wanted: set[int]) -> None:
+    assert matching(question) == wanted
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.text(max_size=40) | st.text('"*()^:-+ ANDORNOTEAR{}', max_size=40))
+def test_any_question_is_a_query(question: str) -> None:
+    matching(question)
+    assert bool(match_expression(question)) == bool(re.search(r"\w", question))
+
+
+@given(
+    cosines=st.dictionaries(st.integers(1, 50), st.floats(-1, 1), max_size=12),
+    words=st.dictionaries(st.integers(1, 50), st.floats(0.01, 30), max_size=12),
+)
+def test_joined_as_by_plain_loops(cosines: dict[int, float], words: dict[int, float]) -> None:
+    words = {number: score for number, score in words.items() if number in cosines}
+
+    def ranked(scores: dict[int, float]) -> list[tuple[int, float]]:
+        return sorted(scores.items(), key=lambda entry: (-entry[1], entry[0]))
+
+    best = [max([*each.values(), 1e-3]) for each in (cosines, words)]
+    sums = {
+        number: VECTOR_WEIGHT * score / best[0] + (1 - VECTOR_WEIGHT) * words.get(number, 0.0) / best[1]
+        for number, score in cosines.items()
+    }
+    arrays = [
+        (np.array([number for number, _ in ranked(each)], np.int64), np.array([s for _, s in ranked(each)]))
+        for each in (cosines, words)
+    ]
+    ids, scores = fused(arrays[0], arrays[1])
+    wanted = ranked(sums)
+    np.testing.assert_allclose(scores, [score for _, score in wanted], rtol=1e-9, atol=1e-12)
+    assert sorted(ids.tolist()) == sorted(cosines)
+    np.testing.assert_allclose([sums[number] for number in ids.tolist()], scores, rtol=1e-9, atol=1e-12)
+
+
+def test_search_of_a_store_by_words_and_vectors(tmp_path: Path) -> None:
+    keys = np.eye(4, dtype=np.float32)
+    texts = ["a lease of land", "the lease was signed by Kim", "weather", "signed and sealed"]
+    passages = [Passage(text, position=at) for at, text in enumerate(texts)]
+    query = np.array([0.0, 0.5, 0.9, 0.1], np.float32)
+    with MemoryStore.create(tmp_path, fingerprint="f", model="m", memory_size=1, key_size=4) as store:
+        store.add([NewDocument(Document("a.md", "", (), "1"), passages, [np.ones((1, 1))] * 4, keys)])
+        others = [Passage(f"filler {at}", position=at) for at in range(20)]  # so that words tell something
+        store.add(
+            [NewDocument(Document("b.md", "", (), "2"), others, [np.ones((1, 1))] * 20, -keys[[2] * 20])]
+        )
+
+        def found(question: str | None, where: Filter | None = None) -> list[int]:
+            return [hit.stored.id for hit in search(store, query, 4, question=question, where=where)]
+
+        assert found(None) == [3, 2, 4, 1]
+        assert found("Who signed the lease?") == [2, 3, 4, 1]
+        assert found("?") == found("nothing here fits") == found(None)
+        assert found("lease", Filter.parse("format=pdf")) == []
+        told = explain(store, query, 4, question="Who signed the lease?")
+        assert [step.name for step in told.steps] == ["exact", "words", "fused"]
+        assert [one.id for one in told.steps[1].candidates][:1] == [2]
+        assert {hit.stored.id: hit.score for hit in told.hits} == {
+            hit.stored.id: hit.score for hit in search(store, query, 4)
+        }
+        store.remove(["a.md", "b.md"])
+        assert found("lease") == []
