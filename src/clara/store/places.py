@@ -1,8 +1,8 @@
 """Where the searched vectors lie, kept beside the database: a store of millions opens at once.
 
 The file holds nothing that the database does not. The database knows its name, so that none of another state
-is taken for it, as when a backup came back. It is good as long as no passage was removed since it was written;
-what was added since has higher numbers and is asked of the database.
+is taken for it, as when a backup came back. It is good as long as no passage was removed since it was written.
+What was added since has higher numbers and is asked of the database.
 """
 
 from __future__ import annotations
