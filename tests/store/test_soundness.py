@@ -171,6 +171,15 @@ def test_a_database_from_a_backup_does_not_meet_newer_places(
 # nothing is lost
 
 
+def test_the_vectors_of_a_copy_take_no_space(tmp_path: Path) -> None:
+    original = item("a", 2, 3)
+    with create(tmp_path) as store:
+        store.add([original])
+        store.add([copy_of(original, "b")])
+        assert store.info().dead_bytes == 0
+        assert store.copies() == [("b", "a", original.document.modified)]
+
+
 def test_copies_of_what_is_not_stored_remove_nothing(tmp_path: Path) -> None:
     with create(tmp_path) as store:
         store.add([item("a", 1)])

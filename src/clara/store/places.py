@@ -1,7 +1,7 @@
 """Where the searched vectors lie, kept beside the database: a store of millions opens at once.
 
 The file holds nothing that the database does not. The database knows its name, so that none of another state
-is taken for it, as when a backup came back. It is good as long as no passage was removed since it was written.
+is taken for it, as when a backup came back. It is good as long as no passage was removed since it was made.
 What was added since has higher numbers and is asked of the database.
 """
 

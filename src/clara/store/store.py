@@ -597,8 +597,8 @@ class MemoryStore:
         if len(set(sources)) < len(sources):
             twice = next(source for source in sources if sources.count(source) > 1)
             raise InputError(f"The document {twice} is given twice; add it once.")
-        vectors = [self._converted(item) for item in items]
         with self._database.writing():
+            vectors = [self._converted(item) for item in items]
             codec = self._memory_codec(self.memory_dtype)
             with ExitStack() as stack:
                 appenders = {
@@ -612,7 +612,7 @@ class MemoryStore:
                     for kind, files in self._files.items()
                 }
                 for item, converted in zip(items, vectors, strict=True):
-                    places = list(_append(converted, appenders))
+                    places = _append(converted, appenders)  # a copy's are not asked for
                     self._database.add(item.document, zip(item.passages, places, strict=True))
             # the rows are on the disk now; only then does anything say that they count
             for kind, appender in appenders.items():
