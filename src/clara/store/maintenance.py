@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from clara.errors import StoreError
 from clara.store.codecs import LEARNED, TRAINING_ROWS, check_memory_dtype
+from clara.store.segments import Block
 from clara.store.store import MemoryStore
 
 Progress = Callable[[str, int, int], None]
@@ -64,23 +66,15 @@ def check(
         StoreError: The store is read-only or closed.
     """
     report = CheckReport(faults=store.database_faults())
-    blocks = store.blocks()
-    total = sum(size for *_, size in blocks)
-    damaged: dict[str, None] = {}
-    for kind, block, size in blocks:
-        progress("Checking", report.bytes, total)
-        report.blocks += 1
-        report.bytes += size
-        if store.is_whole(kind, block):
-            continue
+    damaged: set[str] = set()
+    for kind, block in _damaged_blocks(store, report, progress):
         sources = store.holders(kind, block)
-        damaged |= dict.fromkeys(sources)
+        damaged.update(sources)
         report.faults.append(
-            f"Rows {block.first} to {block.first + block.rows - 1} of {kind} file {block.segment} do not "
-            f"have their checksum; they belong to {len(sources)} documents."
+            f"Rows {block.first} to {block.first + block.rows - 1} of {store.file(kind, block)} are missing "
+            f"or do not have their checksum; they belong to {len(sources)} documents."
         )
-    progress("Checking", report.bytes, total)
-    report.damaged = list(damaged)
+    report.damaged = sorted(damaged)
     if drop_damaged and report.damaged:
         report.removed = store.remove(report.damaged)
         store.rewrite()
@@ -103,14 +97,35 @@ def compact(
 
     Raises:
         InputError: There is no such dtype.
-        StoreError: The store is read-only or closed, or cannot be written.
+        StoreError: The store is read-only or closed, is damaged, or cannot be written.
     """
     if memory_dtype is not None:
         check_memory_dtype(memory_dtype)
+    for kind, block in _damaged_blocks(store, CheckReport(), progress):
+        if store.holders(kind, block):  # written anew, it would get a good checksum
+            raise StoreError(
+                f"The store's file {store.file(kind, block)} is damaged; remove the documents that it "
+                "concerns with: clara store check --drop-damaged"
+            )
     before = _size(store)
     store.rewrite(memory_dtype, lambda done, total: progress("Compacting", done, total))
     waits = store.memory_dtype == LEARNED and store.info().memory_rows < TRAINING_ROWS
     return CompactReport(before, _size(store), store.memory_dtype, TRAINING_ROWS if waits else 0)
+
+
+def _damaged_blocks(
+    store: MemoryStore, report: CheckReport, progress: Progress
+) -> Iterator[tuple[str, Block]]:
+    """The kind and place of all vectors without their checksum; `report` counts what was compared."""
+    blocks = store.blocks()
+    total = sum(size for *_, size in blocks)
+    for kind, block, size in blocks:
+        progress("Checking", report.bytes, total)
+        report.blocks += 1
+        report.bytes += size
+        if not store.is_whole(kind, block):
+            yield kind, block
+    progress("Checking", report.bytes, total)
 
 
 def _size(store: MemoryStore) -> int:

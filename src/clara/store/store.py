@@ -215,6 +215,7 @@ class MemoryStore:
         *,
         fingerprint: str | None = None,
         read_only: bool = False,
+        damaged: bool = False,
         max_segment_bytes: int = DEFAULT_SEGMENT_BYTES,
     ) -> Self:
         """Open a store that exists.
@@ -223,6 +224,7 @@ class MemoryStore:
             path: The store's folder.
             fingerprint: The fingerprint of the model in use; None to accept any, as for showing texts only.
             read_only: Whether to leave writing to others; otherwise no one else can write meanwhile.
+            damaged: Whether to open it even if files of vectors are missing or too short, to `check` it.
             max_segment_bytes: A file of vectors is not continued beyond this size.
 
         Raises:
@@ -242,7 +244,8 @@ class MemoryStore:
         try:
             if fingerprint is not None:
                 store.check_model(fingerprint)
-            store._check_files()
+            if not damaged:
+                store._check_files()
         except BaseException:
             store.close()
             raise
@@ -539,27 +542,31 @@ class MemoryStore:
     def _load_vectors(self) -> VectorTable:
         kind = _MEMORIES if self.key_size is None else _KEYS
         files, segments = self._files[kind], self._database.segments(kind)
-        files.forget(segments)
-        known = PlacesFile(self._folder).read(self._manifest.created, self._database.removals())
-        newer = self._database.searched(kind == _MEMORIES, after=int(known["id"][-1]) if len(known) else 0)
+        for each, own in self._files.items():
+            own.forget(self._database.segments(each))
+        known, newer = self._places()
         found = np.concatenate([known, newer]) if len(newer) else known
         ids, segment, first, count, norm = (np.ascontiguousarray(found[one]) for one in SEARCHED.names or ())
         return VectorTable(
             ids, segment, first, count, norm, lambda number: files.rows(number, segments[number])
         )
 
+    def _places(self) -> tuple[NDArray[np.void], NDArray[np.void]]:
+        """Where the searched vectors lie: what the file of places tells, and what it does not."""
+        name, removals = self._database.kept_places(), self._database.removals()
+        known = PlacesFile(self._folder).read(name, removals) if name else np.empty(0, SEARCHED)
+        last = int(known["id"][-1]) if len(known) else 0
+        return known, self._database.searched(self.key_size is None, after=last)
+
     def _keep_places(self) -> None:
         """Write down what `vectors` asked the database for, if that was much."""
         try:
             with self.snapshot():
-                kept = PlacesFile(self._folder)
+                known, newer = self._places()
                 removals = self._database.removals()
-                known = kept.read(self._manifest.created, removals)
-                newer = self._database.searched(
-                    self.key_size is None, after=int(known["id"][-1]) if len(known) else 0
-                )
-                if len(newer) > _WORTH_KEEPING:
-                    kept.write(self._manifest.created, removals, np.concatenate([known, newer]))
+            if len(newer) > _WORTH_KEEPING:
+                name = PlacesFile(self._folder).write(removals, np.concatenate([known, newer]))
+                self._database.keep_places(name)
         except StoreError as error:  # the database has it all
             logger.warning("%s", error)
 
@@ -590,8 +597,8 @@ class MemoryStore:
         if len(set(sources)) < len(sources):
             twice = next(source for source in sources if sources.count(source) > 1)
             raise InputError(f"The document {twice} is given twice; add it once.")
-        vectors = [self._converted(item) for item in items]
         with self._database.writing():
+            vectors = [self._converted(item) for item in items]
             codec = self._memory_codec(self.memory_dtype)
             with ExitStack() as stack:
                 appenders = {
@@ -605,7 +612,7 @@ class MemoryStore:
                     for kind, files in self._files.items()
                 }
                 for item, converted in zip(items, vectors, strict=True):
-                    places = list(_append(converted, appenders))
+                    places = _append(converted, appenders)  # a copy's are not asked for
                     self._database.add(item.document, zip(item.passages, places, strict=True))
             # the rows are on the disk now; only then does anything say that they count
             for kind, appender in appenders.items():
@@ -618,7 +625,7 @@ class MemoryStore:
             copies: Of each file the name, the time of change in seconds since the epoch, and the hash.
 
         Returns:
-            For how many of them there is such a document; the others are not stored.
+            For how many of them there is such a document; nothing changes for the others.
         """
         self._check_writable()
         with self._database.writing():
@@ -663,13 +670,19 @@ class MemoryStore:
             return found
 
     def is_whole(self, kind: str, block: Block) -> bool:
-        """Whether the bytes of a block have their checksum."""
+        """Whether the bytes of a block are there and have their checksum."""
         with self.snapshot():
             segment = self._database.segments(kind)[block.segment]
-            return self._files[kind].crc32(block, segment) == block.crc32
+            return self._files[kind].is_whole(block, segment)
+
+    def file(self, kind: str, block: Block) -> Path:
+        """The file that a block lies in."""
+        with self.snapshot():
+            codec = self._database.segments(kind)[block.segment].codec
+        return self._files[kind].path(block.segment, codec)
 
     def holders(self, kind: str, block: Block) -> list[str]:
-        """The documents some of whose vectors lie in a block, by name."""
+        """The documents some of whose vectors lie in a block, and their copies, by name."""
         with self.snapshot():
             return self._database.holders(kind, block)
 
@@ -824,10 +837,11 @@ class MemoryStore:
     # opening
 
     def _check_files(self) -> None:
-        with self.snapshot():
+        with self.snapshot():  # while they are looked at, no compaction deletes them
             segments = {kind: self._database.segments(kind) for kind in self._files}
+            for kind, files in self._files.items():
+                files.check(segments[kind])
         for kind, files in self._files.items():
-            files.check(segments[kind])
             if not self.read_only:
                 self._readers.while_nobody_reads(partial(files.trim, segments[kind]))
 

@@ -1,13 +1,15 @@
 """A store as files that other programs read, and back, without compressing anything again.
 
 store.json                  what the store is, and every file with its CRC-32
-passages.parquet            a row for each passage, with its document
+documents.parquet           a row for each document, and for each copy with the document that it is a copy of
+passages.parquet            a row for each passage, with its document's source
 vectors-00001.safetensors   `memories` (rows, H) and `keys` (n, key size) of a run of passages, float16
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,13 +23,14 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from clara.errors import InputError, MissingExtraError, StoreError
-from clara.records import Document, Passage, StoredPassage
+from clara.records import Document, Passage, StoredDocument, StoredPassage
 from clara.store.store import MemoryStore, NewDocument
 
 Progress = Callable[[str, int, int], None]
 """Told of each step by name, with how many passages are done and how many there are."""
 
 MANIFEST = "store.json"
+DOCUMENTS = "documents.parquet"
 PASSAGES = "passages.parquet"
 FORMAT_VERSION = 1
 
@@ -72,11 +75,10 @@ def export(store: MemoryStore, folder: Path, progress: Progress = lambda *_: Non
             total = sum(document.num_passages for document in documents)
             columns: dict[str, list[Any]] = {}
             files = []
-            facts = {document.source: document for document in documents}
             for number, part in enumerate(_parts(rows), start=1):
                 memories = store.memories([stored.id for stored in part])
                 for stored, memory in zip(part, memories, strict=True):
-                    for name, value in _columns(stored, facts[stored.source], len(memory)).items():
+                    for name, value in _columns(stored, len(memory)).items():
                         columns.setdefault(name, []).append(value)
                 path = folder / f"vectors-{number:05d}.safetensors"
                 tensors = {"memories": np.concatenate(memories)}
@@ -86,6 +88,12 @@ def export(store: MemoryStore, folder: Path, progress: Progress = lambda *_: Non
                 files.append(path)
                 progress("Exporting", len(columns["text"]), total)
             parquet.write_table(arrow.table(columns), folder / PASSAGES)
+            sources = [_facts(document) for document in documents]
+            sources += [
+                {"source": copy, "modified": modified, "copy_of": source}
+                for copy, source, modified in store.copies()
+            ]
+            parquet.write_table(arrow.Table.from_pylist(sources, _schema(arrow)), folder / DOCUMENTS)
             manifest = {
                 "format": FORMAT_VERSION,
                 "fingerprint": store.fingerprint,
@@ -93,8 +101,7 @@ def export(store: MemoryStore, folder: Path, progress: Progress = lambda *_: Non
                 "memory_size": store.memory_size,
                 "key_size": store.key_size,
                 "memory_dtype": store.memory_dtype,
-                "copies": store.copies(),
-                "files": {path.name: _crc(path) for path in [folder / PASSAGES, *files]},
+                "files": {path.name: _crc(path) for path in [folder / DOCUMENTS, folder / PASSAGES, *files]},
             }
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
@@ -118,33 +125,48 @@ def import_store(
     Raises:
         InputError: The folder holds nothing exported, or a file is damaged.
         MissingExtraError: pyarrow is not installed.
-        StoreError: There is a store at `path`, or it cannot be written.
+        StoreError: There is something at `path`, or it cannot be written.
     """
+    if path.is_file() or (path.exists() and any(path.iterdir())):
+        raise StoreError(f"{path} exists already; choose another path for the store.")
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        report = _import(folder, unfinished, memory_dtype, progress)
+        unfinished.rename(path)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return report
+
+
+def _import(folder: Path, path: Path, memory_dtype: str | None, progress: Progress) -> TransferReport:
     _, parquet = _arrow()
     manifest = _manifest(folder)
     table = parquet.read_table(folder / PASSAGES).to_pylist()
-    names = [name for name in manifest["files"] if name != PASSAGES]
+    sources = parquet.read_table(folder / DOCUMENTS).to_pylist()
+    documents = [row for row in sources if row["copy_of"] is None]
+    names = [name for name in manifest["files"] if name not in (DOCUMENTS, PASSAGES)]
     vectors = _vectors(folder, names, [row["memory_rows"] for row in table])
     numbers = {name: manifest[name] for name in ("fingerprint", "model", "memory_size", "key_size")}
-    documents = 0
+    passages = {source: list(rows) for source, rows in groupby(table, key=lambda row: row["source"])}
     with MemoryStore.create(path, **numbers, memory_dtype=memory_dtype or manifest["memory_dtype"]) as store:
         items: list[NewDocument] = []
         done = waiting = 0
-        for _, group in groupby(table, key=lambda row: row["source"]):
-            rows = list(group)
-            memories, keys = zip(*(next(vectors) for _ in rows), strict=True)
-            own_keys = None if store.key_size is None else np.stack(keys)
-            items.append(NewDocument(_document(rows[0]), [_passage(row) for row in rows], memories, own_keys))
-            documents, waiting = documents + 1, waiting + len(rows)
+        for document in documents:
+            rows = passages.get(document["source"], [])
+            own = [next(vectors) for _ in rows]
+            items.append(_item(document, rows, own, store.key_size))
+            waiting += len(rows)
             if waiting >= _PASSAGES_A_COMMIT:
                 store.add(items)
                 items, done, waiting = [], done + waiting, 0
                 progress("Importing", done, len(table))
         store.add(items)
         progress("Importing", len(table), len(table))
-        hashes = {row["source"]: row["sha256"] for row in table}
-        store.add_copies((copy, modified, hashes[source]) for copy, source, modified in manifest["copies"])
-    return TransferReport(documents, len(table))
+        hashes = {document["source"]: document["sha256"] for document in documents}
+        copies = [row for row in sources if row["copy_of"] is not None]
+        store.add_copies((row["source"], row["modified"], hashes[row["copy_of"]]) for row in copies)
+    return TransferReport(len(documents), len(table))
 
 
 def _rows(store: MemoryStore, sources: Sequence[str]) -> Iterator[StoredPassage]:
@@ -163,13 +185,40 @@ def _parts(rows: Iterator[StoredPassage]) -> Iterator[list[StoredPassage]]:
         yield part
 
 
-def _columns(stored: StoredPassage, document: Any, memory_rows: int) -> dict[str, Any]:
+def _schema(arrow: Any) -> Any:
+    text = arrow.string()
+    return arrow.schema(
+        {"source": text, "title": text, "sha256": text, "modified": arrow.float64(), "copy_of": text}
+    )
+
+
+def _facts(document: StoredDocument) -> dict[str, Any]:
+    return {
+        "source": document.source,
+        "title": document.title,
+        "sha256": document.sha256,
+        "modified": document.modified,
+    }
+
+
+def _item(
+    document: dict[str, Any],
+    rows: Sequence[dict[str, Any]],
+    vectors: Sequence[tuple[NDArray[np.float16], NDArray[np.float16] | None]],
+    key_size: int | None,
+) -> NewDocument:
+    """A document as a store takes it."""
+    facts = Document(document["source"], document["title"], (), document["sha256"], document["modified"])
+    keys = None
+    if key_size is not None:
+        keys = np.array([key for _, key in vectors], np.float16).reshape(-1, key_size)
+    return NewDocument(facts, [_passage(row) for row in rows], [memory for memory, _ in vectors], keys)
+
+
+def _columns(stored: StoredPassage, memory_rows: int) -> dict[str, Any]:
     passage = stored.passage
     return {
         "source": stored.source,
-        "document_title": document.title,
-        "sha256": document.sha256,
-        "modified": document.modified,
         "position": passage.position,
         "title": passage.title,
         "heading": passage.heading,
@@ -180,10 +229,6 @@ def _columns(stored: StoredPassage, document: Any, memory_rows: int) -> dict[str
         "text": passage.text,
         "memory_rows": memory_rows,
     }
-
-
-def _document(row: dict[str, Any]) -> Document:
-    return Document(row["source"], row["document_title"], (), row["sha256"], row["modified"])
 
 
 def _passage(row: dict[str, Any]) -> Passage:
