@@ -4,7 +4,8 @@
     python scripts/figures.py --check    fails if they are not what the figures say
 
 A table stands between `<!-- figures: RUN TABLE -->` and `<!-- end -->`. RUN is a folder of docs/results, and
-TABLE a name of `clara.evaluation.tables.TABLES`; `<!-- figures: overview -->` takes all runs.
+TABLE a name of `clara.evaluation.tables.TABLES`; `<!-- figures: overview -->` takes all runs, and
+`<!-- figures: options GROUP -->` a group of benchmarks/results/options.json.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from clara.evaluation.tables import TABLES, overview_table
+from clara.evaluation.tables import TABLES, overview_table, table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -37,11 +38,36 @@ def filled(text: str) -> str:
 
 
 def _made(run: str, name: str | None) -> str:
+    if run == "options":
+        return _options(name)
     if run == "overview":
         return overview_table([_figures(folder) for folder in sorted(RESULTS.iterdir()) if folder.is_dir()])
     if name not in TABLES:
         raise SystemExit(f"There is no table {name!r}; there are {', '.join(TABLES)}.")
     return TABLES[name](_figures(RESULTS / run))
+
+
+def _options(group: str | None) -> str:
+    """What each training option brought: a line per option and metric, beside the run without it."""
+    found = json.loads((ROOT / "benchmarks" / "results" / "options.json").read_text(encoding="utf-8"))
+    if group not in found:
+        raise SystemExit(f"There is no group {group!r} of options; there are {', '.join(found)}.")
+    rows = [
+        (
+            option,
+            metric,
+            _interval(row["mean"], row["interval"]),
+            ", ".join(f"{seed:.3f}" for seed in row["seeds"]),
+            _interval(row["difference"], row["difference_interval"], "+") if "difference" in row else "",
+        )
+        for option, metrics in found[group].items()
+        for metric, row in metrics.items()
+    ]
+    return table(("option", "measured", "mean", "seeds", "difference"), rows)
+
+
+def _interval(mean: float, ends: list[float], sign: str = "") -> str:
+    return f"{mean:{sign}.3f} ({ends[0]:{sign}.3f} to {ends[1]:{sign}.3f})"
 
 
 def _figures(folder: Path) -> dict[str, Any]:

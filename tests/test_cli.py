@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 from clara import cli
 from conftest import WORDS, tiny_model
@@ -147,6 +150,21 @@ def test_a_missing_model_is_one_sentence(
     empty.mkdir()
     assert run(monkeypatch, "ask", "w1", "--store", store, "--model", empty) == 1
     assert capsys.readouterr().err.startswith("Error: ")
+
+
+def commands(group: Any, *names: str) -> Iterator[tuple[str, ...]]:
+    """The names of every command and group, from the top."""
+    yield names
+    for name, command in getattr(group, "commands", {}).items():
+        yield from commands(command, *names, name)
+
+
+@pytest.mark.parametrize("names", list(commands(typer.main.get_command(cli.app))))
+def test_every_command_explains_itself(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], names: tuple[str, ...]
+) -> None:
+    assert run(monkeypatch, *names, "--help") == 0
+    assert f"clara {' '.join(names)}".strip() in " ".join(capsys.readouterr().out.split())
 
 
 def test_help_and_input_errors_load_neither_torch_nor_transformers(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from clara.errors import InputError, MissingRoleError, PromptError, StoreMismatchError
+from clara.errors import InputError, MissingRoleError, PromptError, StoreError, StoreMismatchError
 from clara.library import Library, Progress
 from clara.model.generation import generate
 from clara.pipeline import Clara
@@ -208,3 +208,44 @@ def test_without_a_query_reasoner_it_answers_but_cannot_search(folder: Path, tmp
         library.add(folder)
         with pytest.raises(MissingRoleError, match="needs the role query_reasoner"):
             library.ask("w1")
+
+
+def test_files_read_ahead_are_stored_as_one_by_one(
+    clara: Clara, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from clara import indexing
+
+    monkeypatch.setattr(indexing, "PASSAGES_PER_COMMIT", 3)
+    monkeypatch.setattr(indexing, "READ_AHEAD", 2)
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(20):
+        (folder / f"{number:02}.txt").write_text(" ".join(WORDS[number : number + 30]), encoding="utf-8")
+    with Library(clara, tmp_path / "at once") as at_once, Library(clara, tmp_path / "in turn") as in_turn:
+        report = at_once.add(folder)
+        for file in sorted(folder.iterdir()):
+            in_turn.add(file)
+        assert report.added == 20
+        found = [
+            [(one.source, one.passage) for one in library.store.passages(range(1, report.passages + 1))]
+            for library in (at_once, in_turn)
+        ]
+        assert found[0] == found[1]
+        numbers = range(1, report.passages + 1)
+        for one, other in zip(at_once.store.memories(numbers), in_turn.store.memories(numbers), strict=True):
+            np.testing.assert_allclose(one, other, atol=5e-3)
+
+
+def test_a_store_that_cannot_be_written_ends_the_work(
+    library: Library, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from clara import indexing
+
+    monkeypatch.setattr(indexing, "PASSAGES_PER_COMMIT", 1)
+
+    def full(_: object) -> None:
+        raise StoreError("The disk is full.")
+
+    monkeypatch.setattr(library.store, "add", full)
+    with pytest.raises(StoreError, match="full"):
+        library.add(folder)

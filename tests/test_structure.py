@@ -69,6 +69,7 @@ def test_documents_store_and_words_know_no_network() -> None:
         "records",
         "prompts",
         "surface",
+        "support",
         "batching",
         "documents",
         "store",
@@ -83,8 +84,9 @@ def test_documents_store_and_words_know_no_network() -> None:
 
 def test_nobody_imports_the_doors() -> None:
     for name, others in GRAPH.items():
-        assert name == "clara.__main__" or "clara.cli" not in others, name
-        assert name == "clara.cli" or "clara.rendering" not in others, name
+        is_door = name.startswith("clara.cli")
+        assert is_door or name == "clara.__main__" or not {one for one in others if "clara.cli" in one}, name
+        assert is_door or "clara.rendering" not in others, name
 
 
 def test_public_names_are_those_that_can_be_loaded() -> None:

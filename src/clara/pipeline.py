@@ -31,6 +31,7 @@ from clara.processing import (
 )
 from clara.records import Answer, Hit, Passage, Reply, Source
 from clara.store import MemoryStore, search
+from clara.support import with_support
 from clara.surface import as_written
 
 MAX_BATCH_TOKENS = 4096
@@ -227,7 +228,8 @@ class Clara:
             end_token_id=self.processor.end_token_id,
             max_new_tokens=max_new_tokens,
         )[0]
-        return Answer(question, self._text(tokens, sources), sources)
+        text = self._text(tokens, sources)
+        return Answer(question, text, with_support(sources, question, text))
 
     def ask_stream(
         self,

@@ -133,42 +133,70 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class Support:
+    """The sentence of a passage that best supports an answer.
+
+    Attributes:
+        text: The sentence.
+        start: Where it begins in the passage's text, in characters.
+        stop: Where it ends.
+        answer: Begin and end of the answer in the passage's text; None where the sentence does not hold it.
+    """
+
+    text: str
+    start: int
+    stop: int
+    answer: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """A passage that an answer was made from.
 
     Attributes:
+        id: The store's number for it.
         file: The document's `Document.source`.
         title: The document's title.
         heading: The headings that the passage stands under.
         page: Page number from 1 for paged formats, else None.
+        lines: First and last line in the file, from 1; None where a format has none.
         text: The passage's own words.
         score: Cosine between the question's and the passage's key.
         rank: 1 for the best.
         read_as: "memory", or "text" where the passage's words stood in the prompt.
+        metadata: Facts about the passage.
+        support: The sentence that best supports the answer; None where none was looked for or found.
     """
 
+    id: int
     file: str
     title: str
     heading: str
     page: int | None
+    lines: tuple[int, int] | None
     text: str
     score: float
     rank: int
     read_as: str
+    metadata: Metadata = field(default_factory=dict)
+    support: Support | None = None
 
     @classmethod
     def of(cls, hit: Hit, read_as: str) -> Source:
         """The source of a hit."""
         passage = hit.stored.passage
         return cls(
+            id=hit.stored.id,
             file=hit.stored.source,
             title=passage.title,
             heading=passage.heading,
             page=passage.page,
+            lines=passage.lines,
             text=passage.text,
             score=hit.score,
             rank=hit.rank,
             read_as=read_as,
+            metadata=passage.metadata,
         )
 
 

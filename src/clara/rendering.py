@@ -27,9 +27,10 @@ from rich.text import Text
 from clara.records import Answer, Source
 
 if TYPE_CHECKING:
-    from clara import library
+    from clara import indexing
     from clara.evaluation.compare import Compared
     from clara.evaluation.inspection import Inspection
+    from clara.library import Library
     from clara.training.data import DataReport
 
 EXCERPT_CHARACTERS = 160
@@ -45,7 +46,7 @@ class _RateColumn(ProgressColumn):
 
 
 @contextmanager
-def progress_bar(*, quiet: bool) -> Iterator[Callable[[library.Progress], None]]:
+def progress_bar(*, quiet: bool) -> Iterator[Callable[[indexing.Progress], None]]:
     """A bar over the files' bytes with passages per second and time left, on standard error.
 
     Args:
@@ -61,7 +62,7 @@ def progress_bar(*, quiet: bool) -> Iterator[Callable[[library.Progress], None]]
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
         task = bar.add_task("", files=0, total_files=0, passages=0, total=None)
 
-        def show(state: library.Progress) -> None:
+        def show(state: indexing.Progress) -> None:
             bar.update(
                 task,
                 completed=state.bytes,
@@ -74,7 +75,7 @@ def progress_bar(*, quiet: bool) -> Iterator[Callable[[library.Progress], None]]
         yield show
 
 
-def print_report(filled: library.Library, report: library.AddReport, *, as_json: bool) -> None:
+def print_report(filled: Library, report: indexing.AddReport, *, as_json: bool) -> None:
     """What an `index` run did, and what the store holds now."""
     info = filled.store.info()
     if as_json:
@@ -114,22 +115,53 @@ def print_answer(answer: Answer) -> None:
 
 
 def print_sources(sources: Sequence[Source], *, full: bool = False) -> None:
-    """One block a source: rank, score, file, place; then the passage, cut unless `full`."""
+    """One block a source: rank, score, file, place; then what of the passage bears the answer, or all of it.
+
+    The sentence that best supports the answer stands out from the rest, and the answer from the sentence.
+    """
     console = Console(highlight=False)
     for source in sources:
-        place = [source.heading] if source.heading else []
-        place += [f"page {source.page}"] if source.page is not None else []
+        place = _place(source)
         line = Text(f"{source.rank}. ")
         line.append(f"{source.score:.3f}  ", style="cyan")
         line.append(_short(source.file), style="bold")
-        line.append(f"  {' · '.join(place)}" if place else "", style="dim")
+        line.append(f"  {place}" if place else "", style="dim")
         if source.read_as == "text":
             line.append("  (read as text)", style="dim")
         console.print(line, soft_wrap=True)
-        text = " ".join(source.text.split())
-        if not full and len(text) > EXCERPT_CHARACTERS:
-            text = text[:EXCERPT_CHARACTERS].rsplit(" ", 1)[0] + " …"
-        console.print(Padding(Text(text, style="dim"), (0, 0, 0, 3), expand=False))
+        console.print(Padding(_excerpt(source, full=full), (0, 0, 0, 3), expand=False))
+
+
+def _place(source: Source) -> str:
+    """Where a passage stands in its file."""
+    parts = [source.heading] if source.heading else []
+    if source.page is not None:
+        parts.append(f"page {source.page}")
+    elif source.lines is not None:
+        first, last = source.lines
+        parts.append(f"line {first}" if first == last else f"lines {first}-{last}")
+    return " · ".join(parts)
+
+
+def _excerpt(source: Source, *, full: bool) -> Text:
+    """A passage on one line, or the part of it around the sentence that supports the answer."""
+    text = Text(source.text, style="dim")
+    support = source.support
+    start, stop = 0, len(source.text)
+    if support is not None:
+        text.stylize("not dim", support.start, support.stop)
+        if support.answer is not None:
+            text.stylize("bold not dim", *support.answer)
+    if not full and support is not None:
+        start, stop = support.start, support.stop
+    if not full and stop - start < EXCERPT_CHARACTERS < len(source.text):
+        start = max(0, min(start, len(source.text) - EXCERPT_CHARACTERS))
+        stop = max(stop, start + EXCERPT_CHARACTERS)
+        stop = source.text.rfind(" ", start, stop) if stop < len(source.text) else stop
+    shown = text[start:stop]
+    shown = Text(" ").join(shown.split())
+    before, after = ("… " if start else ""), (" …" if stop < len(source.text) else "")
+    return Text.assemble((before, "dim"), shown, (after, "dim"))
 
 
 def print_data_report(report: DataReport, *, as_json: bool) -> None:

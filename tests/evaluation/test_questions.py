@@ -291,13 +291,28 @@ def test_a_sample_keeps_the_corpus_and_the_order(tmp_path: Path) -> None:
         for n in range(20)
     ]
     whole = read_evaluation_set([lines(tmp_path / "a.jsonl", *records)])
-    drawn = whole.sample(5, seed=1)
+    drawn = whole.sample(5, None, seed=1)
     places = [int(question.id) for question in drawn.questions]
     assert places == sorted(places)
     assert len(set(places)) == 5
     assert (drawn.passages, drawn.sha256) == (whole.passages, whole.sha256)
-    assert whole.sample(5, seed=1) == drawn != whole.sample(5, seed=2)
-    assert whole.sample(100, seed=1) is whole
+    assert whole.sample(5, None, seed=1) == drawn != whole.sample(5, None, seed=2)
+    assert whole.sample(100, None, seed=1) == whole
+
+
+@pytest.mark.parametrize("passages", [1, 15, 30, 100])
+def test_a_cut_corpus_keeps_what_the_questions_need(tmp_path: Path, passages: int) -> None:
+    records = [
+        {"id": str(n), "question": f"{n}?", "answers": ["x"], "docs": [f"C{n}", f"D{n}"], "gold": [1]}
+        for n in range(20)
+    ]
+    whole = read_evaluation_set([lines(tmp_path / "a.jsonl", *records)])
+    drawn = whole.sample(5, passages, seed=1)
+    assert len(drawn.passages) == len(set(drawn.passages)) == min(40, max(10, passages))
+    for question in drawn.questions:
+        assert [drawn.passages[number] for number in question.gold] == [f"D{question.id}"]
+        found = [drawn.passages[number] for number in question.candidates]
+        assert found == [f"C{question.id}", f"D{question.id}"]
 
 
 COUNTS = {

@@ -313,7 +313,7 @@ store.add([item("kept", 9, 9, seed=7), item("new", 2, 2)])
 """
 
 PATCHES = {
-    "between append and commit": "Database.set_segment_rows = die",
+    "between append and commit": "Database.set_segments = die",
     "during append": (
         "append = Appender.append\n"
         "def some(self, rows):\n"
@@ -560,6 +560,10 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], object]]] = {
     "newer": (
         r"has format 3 and this version of Clara reads up to 2; install a newer version\.$",
         lambda path: edit(path, "UPDATE meta SET value = 3 WHERE key = 'format'"),
+    ),
+    "older": (
+        r"has format 1, which a development version wrote; index the documents into a new store\.$",
+        lambda path: edit(path, "UPDATE meta SET value = 1 WHERE key = 'format'"),
     ),
     "manifest": (
         r"is damaged: its manifest is incomplete; restore it from a backup",

@@ -67,12 +67,35 @@ class EvaluationSet:
     gold_is: str
     sha256: str
 
-    def sample(self, count: int | None, seed: int) -> EvaluationSet:
-        """The set with `count` questions drawn at random, in their order; the corpus stays whole."""
-        if count is None or count >= len(self.questions):
-            return self
-        places = sorted(random.Random(seed).sample(range(len(self.questions)), count))
-        return replace(self, questions=tuple(self.questions[place] for place in places))
+    def sample(self, questions: int | None, passages: int | None, seed: int) -> EvaluationSet:
+        """A part of the set, drawn at random, in the order of the whole.
+
+        Args:
+            questions: How many questions; None for all.
+            passages: How many passages: those of the drawn questions, and others up to this number; None for
+                all.
+            seed: Of the draw.
+        """
+        rng = random.Random(seed)
+        drawn = self.questions
+        if questions is not None and questions < len(drawn):
+            places = sorted(rng.sample(range(len(drawn)), questions))
+            drawn = tuple(drawn[place] for place in places)
+        if passages is None or passages >= len(self.passages):
+            return replace(self, questions=drawn)
+        own = {number for question in drawn for number in (*question.gold, *question.candidates)}
+        others = [number for number in range(len(self.passages)) if number not in own]
+        kept = sorted(own | set(rng.sample(others, max(0, passages - len(own)))))
+        new = {number: place for place, number in enumerate(kept)}
+        drawn = tuple(
+            replace(
+                question,
+                gold=tuple(new[number] for number in question.gold),
+                candidates=tuple(new[number] for number in question.candidates),
+            )
+            for question in drawn
+        )
+        return replace(self, questions=drawn, passages=tuple(self.passages[number] for number in kept))
 
 
 def read_evaluation_set(

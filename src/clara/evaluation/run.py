@@ -85,6 +85,7 @@ class EvaluationOptions:
         settings: Of `SETTINGS`.
         rates: Text tokens per memory token; the model's own if empty.
         questions: How many questions are drawn; None for all.
+        passages: To how many passages the corpus is cut, those of the drawn questions first; None for all.
         k: Passages that are read; the model's own number if None.
         candidates: Passages that are reranked, where a question comes without.
         seed: Draws questions and passages.
@@ -98,6 +99,7 @@ class EvaluationOptions:
     settings: tuple[str, ...] = SETTINGS
     rates: tuple[int, ...] = ()
     questions: int | None = None
+    passages: int | None = None
     k: int | None = None
     candidates: int = 20
     seed: int = 0
@@ -169,9 +171,11 @@ class EvaluationRun:
         store: MemoryBank | None = None,
         report: Report = lambda *_: None,
     ) -> None:
+        if store is not None and options.passages is not None:
+            raise InputError("A store is searched whole; leave --passages out.")
         config = clara.model.config
         self.clara = clara
-        self.data = data.sample(options.questions, options.seed)
+        self.data = data.sample(options.questions, options.passages, options.seed)
         self.folder = folder
         self.options = options
         self._report = report

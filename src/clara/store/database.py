@@ -9,8 +9,10 @@ import json
 import os
 import sqlite3
 import threading
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,18 +22,114 @@ from numpy.typing import NDArray
 from clara.errors import InputError, StoreError
 from clara.records import Document, Passage, StoredDocument, StoredPassage
 from clara.store.filters import Filter
-from clara.store.schema import (
-    APPLICATION_ID,
-    FORMAT_VERSION,
-    Manifest,
-    content_digest,
-    renew,
-    show_as_new,
-    text_digest,
-)
+from clara.store.segments import Block, Segment
 
+FORMAT_VERSION = 2
+
+SEARCHED = np.dtype([("id", "i8"), ("segment", "i8"), ("first", "i8"), ("count", "i8"), ("norm", "f8")])
+"""A passage's number and where its searched vector is, as in `VectorTable`."""
+
+_PASSAGES = (
+    "SELECT passages.id, source, passages.text, passages.title, passages.heading, passages.page,"
+    " passages.position, passages.first_line, passages.last_line, passages.metadata"
+    " FROM passages JOIN documents ON documents.id = passages.document"
+)
+_APPLICATION_ID = 0x436C6172  # "Clar": tells a store from other programs' SQLite files
 _IDS_A_QUERY = 500
-_PLACE = "passage, memory_segment, memory_row, memory_rows, key_segment, key_row, norm"
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE documents (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    source TEXT NOT NULL UNIQUE,
+    title TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    modified REAL NOT NULL
+);
+-- AUTOINCREMENT: the number of a passage that was removed is never given to another
+CREATE TABLE passages (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    document INTEGER NOT NULL REFERENCES documents (id) ON DELETE CASCADE,
+    position INTEGER NOT NULL,
+    title TEXT NOT NULL,
+    heading TEXT NOT NULL,
+    page INTEGER,
+    first_line INTEGER,
+    last_line INTEGER,
+    metadata TEXT,
+    text TEXT NOT NULL
+);
+CREATE INDEX passages_of_document ON passages (document, position);
+-- files whose bytes are those of a document
+CREATE TABLE copies (
+    source TEXT PRIMARY KEY,
+    modified REAL NOT NULL,
+    document INTEGER NOT NULL REFERENCES documents (id) ON DELETE CASCADE
+) WITHOUT ROWID;
+CREATE INDEX copies_of_document ON copies (document);
+CREATE INDEX documents_by_hash ON documents (sha256);
+-- apart from the passages, so that a search need not read past their text
+CREATE TABLE places (
+    passage INTEGER PRIMARY KEY REFERENCES passages (id) ON DELETE CASCADE,
+    memory_segment INTEGER NOT NULL,
+    memory_row INTEGER NOT NULL,
+    memory_rows INTEGER NOT NULL,
+    key_segment INTEGER,
+    key_row INTEGER,
+    norm REAL NOT NULL
+);
+CREATE TABLE segments (
+    kind TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    rows INTEGER NOT NULL,
+    codec TEXT NOT NULL,
+    PRIMARY KEY (kind, number)
+) WITHOUT ROWID;
+-- rows that were committed together, with their checksum
+CREATE TABLE blocks (
+    kind TEXT NOT NULL,
+    segment INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    rows INTEGER NOT NULL,
+    crc32 INTEGER NOT NULL,
+    PRIMARY KEY (kind, segment, first)
+) WITHOUT ROWID;
+CREATE TABLE codebooks (name TEXT PRIMARY KEY, data BLOB NOT NULL, crc32 INTEGER NOT NULL) WITHOUT ROWID;
+-- full-text search; the words themselves stand in the passages alone
+CREATE VIRTUAL TABLE words USING fts5 (
+    title, heading, text, content = 'passages', content_rowid = 'id', tokenize = 'porter unicode61'
+);
+CREATE TRIGGER passages_added AFTER INSERT ON passages BEGIN
+    INSERT INTO words (rowid, title, heading, text) VALUES (new.id, new.title, new.heading, new.text);
+END;
+CREATE TRIGGER passages_removed AFTER DELETE ON passages BEGIN
+    INSERT INTO words (words, rowid, title, heading, text)
+    VALUES ('delete', old.id, old.title, old.heading, old.text);
+    UPDATE meta SET value = value + 1 WHERE key = 'removals';
+END;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a store says of itself.
+
+    Attributes:
+        fingerprint: Of the model that wrote the memories; only the same model can read them.
+        model: The model's name, for messages.
+        memory_size: Numbers in a row of a memory.
+        key_size: Numbers in a key; None if the store has no keys.
+        created: When the store was made, seconds since the epoch.
+        memory_dtype: How memories are kept, one of `codecs.MEMORY_DTYPES`; it can be changed by `compact`.
+        format: Version of the store's format.
+    """
+
+    fingerprint: str
+    model: str
+    memory_size: int
+    key_size: int | None
+    created: float
+    memory_dtype: str = "float16"
+    format: int = FORMAT_VERSION
 
 
 class Place(NamedTuple):
@@ -56,6 +154,32 @@ class Totals(NamedTuple):
     memory_rows: int
 
 
+def create_database(path: Path, manifest: Manifest) -> None:
+    """Make a new store's database. A file of this name that was left unfinished is made anew.
+
+    Raises:
+        StoreError: The file cannot be written.
+    """
+    unfinished = path.with_name(f"{path.name}.new")
+    try:
+        for leftover in unfinished_files(path):
+            leftover.unlink(missing_ok=True)
+        with closing(sqlite3.connect(unfinished, isolation_level=None)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+            entries = {**asdict(manifest), "generation": 0, "removals": 0}
+            connection.executemany("INSERT INTO meta VALUES (?, ?)", entries.items())
+        unfinished.replace(path)
+    except (sqlite3.Error, OSError) as error:
+        raise StoreError(f"The store's file {path} could not be created: {error}.") from error
+
+
+def unfinished_files(path: Path) -> list[Path]:
+    """The files that `create_database` may leave behind when it is interrupted."""
+    return [path.with_name(f"{path.name}.new{ending}") for ending in ("", "-wal", "-shm", "-journal")]
+
+
 class Database:
     """One connection to a store's database, which several threads may use.
 
@@ -76,8 +200,6 @@ class Database:
             try:
                 self._check_kind()
                 self.manifest = self._read_manifest()
-                if self.manifest.format < FORMAT_VERSION:
-                    self._renew(read_only=read_only)
             except BaseException:
                 self._connection.close()
                 raise
@@ -131,30 +253,28 @@ class Database:
             raise _damaged(self._path, str(error)) from error
 
     def _check_kind(self) -> None:
-        if self._connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        if self._connection.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
             raise StoreError(f"The file {self._path} is not a memory store's; choose another folder.")
 
     def _read_manifest(self) -> Manifest:
         entries = dict(self._connection.execute("SELECT key, value FROM meta"))
-        for changing in ("generation", "layout"):
-            entries.pop(changing, None)
+        for counter in ("generation", "removals"):
+            entries.pop(counter, None)
         version = entries.get("format")
         if isinstance(version, int) and version > FORMAT_VERSION:
             raise StoreError(
                 f"The store {self._path.parent} has format {version} and this version of Clara reads up to "
                 f"{FORMAT_VERSION}; install a newer version."
             )
+        if version == 1:
+            raise StoreError(
+                f"The store {self._path.parent} has format 1, which a development version wrote; index the "
+                "documents into a new store."
+            )
         try:
             return Manifest(**entries)
         except TypeError as error:
             raise _damaged(self._path, "its manifest is incomplete") from error
-
-    def _renew(self, *, read_only: bool) -> None:
-        if read_only:
-            show_as_new(self._connection)
-        else:
-            renew(self._connection)
-            self.manifest = self._read_manifest()
 
     # reading
 
@@ -162,6 +282,12 @@ class Database:
         """A number that grows with every change of the store."""
         with self.snapshot():
             rows = self._connection.execute("SELECT value FROM meta WHERE key = 'generation'")
+            return int(rows.fetchone()[0])
+
+    def removals(self) -> int:
+        """How many passages have ever been removed."""
+        with self.snapshot():
+            rows = self._connection.execute("SELECT value FROM meta WHERE key = 'removals'")
             return int(rows.fetchone()[0])
 
     def totals(self) -> Totals:
@@ -172,31 +298,78 @@ class Database:
             )
             return Totals(*row.fetchone())
 
+    def live_rows(self) -> dict[int, int]:
+        """Rows of memories that passages refer to, each once, by the number of the file."""
+        with self.snapshot():
+            return dict(
+                self._connection.execute(
+                    "SELECT memory_segment, sum(memory_rows) FROM (SELECT DISTINCT memory_segment,"
+                    " memory_row, memory_rows FROM places) GROUP BY memory_segment"
+                )
+            )
+
+    def live_keys(self) -> dict[int, int]:
+        """Keys that passages refer to, each once, by the number of the file."""
+        with self.snapshot():
+            return dict(
+                self._connection.execute(
+                    "SELECT key_segment, count(*) FROM (SELECT DISTINCT key_segment, key_row FROM places)"
+                    " GROUP BY key_segment"
+                )
+            )
+
     def documents(self) -> list[StoredDocument]:
-        """All documents and their copies, by source."""
+        """All documents, by source."""
         with self.snapshot():
             rows = self._connection.execute(
-                "SELECT source, title, sha256, modified, "
-                " (SELECT count(*) FROM passages WHERE document = number) FROM ("
-                "  SELECT id AS number, source, title, sha256, modified FROM documents UNION ALL"
-                "  SELECT document, copies.source, title, sha256, copies.modified"
-                "  FROM copies JOIN documents ON documents.id = document"
-                " ) ORDER BY source"
+                "SELECT source, title, sha256, modified,"
+                " (SELECT count(*) FROM passages WHERE document = documents.id)"
+                " FROM documents ORDER BY source"
             )
             return [StoredDocument(*row) for row in rows]
 
+    def sources(self) -> dict[str, str]:
+        """The hash of every file that is stored, as a document or as a copy of one, by its name."""
+        with self.snapshot():
+            return dict(
+                self._connection.execute(
+                    "SELECT source, sha256 FROM documents UNION ALL SELECT copies.source, sha256 FROM copies"
+                    " JOIN documents ON documents.id = document"
+                )
+            )
+
+    def copies(self) -> list[tuple[str, str, float]]:
+        """Every copy: its name, the document's and when the copy was changed, seconds since the epoch."""
+        with self.snapshot():
+            return self._connection.execute(
+                "SELECT copies.source, documents.source, copies.modified FROM copies"
+                " JOIN documents ON documents.id = document ORDER BY copies.source"
+            ).fetchall()
+
     def passages(self, ids: Sequence[int]) -> dict[int, StoredPassage]:
         """The passages of these numbers, less those that there are not."""
+        rows = self._by_id(f"{_PASSAGES} WHERE passages.id IN ({{}})", ids)
+        return {row[0]: _stored_passage(row) for row in rows}
+
+    def passages_of(self, source: str) -> list[StoredPassage]:
+        """The passages of a document, in order; none if it is not stored."""
+        with self.snapshot():
+            rows = self._connection.execute(f"{_PASSAGES} WHERE source = ? ORDER BY position", (source,))
+            return [_stored_passage(row) for row in rows]
+
+    def around(self, number: int, count: int) -> list[StoredPassage]:
+        """A passage with up to `count` before and after it in its document, in order."""
         query = (
-            "SELECT passages.id, source, text, passages.title, heading, page, position,"
-            " first_line, last_line, metadata"
-            " FROM passages JOIN documents ON documents.id = document WHERE passages.id IN ({})"
+            f"{_PASSAGES} JOIN passages AS middle ON middle.id = ? AND middle.document = passages.document"
+            " WHERE passages.position BETWEEN middle.position - ? AND middle.position + ?"
+            " ORDER BY passages.position"
         )
-        return {row[0]: StoredPassage(row[0], row[1], _passage(*row[2:])) for row in self._by_id(query, ids)}
+        with self.snapshot():
+            return [_stored_passage(row) for row in self._connection.execute(query, (number, count, count))]
 
     def places(self, ids: Sequence[int]) -> dict[int, Place]:
         """Where the vectors of these passages are, less those that there are not."""
-        rows = self._by_id(f"SELECT {_PLACE} FROM places WHERE passage IN ({{}})", ids)
+        rows = self._by_id("SELECT * FROM places WHERE passage IN ({})", ids)
         return {row[0]: Place(*row[1:]) for row in rows}
 
     def _by_id(self, query: str, ids: Sequence[int]) -> Iterator[tuple[Any, ...]]:
@@ -205,43 +378,82 @@ class Database:
                 some = [int(number) for number in ids[start : start + _IDS_A_QUERY]]
                 yield from self._connection.execute(query.format(",".join("?" * len(some))), some).fetchall()
 
-    def all_places(self) -> list[tuple[int, Place]]:
-        """The number and place of every passage, by number."""
+    def all_places(self) -> Iterator[tuple[int, Place]]:
+        """The number and place of every passage, by number; go through it within one snapshot."""
         with self.snapshot():
-            rows = self._connection.execute(f"SELECT {_PLACE} FROM places ORDER BY passage")
-            return [(row[0], Place(*row[1:])) for row in rows]
+            for row in self._connection.execute("SELECT * FROM places ORDER BY passage"):
+                yield row[0], Place(*row[1:])
 
-    def segment_rows(self, kind: str) -> dict[int, int]:
-        """Rows that count in each file of a kind, by the file's number."""
-        with self.snapshot():
-            return dict(self._connection.execute("SELECT number, rows FROM segments WHERE kind = ?", (kind,)))
-
-    def places_of(self, contents: Sequence[str]) -> dict[str, Place]:
-        """Where the vectors of passages with these contents are, less the contents that are not stored."""
-        query = f"SELECT digest, {_PLACE} FROM places WHERE digest = ? LIMIT 1"
-        found = {}
-        with self.snapshot():
-            for content in dict.fromkeys(contents):
-                row = self._connection.execute(query, (text_digest(content),)).fetchone()
-                if row is not None:
-                    found[content] = Place(*row[2:])
-        return found
-
-    def lexical(self, match: str, limit: int, where: Filter | None = None) -> list[tuple[int, float]]:
-        """Numbers and BM25 scores (higher is better) of the passages whose words fit best.
+    def searched(self, of_memories: bool, after: int) -> NDArray[np.void]:
+        """Where the vectors are that a search compares, of the passages with numbers above `after`.
 
         Args:
-            match: A query in the language of SQLite's FTS5.
-            limit: How many to return, if there are as many.
-            where: Which passages may be returned; None for all.
+            of_memories: Of the memories, or else of the keys.
+            after: A number of a passage; 0 for all.
+
+        Returns:
+            A structured array of `SEARCHED`, by number.
         """
-        within = f" AND rowid IN ({where.sql})" if where else ""
+        columns = "memory_segment, memory_row, memory_rows" if of_memories else "key_segment, key_row, 1"
         with self.snapshot():
             rows = self._connection.execute(
-                f"SELECT rowid, -rank FROM words WHERE words MATCH ?{within} ORDER BY rank, rowid LIMIT ?",
-                (match, *(where.parameters if where else ()), limit),
+                f"SELECT passage, {columns}, norm FROM places WHERE passage > ? ORDER BY passage", (after,)
             )
-            return rows.fetchall()
+            return np.fromiter(rows, SEARCHED)
+
+    def segments(self, kind: str) -> dict[int, Segment]:
+        """The files of a kind by their numbers."""
+        with self.snapshot():
+            rows = self._connection.execute(
+                "SELECT number, rows, codec FROM segments WHERE kind = ?", (kind,)
+            )
+            return {number: Segment(count, codec) for number, count, codec in rows}
+
+    def blocks(self, kind: str) -> list[Block]:
+        """What was committed together, in order."""
+        with self.snapshot():
+            query = "SELECT segment, first, rows, crc32 FROM blocks WHERE kind = ? ORDER BY segment, first"
+            return [Block(*row) for row in self._connection.execute(query, (kind,))]
+
+    def codebook(self, name: str) -> bytes:
+        """What a codec has learned.
+
+        Raises:
+            StoreError: It is missing or damaged.
+        """
+        with self.snapshot():
+            query = "SELECT data, crc32 FROM codebooks WHERE name = ?"
+            row = self._connection.execute(query, (name,)).fetchone()
+        if row is None or zlib.crc32(row[0]) != row[1]:
+            raise _damaged(self._path, f"its codebook {name} is missing or does not have its checksum")
+        return bytes(row[0])
+
+    def holders(self, kind: str, block: Block) -> list[str]:
+        """The documents some of whose vectors lie in a block."""
+        name = "memory" if kind == "memories" else "key"
+        size = "memory_rows" if kind == "memories" else "1"
+        with self.snapshot():
+            rows = self._connection.execute(
+                "SELECT DISTINCT source FROM places JOIN passages ON passages.id = passage"
+                f" JOIN documents ON documents.id = document WHERE {name}_segment = ?"
+                f" AND {name}_row < ? AND {name}_row + {size} > ? ORDER BY source",
+                (block.segment, block.first + block.rows, block.first),
+            )
+            return [row[0] for row in rows]
+
+    def faults(self) -> list[str]:
+        """What SQLite finds wrong with the file, its references and its index of words."""
+        with self.writing():
+            found = [row[0] for row in self._connection.execute("PRAGMA integrity_check") if row[0] != "ok"]
+            orphans = self._connection.execute("PRAGMA foreign_key_check").fetchall()
+            found += [f"a row of {row[0]} refers to one of {row[2]} that is not there" for row in orphans]
+            try:
+                self._connection.execute("INSERT INTO words (words) VALUES ('integrity-check')")
+            except sqlite3.DatabaseError as error:
+                found.append(f"the index of words: {error}")
+        return found
+
+    # reading, for searches
 
     def matching(self, where: Filter) -> NDArray[np.int64]:
         """Numbers of the passages that a filter allows, ascending."""
@@ -249,14 +461,35 @@ class Database:
             rows = self._connection.execute(f"{where.sql} ORDER BY passages.id", where.parameters)
             return np.fromiter((row[0] for row in rows), np.int64)
 
+    def lexical(
+        self, expression: str, limit: int, where: Filter | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Numbers and BM25 scores, higher is better, of the passages that match, best first."""
+        if not expression:
+            return np.empty(0, np.int64), np.empty(0)
+        within = f" AND rowid IN ({where.sql})" if where else ""
+        with self.snapshot():
+            rows = self._connection.execute(
+                f"SELECT rowid, -bm25(words) FROM words WHERE words MATCH ?{within}"
+                " ORDER BY bm25(words), rowid LIMIT ?",
+                (expression, *(where.parameters if where else ()), limit),
+            ).fetchall()
+        ids, scores = zip(*rows, strict=True) if rows else ((), ())
+        return np.array(ids, np.int64), np.array(scores, np.float64)
+
     # writing, within `writing`
 
     def add(self, document: Document, passages: Iterable[tuple[Passage, Place]]) -> None:
-        """Add a document and its passages; there must be none of this source.
+        """Add a document and its passages, in place of one with the same source if there is one.
+
+        A document whose bytes are those of another that is stored is noted as a copy of it.
 
         Raises:
             InputError: A text is not valid Unicode.
         """
+        if document.sha256 and self.add_copy(document.source, document.modified, document.sha256):
+            return
+        self.remove(document.source)
         execute = self._connection.execute
         try:
             number = execute(
@@ -269,88 +502,99 @@ class Database:
                     " metadata, text) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (number, *_columns(passage)),
                 ).lastrowid
-                execute(
-                    f"INSERT INTO places ({_PLACE}, digest) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    (inserted, *place, content_digest(passage)),
-                )
+                execute("INSERT INTO places VALUES (?, ?, ?, ?, ?, ?, ?)", (inserted, *place))
         except UnicodeEncodeError as error:
             raise InputError(
                 f"The document {document.source!r} holds text that is not valid Unicode (a lone surrogate); "
                 "remove those characters."
             ) from error
 
-    def add_copy(self, document: Document) -> bool:
-        """Record a document as a copy of one whose file had the same bytes, and say whether there is one."""
-        if not document.sha256:
-            return False
-        added = self._connection.execute(
-            "INSERT INTO copies (source, document, modified)"
-            " SELECT ?, id, ? FROM documents WHERE sha256 = ? LIMIT 1",
-            (document.source, document.modified, document.sha256),
-        )
-        return added.rowcount > 0
-
     def remove(self, source: str) -> bool:
-        """Remove a document and its passages, and say whether there was one.
+        """Remove a file, and say whether there was one.
 
-        If it has copies, one of them takes its place and the passages stay.
+        A document that has copies becomes the first of them; any other goes with its passages.
         """
         execute = self._connection.execute
-        if execute("DELETE FROM copies WHERE source = ?", (source,)).rowcount > 0:
+        if execute("DELETE FROM copies WHERE source = ?", (source,)).rowcount:
             return True
-        heir = execute(
-            "SELECT copies.source, document, copies.modified FROM copies"
-            " JOIN documents ON documents.id = document WHERE documents.source = ? ORDER BY copies.source",
+        copy = execute(
+            "SELECT copies.source, copies.modified FROM copies JOIN documents ON documents.id = document"
+            " WHERE documents.source = ? ORDER BY copies.source LIMIT 1",
             (source,),
         ).fetchone()
-        if heir is not None:
-            name, number, modified = heir
-            execute("DELETE FROM copies WHERE source = ?", (name,))
-            execute("UPDATE documents SET source = ?, modified = ? WHERE id = ?", (name, modified, number))
-            return True
-        if execute("DELETE FROM documents WHERE source = ?", (source,)).rowcount == 0:
-            return False
-        execute("UPDATE meta SET value = value + 1 WHERE key = 'layout'")
+        if copy is None:
+            return execute("DELETE FROM documents WHERE source = ?", (source,)).rowcount > 0
+        execute("DELETE FROM copies WHERE source = ?", (copy[0],))
+        execute("UPDATE documents SET source = ?, modified = ? WHERE source = ?", (*copy, source))
         return True
 
-    def set_segment_rows(self, kind: str, rows: Mapping[int, int]) -> None:
-        """Record how many rows of each file count from now on."""
-        self._connection.executemany(
-            "INSERT INTO segments (kind, number, rows) VALUES (?, ?, ?)"
-            " ON CONFLICT (kind, number) DO UPDATE SET rows = excluded.rows",
-            [(kind, number, count) for number, count in rows.items()],
+    def add_copy(self, source: str, modified: float, sha256: str) -> bool:
+        """Note that a file has the bytes of a stored document, and say whether there is one."""
+        self.remove(source)
+        return (
+            self._connection.execute(
+                "INSERT INTO copies SELECT ?, ?, id FROM documents WHERE sha256 = ? ORDER BY id LIMIT 1",
+                (source, modified, sha256),
+            ).rowcount
+            > 0
         )
 
+    def move(self, number: int, place: Place) -> None:
+        """Record that the vectors of a passage lie elsewhere from now on."""
+        self._connection.execute(
+            "UPDATE places SET memory_segment = ?, memory_row = ?, memory_rows = ?, key_segment = ?,"
+            " key_row = ?, norm = ? WHERE passage = ?",
+            (*place, number),
+        )
 
-def _columns(passage: Passage) -> tuple[int | str | None, ...]:
-    """A passage as the columns of its table."""
-    first_line, last_line = passage.lines or (None, None)
+    def set_segments(self, kind: str, segments: Mapping[int, Segment], blocks: Iterable[Block]) -> None:
+        """Record the files of a kind that count from now on, and what was appended to them."""
+        execute, many = self._connection.execute, self._connection.executemany
+        execute("DELETE FROM segments WHERE kind = ?", (kind,))
+        many("INSERT INTO segments VALUES (?, ?, ?, ?)", [(kind, at, *one) for at, one in segments.items()])
+        many("INSERT INTO blocks VALUES (?, ?, ?, ?, ?)", [(kind, *block) for block in blocks])
+        execute(
+            "DELETE FROM blocks WHERE kind = ?1"
+            " AND segment NOT IN (SELECT number FROM segments WHERE kind = ?1)",
+            (kind,),
+        )
+
+    def set_memory_dtype(self, name: str) -> None:
+        """Record how memories are kept from now on."""
+        self._connection.execute("UPDATE meta SET value = ? WHERE key = 'memory_dtype'", (name,))
+
+    def add_codebook(self, name: str, data: bytes) -> None:
+        """Keep what a codec has learned."""
+        row = (name, data, zlib.crc32(data))
+        self._connection.execute("INSERT INTO codebooks VALUES (?, ?, ?)", row)
+
+    def shrink(self) -> None:
+        """Give the space of what was removed back to the disk; not within a transaction."""
+        with self._lock, self._translated():
+            self._connection.execute("INSERT INTO words (words) VALUES ('optimize')")
+            self._connection.execute("VACUUM")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _stored_passage(row: Sequence[Any]) -> StoredPassage:
+    number, source, text, title, heading, page, position, first, last, metadata = row
+    lines = None if first is None else (first, last)
+    facts = json.loads(metadata) if metadata else {}
+    return StoredPassage(number, source, Passage(text, title, heading, page, position, lines, facts))
+
+
+def _columns(passage: Passage) -> tuple[Any, ...]:
+    """A passage's values, in the order of `Database.add`."""
     metadata = json.dumps(dict(passage.metadata), ensure_ascii=False) if passage.metadata else None
     return (
         passage.position,
         passage.title,
         passage.heading,
         passage.page,
-        first_line,
-        last_line,
+        *(passage.lines or (None, None)),
         metadata,
         passage.text,
     )
-
-
-def _passage(
-    text: str,
-    title: str,
-    heading: str,
-    page: int | None,
-    position: int,
-    first_line: int | None,
-    last_line: int | None,
-    metadata: str | None,
-) -> Passage:
-    """A passage from the columns of its table."""
-    lines = None if first_line is None or last_line is None else (first_line, last_line)
-    return Passage(text, title, heading, page, position, lines, json.loads(metadata) if metadata else {})
 
 
 def _damaged(path: Path, what: str) -> StoreError:

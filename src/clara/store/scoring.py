@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from clara.store.segments import Rows
+from clara.store.codecs import Rows
 from clara.store.vectors import VectorTable
 
 _BLOCK_NUMBERS = 1 << 20  # numbers in a block: 4 MB of float32, which stays in the cache

@@ -1,26 +1,40 @@
-"""Append-only files of float16 rows.
+"""Append-only files of rows of numbers.
 
-A kind of vector has a series of files, `memories-000001.f16` and on, each no more than its rows one after
-the other, little-endian. How many rows of a file count is decided elsewhere: what lies behind them was left
-by a writer that did not finish, is read by no one, and is cut off by the next writer.
+A kind of vector has a series of files, `memories-000001.f16` and on, each no more than its coded rows one
+after the other. How many rows of a file count, and how they are coded, is decided elsewhere: what lies behind
+them was left by a writer that did not finish, is read by no one, and is cut off by the next writer.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clara.errors import StoreError
+from clara.store.codecs import CodedRows, RowCodec, Rows
 
-Rows = NDArray[np.float16]
 
-_ROW_TYPE = np.dtype("<f2")
+class Segment(NamedTuple):
+    """How many rows of a file count, and the name of the codec that they are coded with."""
+
+    rows: int
+    codec: str
+
+
+class Block(NamedTuple):
+    """Rows of a file that were committed together, with the CRC-32 of their bytes."""
+
+    segment: int
+    first: int
+    rows: int
+    crc32: int
 
 
 class SegmentFiles:
@@ -29,76 +43,82 @@ class SegmentFiles:
     Args:
         folder: Where the files are.
         kind: What their names begin with.
-        width: Numbers in a row.
+        codec: Gives a codec by its name.
     """
 
-    def __init__(self, folder: Path, kind: str, width: int) -> None:
+    def __init__(self, folder: Path, kind: str, codec: Callable[[str], RowCodec]) -> None:
         self._folder = folder
         self._kind = kind
-        self._width = width
-        self._maps: dict[int, Rows] = {}
+        self._maps: dict[int, NDArray[np.uint8]] = {}
+        self.codec = codec
 
-    @property
-    def row_bytes(self) -> int:
-        """Size of a row in bytes."""
-        return self._width * _ROW_TYPE.itemsize
-
-    def path(self, number: int) -> Path:
+    def path(self, number: int, codec: str) -> Path:
         """Where file `number`, from 1, is."""
-        return self._folder / f"{self._kind}-{number:06d}.f16"
+        return self._folder / f"{self._kind}-{number:06d}.{self.codec(codec).suffix}"
 
-    def rows(self, number: int, count: int) -> Rows:
-        """The first `count` rows of a file, shape (count, width), mapped read-only and not copied."""
-        mapped = self._maps.get(number)
-        if mapped is None or len(mapped) < count:
-            try:
-                mapped = np.memmap(self.path(number), _ROW_TYPE, mode="r", shape=(count, self._width))
-            except (OSError, ValueError) as error:  # ValueError: the file is shorter than the map
-                raise _damaged(self.path(number), f"it cannot be read ({error})") from error
-            self._maps[number] = mapped
-        return mapped[:count]
+    def rows(self, number: int, segment: Segment) -> CodedRows:
+        """The rows of a file that count, mapped read-only and decoded as they are taken."""
+        return CodedRows(self._bytes(number, segment), self.codec(segment.codec))
 
-    def check(self, committed: Mapping[int, int]) -> None:
+    def bytes(self, segments: Mapping[int, Segment]) -> int:
+        """Size of the rows that count."""
+        return sum(segment.rows * self.codec(segment.codec).row_bytes for segment in segments.values())
+
+    def crc32(self, block: Block, segment: Segment) -> int:
+        """The CRC-32 that the bytes of a block have now."""
+        return zlib.crc32(self._bytes(block.segment, segment)[block.first : block.first + block.rows].data)
+
+    def forget(self, segments: Mapping[int, Segment]) -> None:
+        """Let go of the mapped files that are none of these."""
+        for number in self._maps.keys() - segments.keys():
+            del self._maps[number]
+
+    def check(self, segments: Mapping[int, Segment]) -> None:
         """Make sure that the files hold the rows that count.
-
-        Args:
-            committed: Rows that count, by the number of the file.
 
         Raises:
             StoreError: A file is missing or too short.
         """
-        for number, count in committed.items():
-            path = self.path(number)
+        for number, segment in segments.items():
+            path, wanted = self.path(number, segment.codec), self.bytes({number: segment})
             try:
                 size = path.stat().st_size
             except OSError as error:
                 raise _damaged(path, f"it cannot be opened ({error.strerror})") from error
-            if size < count * self.row_bytes:
-                raise _damaged(path, f"it has {size} bytes of the {count * self.row_bytes} recorded")
+            if size < wanted:
+                raise _damaged(path, f"it has {size} bytes of the {wanted} recorded")
 
-    def trim(self, committed: Mapping[int, int]) -> None:
+    def trim(self, segments: Mapping[int, Segment]) -> None:
         """Cut off what a writer left unfinished. Only for the one writer; call `check` first."""
-        for number, count in committed.items():
-            if self.path(number).stat().st_size > count * self.row_bytes:
-                os.truncate(self.path(number), count * self.row_bytes)
-        kept = {self.path(number) for number in committed}
-        for path in self._folder.glob(f"{self._kind}-*.f16"):
+        kept = {self.path(number, segment.codec): {number: segment} for number, segment in segments.items()}
+        for path, own in kept.items():
+            if path.stat().st_size > self.bytes(own):
+                os.truncate(path, self.bytes(own))
+        for path in self._folder.glob(f"{self._kind}-*.*"):
             if path not in kept:
                 path.unlink()
 
     @contextmanager
-    def appending(self, committed: Mapping[int, int], max_bytes: int) -> Iterator[Appender]:
+    def appending(
+        self, segments: Mapping[int, Segment], codec: str, max_bytes: int, *, fresh: bool = False
+    ) -> Iterator[Appender]:
         """Append rows; when the block ends they are on the disk, but count only once they are recorded.
 
         When the block fails, everything it wrote is cut off again.
+
+        Args:
+            segments: The files so far.
+            codec: Of the rows to come; a file has one codec alone.
+            max_bytes: A file is not continued beyond this size.
+            fresh: Begin with a new file.
         """
-        appender = Appender(self, committed, max_bytes)
+        appender = Appender(self, segments, codec, max_bytes, fresh=fresh)
         try:
             yield appender
             appender.finish()
         except BaseException as error:
             appender.abandon()
-            self.trim(committed)
+            self.trim(segments)
             if isinstance(error, OSError) and not isinstance(error, StoreError):
                 raise StoreError(
                     f"The store's folder {self._folder} could not be written: {error.strerror or error}; "
@@ -110,30 +130,53 @@ class SegmentFiles:
         """Let go of the mapped files."""
         self._maps.clear()
 
+    def _bytes(self, number: int, segment: Segment) -> NDArray[np.uint8]:
+        mapped = self._maps.get(number)
+        if mapped is None or len(mapped) < segment.rows:
+            path, width = self.path(number, segment.codec), self.codec(segment.codec).row_bytes
+            try:
+                mapped = np.memmap(path, np.uint8, mode="r", shape=(segment.rows, width)).view(np.ndarray)
+            except (OSError, ValueError) as error:  # ValueError: the file is shorter than the map
+                raise _damaged(path, f"it cannot be read ({error})") from error
+            self._maps[number] = mapped
+        return mapped[: segment.rows]
+
 
 class Appender:
     """Writes rows behind the last that counts, in a new file where one would grow beyond `max_bytes`."""
 
-    def __init__(self, files: SegmentFiles, committed: Mapping[int, int], max_bytes: int) -> None:
-        self.counts = dict(committed)
-        """Rows of each file, those appended included."""
+    def __init__(
+        self, files: SegmentFiles, segments: Mapping[int, Segment], codec: str, max_bytes: int, *, fresh: bool
+    ) -> None:
+        self.segments = dict(segments)
+        """The files, what was appended included."""
+        self.blocks: list[Block] = []
+        """What was appended."""
         self._files = files
+        self._codec = files.codec(codec)
         self._max_bytes = max_bytes
-        self._number = max(committed, default=0)
+        self._number = max(segments, default=0)
+        self._begin = fresh or (bool(segments) and segments[self._number].codec != codec)
         self._file: IO[bytes] | None = None
 
-    def append(self, rows: Rows) -> tuple[int, int]:
-        """Append an array of shape (n, width) to one file; return its number and the first row there."""
-        if self._number == 0 or self._is_full(len(rows)):
+    def append(self, rows: Rows) -> tuple[int, int, Rows]:
+        """Append an array of shape (n, width) to one file.
+
+        Returns:
+            The file's number, the first row there, and the rows as they will be read.
+        """
+        if self._number == 0 or self._begin or self._is_full(len(rows)):
             self.finish()
+            self._begin = False
             self._number += 1
-            self.counts[self._number] = 0
+            self.segments[self._number] = Segment(0, self._codec.name)
         if self._file is None:
             self._file = self._open()
-        first = self.counts[self._number]
-        self._file.write(np.ascontiguousarray(rows, _ROW_TYPE).data)
-        self.counts[self._number] += len(rows)
-        return self._number, first
+        data = self._codec.encode(rows)
+        self._file.write(data.data)
+        first = self.segments[self._number].rows
+        self._note(first, len(rows), data)
+        return self._number, first, self._codec.decode(data)
 
     def finish(self) -> None:
         """Bring what was appended onto the disk."""
@@ -149,16 +192,26 @@ class Appender:
                 self._file.close()
             self._file = None
 
+    def _note(self, first: int, count: int, data: NDArray[np.uint8]) -> None:
+        """Take new rows into the file's count, and into the block that is being written."""
+        self.segments[self._number] = Segment(first + count, self._codec.name)
+        last = self.blocks[-1] if self.blocks else None
+        if last is not None and last.segment == self._number:
+            crc32 = zlib.crc32(data.data, last.crc32)
+            self.blocks[-1] = Block(self._number, last.first, last.rows + count, crc32)
+        else:
+            self.blocks.append(Block(self._number, first, count, zlib.crc32(data.data)))
+
     def _is_full(self, count: int) -> bool:
-        filled = self.counts[self._number]
-        return filled > 0 and (filled + count) * self._files.row_bytes > self._max_bytes
+        filled = self.segments[self._number].rows
+        return filled > 0 and (filled + count) * self._codec.row_bytes > self._max_bytes
 
     def _open(self) -> IO[bytes]:
-        path = self._files.path(self._number)
+        path = self._files.path(self._number, self._codec.name)
         is_new = not path.exists()
         file = path.open("ab")
         # behind the rows that count there may be some of a writer that was killed
-        file.truncate(self.counts[self._number] * self._files.row_bytes)
+        file.truncate(self.segments[self._number].rows * self._codec.row_bytes)
         if is_new:
             sync_folder(path.parent)
         return file

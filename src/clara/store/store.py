@@ -1,9 +1,12 @@
 """The memory store: documents' passages with their memories and keys, in one folder.
 
-    store.sqlite3               texts, and which rows of the segments belong to what; the commit point
-    segments/memories-000001.f16    rows of memories, float16
+    store.sqlite3                   texts, and which rows of the segments belong to what; the commit point
+    segments/memories-000001.f16    rows of memories, coded as the ending says (`clara.store.codecs`)
     segments/keys-000001.f16        keys, float16, if the store has keys
-    lock                        held by the one writer
+    places.npz                      where the searched vectors lie, so that opening need not ask the database
+    index/                          finds candidates among millions (`clara.store.index`), if it was built
+    lock                            held by the one writer
+    readers                         held by those who read, while files are deleted
 
 An addition writes and syncs the segments first and then commits the database. A writer that is killed between
 the two leaves rows behind that nothing refers to, and the next writer cuts them off.
@@ -11,11 +14,13 @@ the two leaves rows behind that nothing refers to, and the next writer cuts them
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -25,14 +30,34 @@ from numpy.typing import NDArray
 
 from clara.errors import InputError, StoreError, StoreMismatchError
 from clara.records import Document, Passage, StoredDocument, StoredPassage
-from clara.store.database import Database, Place
+from clara.store.codecs import (
+    LEARNED,
+    TRAINING_ROWS,
+    ProductCodec,
+    RowCodec,
+    Rows,
+    check_memory_dtype,
+    plain_codec,
+)
+from clara.store.database import (
+    SEARCHED,
+    Database,
+    Manifest,
+    Place,
+    create_database,
+    unfinished_files,
+)
 from clara.store.filters import Filter
-from clara.store.lock import LOCK_NAME, WriterLock
-from clara.store.schema import Manifest, create_database, new_identity, unfinished_files
-from clara.store.segments import Appender, Rows, SegmentFiles, sync_folder
+from clara.store.lock import LOCK_NAME, READERS_NAME, ReaderLock, WriterLock
+from clara.store.places import PlacesFile
+from clara.store.segments import Appender, Segment, SegmentFiles, sync_folder
 from clara.store.vectors import VectorTable
 
+logger = logging.getLogger(__name__)
+
 DEFAULT_SEGMENT_BYTES = 1 << 30
+
+_WORTH_KEEPING = 10_000  # places that are asked of the database in some hundredths of a second
 
 _DATABASE = "store.sqlite3"
 _SEGMENTS = "segments"
@@ -50,14 +75,15 @@ class NewDocument:
     Attributes:
         document: The document; its sections are not stored.
         passages: Its n passages.
-        memories: Their memories, float16 or float32, each of shape (m, memory_size) with its own m >= 1.
+        memories: Their memories, float16 or float32, each of shape (m, memory_size) with its own m >= 1; or
+            the number of a stored passage whose memory and key this one shares, its own key being ignored.
         keys: Their keys, float16 or float32, shape (n, key_size), of any length but zero; None for a store
             without keys.
     """
 
     document: Document
     passages: Sequence[Passage]
-    memories: Sequence[NDArray[np.floating]]
+    memories: Sequence[NDArray[np.floating] | int]
     keys: NDArray[np.floating] | None = None
 
 
@@ -79,6 +105,9 @@ class StoreInfo:
         key_bytes: Size of the keys.
         database_bytes: Size of texts and tables.
         dead_bytes: Size of memories and keys of documents that were replaced or removed.
+        copies: Files that have the bytes of a document and are stored once with it.
+        memory_dtype: How memories are kept.
+        format: Version of the store's format.
     """
 
     path: Path
@@ -94,15 +123,17 @@ class StoreInfo:
     key_bytes: int
     database_bytes: int
     dead_bytes: int
+    copies: int
+    memory_dtype: str
+    format: int
 
 
 @dataclass(frozen=True, slots=True)
 class _Vectors:
-    """A new document's vectors as they are stored; `norms` as in `Place.norm`."""
+    """A new document's vectors, checked; in the place of a memory where it lies already."""
 
-    memories: list[Rows]
+    memories: list[Rows | Place]
     keys: Rows | None
-    norms: list[float]
 
 
 class MemoryStore:
@@ -119,11 +150,16 @@ class MemoryStore:
         self._max_segment_bytes = max_segment_bytes
         self._is_open = True
         self._cached: tuple[int, VectorTable] | None = None
+        self._codecs: dict[tuple[str, int], RowCodec] = {}
+        self._readers = ReaderLock(folder)
         self._database = Database(folder / _DATABASE, read_only=lock is None)
         self._manifest = self._database.manifest
-        self._files = {_MEMORIES: SegmentFiles(folder / _SEGMENTS, _MEMORIES, self.memory_size)}
-        if self.key_size is not None:
-            self._files[_KEYS] = SegmentFiles(folder / _SEGMENTS, _KEYS, self.key_size)
+        self._memory_dtype = self._manifest.memory_dtype
+        sizes = {_MEMORIES: self.memory_size} | ({_KEYS: self.key_size} if self.key_size else {})
+        self._files = {
+            kind: SegmentFiles(folder / _SEGMENTS, kind, partial(self._codec, size))
+            for kind, size in sizes.items()
+        }
 
     @classmethod
     def create(
@@ -134,6 +170,7 @@ class MemoryStore:
         model: str,
         memory_size: int,
         key_size: int | None,
+        memory_dtype: str = "float16",
         max_segment_bytes: int = DEFAULT_SEGMENT_BYTES,
     ) -> Self:
         """Make an empty store and open it for writing.
@@ -144,12 +181,14 @@ class MemoryStore:
             model: The model's name, for messages.
             memory_size: Numbers in a row of a memory.
             key_size: Numbers in a key; None for a store that is searched by its memories.
+            memory_dtype: How memories are kept, one of `codecs.MEMORY_DTYPES`.
             max_segment_bytes: A file of vectors is not continued beyond this size.
 
         Raises:
             StoreError: The folder holds a store or other files, or cannot be written.
-            InputError: A size is below 1.
+            InputError: A size is below 1, or there is no such dtype.
         """
+        check_memory_dtype(memory_dtype)
         for name, size in (("memory_size", memory_size), ("key_size", key_size)):
             if size is not None and size < 1:
                 raise InputError(f"{name} is {size}; it must be at least 1.")
@@ -159,9 +198,7 @@ class MemoryStore:
         lock = WriterLock(folder)
         try:
             _check_empty(folder)
-            manifest = Manifest(
-                fingerprint, model, memory_size, key_size, created=time.time(), identity=new_identity()
-            )
+            manifest = Manifest(fingerprint, model, memory_size, key_size, time.time(), memory_dtype)
             (folder / _SEGMENTS).mkdir(exist_ok=True)
             create_database(folder / _DATABASE, manifest)
             sync_folder(folder)
@@ -219,6 +256,7 @@ class MemoryStore:
         model: str,
         memory_size: int,
         key_size: int | None,
+        memory_dtype: str | None = None,
         max_segment_bytes: int = DEFAULT_SEGMENT_BYTES,
     ) -> Self:
         """Open a store for writing, or make it if there is none; see `create` and `open`.
@@ -233,6 +271,7 @@ class MemoryStore:
                 model=model,
                 memory_size=memory_size,
                 key_size=key_size,
+                memory_dtype=memory_dtype or "float16",
                 max_segment_bytes=max_segment_bytes,
             )
         store = cls.open(path, fingerprint=fingerprint, max_segment_bytes=max_segment_bytes)
@@ -241,6 +280,13 @@ class MemoryStore:
             store.close()
             raise StoreMismatchError(
                 f"The store {path} has {sizes}, not {memory_size} and {key_size}; index into a new store."
+            )
+        if memory_dtype not in (None, store.memory_dtype):
+            kept = store.memory_dtype
+            store.close()
+            raise InputError(
+                f"The store {path} keeps memories as {kept}, not {memory_dtype}; change it with: "
+                f"clara store compact --memory-dtype {memory_dtype}"
             )
         return store
 
@@ -255,11 +301,14 @@ class MemoryStore:
     def close(self) -> None:
         """Close the store; calling it again does nothing."""
         if self._is_open:
+            if self._lock is not None:
+                self._keep_places()
             self._is_open = False
             self._cached = None
             for files in self._files.values():
                 files.close()
             self._database.close()
+            self._readers.close()
             if self._lock is not None:
                 self._lock.release()
 
@@ -291,6 +340,11 @@ class MemoryStore:
         return self._manifest.key_size
 
     @property
+    def memory_dtype(self) -> str:
+        """How memories are kept, one of `codecs.MEMORY_DTYPES`."""
+        return self._memory_dtype
+
+    @property
     def read_only(self) -> bool:
         """Whether the store was opened for reading only."""
         return self._lock is None
@@ -318,13 +372,19 @@ class MemoryStore:
         """The store in numbers."""
         with self.snapshot():
             totals = self._database.totals()
-            memory_bytes = totals.memory_rows * self._files[_MEMORIES].row_bytes
-            key_bytes = totals.passages * self._files[_KEYS].row_bytes if _KEYS in self._files else 0
-            stored_bytes = sum(
-                count * files.row_bytes
-                for kind, files in self._files.items()
-                for count in self._database.segment_rows(kind).values()
+            live = {_MEMORIES: self._database.live_rows(), _KEYS: dict[int, int]()}
+            if _KEYS in self._files:
+                live[_KEYS] = self._database.live_keys()
+            segments = {kind: self._database.segments(kind) for kind in self._files}
+            copies = len(self._database.copies())
+        sizes = {
+            kind: sum(
+                rows * files.codec(segments[kind][number].codec).row_bytes
+                for number, rows in live[kind].items()
             )
+            for kind, files in self._files.items()
+        }
+        stored = sum(files.bytes(segments[kind]) for kind, files in self._files.items())
         return StoreInfo(
             path=self._folder,
             model=self.model,
@@ -335,10 +395,13 @@ class MemoryStore:
             documents=totals.documents,
             passages=totals.passages,
             memory_rows=totals.memory_rows,
-            memory_bytes=memory_bytes,
-            key_bytes=key_bytes,
+            memory_bytes=sizes[_MEMORIES],
+            key_bytes=sizes.get(_KEYS, 0),
             database_bytes=sum(each.stat().st_size for each in self._folder.glob(f"{_DATABASE}*")),
-            dead_bytes=stored_bytes - memory_bytes - key_bytes,
+            dead_bytes=stored - sum(sizes.values()),
+            copies=copies,
+            memory_dtype=self.memory_dtype,
+            format=self._manifest.format,
         )
 
     # reading
@@ -352,13 +415,39 @@ class MemoryStore:
         """
         if not self._is_open:
             raise StoreError(f"The store {self._folder} is closed; open it again.")
-        with self._database.snapshot():
+        with self._readers.held(), self._database.snapshot():
             yield
 
     def documents(self) -> list[StoredDocument]:
         """All documents, by source."""
         with self.snapshot():
             return self._database.documents()
+
+    def sources(self) -> dict[str, str]:
+        """The hash of every file that is stored, as a document or as a copy of one, by its name."""
+        with self.snapshot():
+            return self._database.sources()
+
+    def copies(self) -> list[tuple[str, str, float]]:
+        """Files that are stored once with a document: name, document, time of change; by name."""
+        with self.snapshot():
+            return self._database.copies()
+
+    def passages_of(self, source: str) -> list[StoredPassage]:
+        """The passages of a document, in order; none if it is not stored."""
+        with self.snapshot():
+            return self._database.passages_of(source)
+
+    def around(self, number: int, count: int) -> list[StoredPassage]:
+        """A passage with up to `count` before and after it in its document, in order.
+
+        Raises:
+            StoreError: There is no such passage; it may have been removed.
+        """
+        with self.snapshot():
+            found = self._database.around(number, count)
+            self._in_order([number], {stored.id: stored for stored in found})
+            return found
 
     def passages(self, ids: Sequence[int]) -> list[StoredPassage]:
         """The passages of these numbers, in the order asked.
@@ -377,14 +466,7 @@ class MemoryStore:
         """
         with self.snapshot():
             places = self._in_order(ids, self._database.places(ids))
-            counts = self._database.segment_rows(_MEMORIES)
-            files = self._files[_MEMORIES]
-            return [
-                np.array(
-                    files.rows(segment, counts[segment])[first : first + count], dtype=np.float16, subok=False
-                )
-                for segment, first, count, *_ in places
-            ]
+            return [self._memory(place).copy() for place in places]
 
     def vectors(self) -> VectorTable:
         """What `search` compares: the passages' keys, or their memories if the store has no keys.
@@ -423,28 +505,44 @@ class MemoryStore:
             expression: As of `clara.store.lexical.match_expression`; an empty one matches nothing.
             limit: How many to return, if there are as many.
             where: Which passages may be returned; None for all.
+
+        Raises:
+            StoreError: The store is of a format that has no index of words.
         """
-        if not expression:
-            return np.empty(0, np.int64), np.empty(0)
         with self.snapshot():
-            found = self._database.lexical(expression, limit, where)
-        return np.array([own for own, _ in found], np.int64), np.array([score for _, score in found])
+            return self._database.lexical(expression, limit, where)
+
+    def _memory(self, place: Place, segments: Mapping[int, Segment] | None = None) -> Rows:
+        segments = segments or self._database.segments(_MEMORIES)
+        rows = self._files[_MEMORIES].rows(place.memory_segment, segments[place.memory_segment])
+        return rows[place.memory_row : place.memory_row + place.memory_rows]
 
     def _load_vectors(self) -> VectorTable:
         kind = _MEMORIES if self.key_size is None else _KEYS
-        files, counts = self._files[kind], self._database.segment_rows(kind)
-        entries = self._database.all_places()
-        rows = [
-            (number, place.memory_segment, place.memory_row, place.memory_rows)
-            if kind == _MEMORIES
-            else (number, place.key_segment, place.key_row, 1)
-            for number, place in entries
-        ]
-        ids, segment, first, count = np.array(rows, dtype=np.int64).reshape(-1, 4).T.copy()
-        norm = np.array([place.norm for _, place in entries], dtype=np.float64)
+        files, segments = self._files[kind], self._database.segments(kind)
+        files.forget(segments)
+        known = PlacesFile(self._folder).read(self._manifest.created, self._database.removals())
+        newer = self._database.searched(kind == _MEMORIES, after=int(known["id"][-1]) if len(known) else 0)
+        found = np.concatenate([known, newer]) if len(newer) else known
+        ids, segment, first, count, norm = (np.ascontiguousarray(found[one]) for one in SEARCHED.names or ())
         return VectorTable(
-            ids, segment, first, count, norm, lambda number: files.rows(number, counts[number])
+            ids, segment, first, count, norm, lambda number: files.rows(number, segments[number])
         )
+
+    def _keep_places(self) -> None:
+        """Write down what `vectors` asked the database for, if that was much."""
+        try:
+            with self.snapshot():
+                kept = PlacesFile(self._folder)
+                removals = self._database.removals()
+                known = kept.read(self._manifest.created, removals)
+                newer = self._database.searched(
+                    self.key_size is None, after=int(known["id"][-1]) if len(known) else 0
+                )
+                if len(newer) > _WORTH_KEEPING:
+                    kept.write(self._manifest.created, removals, np.concatenate([known, newer]))
+        except StoreError as error:  # the database has it all
+            logger.warning("%s", error)
 
     def _in_order(self, ids: Sequence[int], found: Mapping[int, _T]) -> list[_T]:
         try:
@@ -475,23 +573,37 @@ class MemoryStore:
             raise InputError(f"The document {twice} is given twice; add it once.")
         vectors = [self._converted(item) for item in items]
         with self._database.writing():
-            for source in sources:
-                self._database.remove(source)
+            codec = self._memory_codec()
             with ExitStack() as stack:
                 appenders = {
                     kind: stack.enter_context(
-                        files.appending(self._database.segment_rows(kind), self._max_segment_bytes)
+                        files.appending(
+                            self._database.segments(kind),
+                            codec if kind == _MEMORIES else "float16",
+                            self._max_segment_bytes,
+                        )
                     )
                     for kind, files in self._files.items()
                 }
                 for item, converted in zip(items, vectors, strict=True):
-                    if self._database.add_copy(item.document):
-                        continue
-                    places = _append(converted, appenders)
+                    places = list(_append(converted, appenders))
                     self._database.add(item.document, zip(item.passages, places, strict=True))
             # the rows are on the disk now; only then does anything say that they count
             for kind, appender in appenders.items():
-                self._database.set_segment_rows(kind, appender.counts)
+                self._database.set_segments(kind, appender.segments, appender.blocks)
+
+    def add_copies(self, copies: Iterable[tuple[str, float, str]]) -> int:
+        """Note that files have the bytes of stored documents, all in one transaction.
+
+        Args:
+            copies: Of each file the name, the time of change in seconds since the epoch, and the hash.
+
+        Returns:
+            For how many of them there is such a document; the others are not stored.
+        """
+        self._check_writable()
+        with self._database.writing():
+            return sum(self._database.add_copy(*copy) for copy in copies)
 
     def remove(self, sources: Iterable[str]) -> int:
         """Remove documents, all in one transaction.
@@ -516,8 +628,13 @@ class MemoryStore:
             raise InputError(
                 f"The document {source} has {number} passages but {len(item.memories)} memories."
             )
-        memories = [_as_float16(memory, source, "memory") for memory in item.memories]
+        memories: list[Rows | Place] = [
+            self._place(memory, source) if isinstance(memory, int) else _as_float16(memory, source, "memory")
+            for memory in item.memories
+        ]
         for memory in memories:
+            if isinstance(memory, Place):
+                continue
             if memory.ndim != 2 or len(memory) == 0 or memory.shape[1] != self.memory_size:
                 raise InputError(
                     f"The document {source} has a memory of shape {memory.shape}; the store takes "
@@ -526,15 +643,67 @@ class MemoryStore:
         if self.key_size is None:
             if item.keys is not None:
                 raise InputError(f"The document {source} has keys but the store takes none; leave them out.")
-            return _Vectors(memories, None, [_norm(memory) for memory in memories])
+            return _Vectors(memories, None)
         shape = None if item.keys is None else np.shape(item.keys)
         if item.keys is None or shape != (number, self.key_size):
             raise InputError(
                 f"The document {source} has keys of shape {shape}; the store takes "
                 f"({number}, {self.key_size})."
             )
-        keys = _unit_keys(item.keys, source)
-        return _Vectors(memories, keys, [_norm(key) for key in keys])
+        keys = np.array(item.keys, np.float64)
+        shared = [isinstance(memory, Place) for memory in memories]
+        keys[shared] = 1.0
+        return _Vectors(memories, _unit_keys(keys, source))
+
+    def _place(self, number: int, source: str) -> Place:
+        found = self._database.places([number])
+        if number not in found:
+            raise InputError(
+                f"The document {source} shares the memory of passage {number}, which is not stored."
+            )
+        return found[number]
+
+    # how memories are kept
+
+    def _codec(self, width: int, name: str) -> RowCodec:
+        """A codec of this store by its name; learned ones come with their codebooks."""
+        if (name, width) not in self._codecs:
+            codec: RowCodec
+            if name.startswith(f"{LEARNED}-"):
+                codec = ProductCodec.read(self._database.codebook(name), width, name)
+            else:
+                codec = plain_codec(name, width)
+            self._codecs[name, width] = codec
+        return self._codecs[name, width]
+
+    def _memory_codec(self) -> str:
+        """The codec of new memories; a product quantiser is learned when there is enough to learn from."""
+        if self.memory_dtype != LEARNED:
+            return self.memory_dtype
+        segments = self._database.segments(_MEMORIES)
+        learned = [segment.codec for segment in segments.values() if segment.codec.startswith(f"{LEARNED}-")]
+        if learned:
+            return learned[-1]
+        if sum(segment.rows for segment in segments.values()) < TRAINING_ROWS:
+            return "float16"
+        return self._learn()
+
+    def _learn(self) -> str:
+        """Learn a product quantiser from the rows of the store, and keep it; within `writing`."""
+        rng = np.random.default_rng(0)
+        segments = self._database.segments(_MEMORIES)
+        share = min(1.0, TRAINING_ROWS / sum(segment.rows for segment in segments.values()))
+        rows = [
+            self._files[_MEMORIES].rows(number, segment)[
+                np.sort(rng.choice(segment.rows, max(1, int(segment.rows * share)), replace=False))
+            ]
+            for number, segment in segments.items()
+        ]
+        name = f"{LEARNED}-{1 + max(segments)}"
+        codec = ProductCodec.learned(np.concatenate(rows), name)
+        self._database.add_codebook(name, codec.to_bytes())
+        self._codecs[name, self.memory_size] = codec
+        return name
 
     def _check_writable(self) -> None:
         if not self._is_open:
@@ -546,11 +715,11 @@ class MemoryStore:
 
     def _check_files(self) -> None:
         with self.snapshot():
-            for kind, files in self._files.items():
-                committed = self._database.segment_rows(kind)
-                files.check(committed)
-                if not self.read_only:
-                    files.trim(committed)
+            segments = {kind: self._database.segments(kind) for kind in self._files}
+        for kind, files in self._files.items():
+            files.check(segments[kind])
+            if not self.read_only:
+                self._readers.while_nobody_reads(partial(files.trim, segments[kind]))
 
 
 def _make_folder(folder: Path) -> None:
@@ -572,7 +741,7 @@ def _check_empty(folder: Path) -> None:
         raise StoreError(
             f"The folder {folder} already holds a memory store; open it or choose another folder."
         )
-    leftovers = {LOCK_NAME, *(path.name for path in unfinished_files(folder / _DATABASE))}
+    leftovers = {LOCK_NAME, READERS_NAME, *(path.name for path in unfinished_files(folder / _DATABASE))}
     for path in folder.iterdir():
         is_empty_folder = path.name == _SEGMENTS and path.is_dir() and not any(path.iterdir())
         if path.name not in leftovers and not is_empty_folder:
@@ -583,12 +752,15 @@ def _check_empty(folder: Path) -> None:
 
 def _append(vectors: _Vectors, appenders: Mapping[str, Appender]) -> Iterator[Place]:
     """Append a document's vectors and give the place of each of its passages."""
-    for at, (memory, norm) in enumerate(zip(vectors.memories, vectors.norms, strict=True)):
-        segment, first = appenders[_MEMORIES].append(memory)
+    for at, memory in enumerate(vectors.memories):
+        if isinstance(memory, Place):
+            yield memory
+            continue
+        segment, first, searched = appenders[_MEMORIES].append(memory)
         key_segment, key_row = None, None
         if vectors.keys is not None:
-            key_segment, key_row = appenders[_KEYS].append(vectors.keys[at : at + 1])
-        yield Place(segment, first, len(memory), key_segment, key_row, norm)
+            key_segment, key_row, searched = appenders[_KEYS].append(vectors.keys[at : at + 1])
+        yield Place(segment, first, len(memory), key_segment, key_row, _norm(searched))
 
 
 def _as_float16(values: NDArray[np.floating], source: str, what: str) -> Rows:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clara.store.segments import Rows
+from clara.store.codecs import CodedRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class VectorTable:
         first: First rows, int64, shape (n,).
         count: Numbers of rows, int64, shape (n,).
         norm: Lengths of the vectors with their rows in one line, float64, shape (n,).
-        rows: Gives a file's rows by its number, float16, shape (rows, width).
+        rows: Gives a file's rows by its number; what is taken of them is float16, shape (rows, width).
     """
 
     ids: NDArray[np.int64]
@@ -29,7 +29,7 @@ class VectorTable:
     first: NDArray[np.int64]
     count: NDArray[np.int64]
     norm: NDArray[np.float64]
-    rows: Callable[[int], Rows]
+    rows: Callable[[int], CodedRows]
 
     def take(self, at: NDArray[np.int64]) -> VectorTable:
         """The vectors at these positions of the table."""

@@ -1,0 +1,187 @@
+"""`clara evaluate` and `inspect`: what a model can do, and what its memories hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clara.cli.options import (
+    BaseOption,
+    CountOption,
+    DeviceOption,
+    JsonOption,
+    ModelOption,
+    SubfolderOption,
+    check_question,
+    load_model,
+)
+from clara.errors import InputError
+
+if TYPE_CHECKING:
+    from clara.evaluation.inspection import Inspection
+    from clara.pipeline import Clara
+
+inspect_app = typer.Typer(help="Look into memories.", no_args_is_help=True)
+
+
+def evaluate(
+    data: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Questions with their passages: files (JSON or JSON lines, .gz, .xz) in the forms of SQuAD, "
+            "NQ, HotpotQA, MuSiQue, 2WikiMultihopQA or FlashRAG; or hub:OWNER/NAME/CONFIG:SPLIT, CONFIG and "
+            "SPLIT being optional."
+        ),
+    ] = None,
+    run: Annotated[Path, typer.Option("--run", help="Folder of the run.")] = Path("runs/evaluation"),
+    corpus: Annotated[
+        str | None, typer.Option(help="Further passages to search: a file, or hub:OWNER/NAME.")
+    ] = None,
+    store: Annotated[
+        Path | None, typer.Option("--store", "-s", help="Search this memory store in place of a corpus.")
+    ] = None,
+    settings: Annotated[
+        str, typer.Option(help="Of oracle, normal, rerank and full, joined by commas.")
+    ] = "oracle,normal,rerank,full",
+    rates: Annotated[
+        str | None, typer.Option(help="Compression rates, joined by commas; the model's own if not given.")
+    ] = None,
+    questions: Annotated[int | None, typer.Option(min=1, help="Draw so many questions.")] = None,
+    passages: Annotated[
+        int | None,
+        typer.Option(min=1, help="Cut the corpus to so many passages, those of the questions first."),
+    ] = None,
+    k: CountOption = None,
+    candidates: Annotated[int, typer.Option(min=1, help="Passages that are reranked.")] = 20,
+    seed: Annotated[int, typer.Option(help="Draws questions and passages.")] = 0,
+    encoder: Annotated[
+        str | None, typer.Option(help="Sentence encoder to compare with; all-MiniLM-L6-v2 if not given.")
+    ] = None,
+    llmlingua: Annotated[
+        str | None, typer.Option(help="LLMLingua-2 model, to compare with shortened text.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
+    compare: Annotated[
+        tuple[Path, Path] | None, typer.Option(help="Pair two finished runs and do nothing else.")
+    ] = None,
+    model: ModelOption = None,
+    subfolder: SubfolderOption = None,
+    base: BaseOption = None,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure answers and search beside controls and baselines, into a folder with a report."""
+    if compare is not None:
+        from clara.evaluation.compare import compare as pair
+        from clara.rendering import print_compared
+
+        print_compared(pair(*compare), as_json=as_json)
+        return
+    if not data:
+        raise InputError("There is nothing to evaluate on; name a file of questions, or hub:OWNER/NAME.")
+    for source in data:  # told before anything heavy is imported
+        if not source.startswith("hub:") and not Path(source).is_file():
+            raise InputError(f"{source} does not exist or is not a file.")
+    from clara.evaluation import command
+    from clara.rendering import evaluation_progress, print_figures
+
+    options = command.options(
+        settings=settings,
+        rates=rates,
+        questions=questions,
+        passages=passages,
+        k=k,
+        candidates=candidates,
+        seed=seed,
+        encoder=encoder,
+        shortener=llmlingua,
+    )
+
+    def load() -> Clara:
+        return load_model(model, subfolder, base, device)
+
+    with evaluation_progress(quiet=as_json) as show:
+        report, figures = command.evaluate(
+            load, data, run, options, corpus=corpus, store=store, resume=resume, report=show
+        )
+    print_figures(figures, report, as_json=as_json)
+
+
+PageOption = Annotated[Path | None, typer.Option("--html", help="Write a page.")]
+
+
+@inspect_app.command("document")
+def inspect_document(
+    source: Annotated[str, typer.Argument(help="A file; or the text itself with --text.")],
+    is_text: Annotated[bool, typer.Option("--text", help="SOURCE is the text.")] = False,
+    passage: Annotated[
+        int | None, typer.Option(min=1, help="Only this passage of the file, counted from 1.")
+    ] = None,
+    rate: Annotated[int | None, typer.Option(min=1, help="Compression rate, if not the model's own.")] = None,
+    page: PageOption = None,
+    png: Annotated[Path | None, typer.Option("--png", help="Write a picture of the first passage.")] = None,
+    model: ModelOption = None,
+    subfolder: SubfolderOption = None,
+    base: BaseOption = None,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how much a passage's memory depends on each word, and which words lie near its memory tokens."""
+    document = None
+    if not is_text:
+        from clara.documents import cut, read_document
+
+        if not Path(source).is_file():
+            raise InputError(f"{source} does not exist or is not a file; give a text itself with --text.")
+        document = read_document(source)
+    elif not source.strip():
+        raise InputError("The text is empty; there is nothing to inspect.")
+    clara = load_model(model, subfolder, base, device)
+    texts = [source]
+    if document is not None:
+        passages = cut(document, clara.passage_tokens, clara.processor.count_tokens)
+        texts = [one.content for one in passages]
+    if passage is not None:
+        if passage > len(texts):
+            raise InputError(f"There is no passage {passage}; {source} has {len(texts)}.")
+        texts = texts[passage - 1 : passage]
+    from clara.evaluation.inspection import inspect_document as look
+
+    _show_inspections([look(clara, text, rate=rate) for text in texts], page, png, as_json)
+
+
+@inspect_app.command("question")
+def inspect_question(
+    question: Annotated[str, typer.Argument(help="The question, in quotes.")],
+    page: PageOption = None,
+    model: ModelOption = None,
+    subfolder: SubfolderOption = None,
+    base: BaseOption = None,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show which words of the vocabulary lie near the memory that a question is searched by."""
+    check_question(question)
+    clara = load_model(model, subfolder, base, device)
+    from clara.evaluation.inspection import inspect_question as look
+
+    _show_inspections([look(clara, question, nearest=10)], page, None, as_json)
+
+
+def _show_inspections(
+    inspections: Sequence[Inspection], page: Path | None, png: Path | None, as_json: bool
+) -> None:
+    from clara.evaluation.wordpage import write_page, write_picture
+    from clara.rendering import print_inspections
+
+    try:
+        if page is not None:
+            write_page(inspections, page, "Memories")
+        if png is not None:
+            write_picture(inspections[0], png)
+    except OSError as error:
+        raise InputError(f"{page or png} cannot be written: {error.strerror}.") from error
+    print_inspections(inspections, as_json=as_json)

@@ -1,0 +1,74 @@
+"""What several commands take, and how they come by a model and a library."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clara.errors import InputError
+
+if TYPE_CHECKING:
+    from clara.library import Library
+    from clara.pipeline import Clara
+
+DEFAULT_STORE = Path("clara-store")
+
+StoreOption = Annotated[
+    Path, typer.Option("--store", "-s", envvar="CLARA_STORE", help="Folder of the memory store.")
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        envvar="CLARA_MODEL",
+        help="Model folder or hub id; the packaged small model if not given.",
+    ),
+]
+SubfolderOption = Annotated[
+    str | None, typer.Option("--subfolder", help="Folder within the model, such as compression-16.")
+]
+BaseOption = Annotated[
+    str | None, typer.Option("--base", help="Where the base model is, if not where the checkpoint says.")
+]
+DeviceOption = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, ...")]
+CountOption = Annotated[
+    int | None,
+    typer.Option("-k", min=1, help="Passages to return or to answer from; 5 if the model says nothing else."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")]
+
+
+def check_question(question: str) -> None:
+    if not question.strip():
+        raise InputError("The question is empty; ask something.")
+
+
+@contextmanager
+def open_library(
+    store: Path,
+    model: str | None,
+    subfolder: str | None,
+    base: str | None,
+    device: str | None,
+    *,
+    writes: bool = False,
+) -> Iterator[Library]:
+    """The library at `store`; what needs no model is checked before the model is loaded."""
+    if not writes and not store.exists():
+        raise InputError(f"There is no store at {store}; make one with: clara index PATH --store {store}")
+    from clara.library import Library
+
+    clara = load_model(model, subfolder, base, device)
+    with Library(clara, store, read_only=not writes) as library:
+        yield library
+
+
+def load_model(model: str | None, subfolder: str | None, base: str | None, device: str | None) -> Clara:
+    from clara.pipeline import Clara
+
+    return Clara.from_pretrained(model, subfolder=subfolder, base=base, device=device)

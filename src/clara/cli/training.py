@@ -1,0 +1,141 @@
+"""`clara train`, `data` and `convert`: models and what they learn from."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clara.cli.options import BaseOption, DeviceOption, JsonOption, ModelOption, SubfolderOption, load_model
+from clara.errors import InputError
+
+data_app = typer.Typer(help="Training data.", no_args_is_help=True)
+
+
+def convert(
+    source: Annotated[Path, typer.Argument(help="Folder in the released format.")],
+    target: Annotated[Path, typer.Argument(help="Folder to write; must not exist or be empty.")],
+    base: BaseOption = None,
+) -> None:
+    """Rewrite a released checkpoint as safetensors."""
+    if not source.is_dir():
+        raise InputError(f"{source} is not a folder; name a checkpoint folder in the released format.")
+    from clara.loading import convert as rewrite
+
+    rewrite(source, target, base=base)
+    typer.echo(f"Wrote {target}.")
+
+
+def train(
+    stage: Annotated[
+        str,
+        typer.Argument(
+            help="compression-pretraining, instruction-tuning or end-to-end; or recipe: every stage that the "
+            "file has a table for."
+        ),
+    ],
+    config: Annotated[Path, typer.Argument(help="TOML file.")],
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Override a setting, as optimiser.steps=100; may be repeated."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint of the run's folder.")
+    ] = False,
+) -> None:
+    """Train a model by a stage of the method; on several processes when started with torchrun."""
+    from clara.training.data import STAGES, ExampleFile
+
+    if stage not in (*STAGES, "recipe"):
+        raise InputError(f"The stage is {stage!r}, but must be one of {', '.join(STAGES)}, or recipe.")
+    from clara.training.settings import read_recipe, read_settings
+
+    # refused before anything heavy is imported
+    if stage == "recipe":
+        runs = read_recipe(config, changes or ())
+    else:
+        runs = {stage: read_settings(config, stage, changes or ())}
+    for name, settings in runs.items():  # a fault in the last stage's data is told before the first one runs
+        ExampleFile([*settings.data.train, *settings.data.validation], name).close()
+    from clara.rendering import training_progress
+    from clara.training.run import train as run_stage
+
+    for name, settings in runs.items():
+        try:
+            with training_progress(name) as show:
+                folder = run_stage(settings, name, resume=resume, report=show)
+        except KeyboardInterrupt:
+            typer.echo("Interrupted; go on from the last checkpoint with --resume.", err=True)
+            raise typer.Exit(130) from None
+        if os.environ.get("RANK", "0") == "0":
+            typer.echo(f"Wrote {folder}.")
+
+
+@data_app.command("check")
+def check_data(
+    file: Annotated[Path, typer.Argument(help="JSON lines, plain or .xz.")],
+    stage: Annotated[
+        str | None,
+        typer.Option(
+            help="compression-pretraining, instruction-tuning or end-to-end; told from the first line."
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Count the examples of a training file, measure their lengths, name its faults."""
+    from clara.training.data import check_data as check
+
+    report = check(file, stage)
+    from clara.rendering import print_data_report
+
+    print_data_report(report, as_json=as_json)
+    if report.num_faults:
+        raise typer.Exit(1)
+
+
+@data_app.command("convert")
+def convert_data(
+    source: Annotated[
+        Path, typer.Argument(help="Passages with questions, questions with passages, or paraphrases.")
+    ],
+    target: Annotated[Path, typer.Argument(help="JSON lines to write; must not exist.")],
+    stage: Annotated[
+        str | None, typer.Option(help="As for check; the first that the records can serve if not given.")
+    ] = None,
+) -> None:
+    """Rewrite a question answering file as training data of a stage."""
+    from clara.training.convert import convert_data as rewrite
+
+    report = rewrite(source, target, stage)
+    left_out = f" {report.left_out:,} have no answer." if report.left_out else ""
+    typer.echo(
+        f"Wrote {report.written:,} examples of {report.stage} from {report.records:,} records.{left_out}"
+    )
+
+
+@data_app.command("mine")
+def mine_data(
+    source: Annotated[Path, typer.Argument(help="Passages with questions.")],
+    target: Annotated[Path, typer.Argument(help="JSON lines to write; must not exist.")],
+    candidates: Annotated[int, typer.Option("-n", min=2, help="Passages of each question.")] = 20,
+    by: Annotated[str, typer.Option(help="bm25: by words. model: by the memories of --model.")] = "bm25",
+    stage: Annotated[str, typer.Option(help="end-to-end or instruction-tuning.")] = "end-to-end",
+    model: ModelOption = None,
+    subfolder: SubfolderOption = None,
+    base: BaseOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Write training data with candidates: each question with the passages a search finds most like it."""
+    if by not in ("bm25", "model"):
+        raise InputError(f"--by is {by!r}, but must be bm25 or model.")
+    from clara.training.mining import mine
+
+    clara = load_model(model, subfolder, base, device) if by == "model" else None
+    report = mine(source, target, candidates, clara, stage=stage)
+    left_out = f" {report.left_out:,} have no answer." if report.left_out else ""
+    typer.echo(
+        f"Wrote {report.questions:,} questions over {report.passages:,} passages; the search found the own "
+        f"passage of {report.found:.1%} among {candidates}.{left_out}"
+    )
