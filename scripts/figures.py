@@ -5,7 +5,8 @@
 
 A table stands between `<!-- figures: RUN TABLE -->` and `<!-- end -->`. RUN is a folder of docs/results, and
 TABLE a name of `clara.evaluation.tables.TABLES`; `<!-- figures: overview -->` takes all runs, and
-`<!-- figures: options GROUP -->` a group of benchmarks/results/options.json.
+`<!-- figures: options GROUP -->` a group of benchmarks/results/options.json; `dtypes` takes memory_dtypes.json
+there.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from clara.evaluation.tables import TABLES, overview_table, table
+from clara.evaluation.tables import TABLES, overview_table, percent, signed, table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
 
-_TABLE = re.compile(r"<!-- figures: (\S+)(?: (\S+))? -->\n.*?<!-- end -->", re.DOTALL)
+_TABLE = re.compile(r"<!-- figures: (\S+)(?: ([^>]+?))? -->\n.*?<!-- end -->", re.DOTALL)
 
 
 def documents() -> list[Path]:
@@ -40,6 +41,8 @@ def filled(text: str) -> str:
 def _made(run: str, name: str | None) -> str:
     if run == "options":
         return _options(name)
+    if run == "dtypes":
+        return _dtypes()
     if run == "overview":
         return overview_table([_figures(folder) for folder in sorted(RESULTS.iterdir()) if folder.is_dir()])
     if name not in TABLES:
@@ -49,7 +52,7 @@ def _made(run: str, name: str | None) -> str:
 
 def _options(group: str | None) -> str:
     """What each training option brought: a line per option and metric, beside the run without it."""
-    found = json.loads((ROOT / "benchmarks" / "results" / "options.json").read_text(encoding="utf-8"))
+    found = _benchmark("options")
     if group not in found:
         raise SystemExit(f"There is no group {group!r} of options; there are {', '.join(found)}.")
     rows = [
@@ -64,6 +67,25 @@ def _options(group: str | None) -> str:
         for metric, row in metrics.items()
     ]
     return table(("option", "measured", "mean", "seeds", "difference"), rows)
+
+
+def _dtypes() -> str:
+    """Size and F1 of every way of keeping memories."""
+    rows = []
+    for dtype, row in _benchmark("memory_dtypes")["dtypes"].items():
+        cells = [f"`{dtype}`", f"{row['memory_bytes_per_passage']:,}", percent(row["recall_at_5"])]
+        for way in ("memories alone", "best as text"):
+            cells.append(percent(row[way]["f1"]))
+            cells.append(signed(row[way]["minus_float16"]) if "minus_float16" in row[way] else "")
+        rows.append(cells)
+    head = ("dtype", "bytes a passage", "recall@5", "F1, memories alone", "difference")
+    return table((*head, "F1, best as text", "difference"), rows)
+
+
+def _benchmark(name: str) -> dict[str, Any]:
+    file = ROOT / "benchmarks" / "results" / f"{name}.json"
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return found
 
 
 def _interval(mean: float, ends: list[float], sign: str = "") -> str:
