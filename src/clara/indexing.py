@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +70,10 @@ class AddReport:
     passages: int = 0
     kept: int = 0
     refused: list[tuple[str, str]] = field(default_factory=list)
+
+    def __add__(self, other: AddReport) -> AddReport:
+        """Both together."""
+        return AddReport(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)

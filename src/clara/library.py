@@ -13,7 +13,7 @@ from clara.documents import ReadOptions, file_of, find_files
 from clara.indexing import AddReport, Progress, cut_document, index_documents, index_files
 from clara.pipeline import Clara
 from clara.records import Answer, Document, Hit, Section
-from clara.store import MemoryStore
+from clara.store import Explanation, MemoryStore
 
 
 class Library:
@@ -103,9 +103,13 @@ class Library:
             for name, text in texts.items()
         )
 
-    def search(self, question: str, k: int | None = None) -> list[Hit]:
+    def search(self, question: str, k: int | None = None, **options: Any) -> list[Hit]:
         """See `Clara.search`."""
-        return self.clara.search(question, self.store, k)
+        return self.clara.search(question, self.store, k, **options)
+
+    def explain(self, question: str, k: int | None = None, **options: Any) -> Explanation:
+        """See `Clara.explain`."""
+        return self.clara.explain(question, self.store, k, **options)
 
     def ask(self, question: str, k: int | None = None, **options: Any) -> Answer:
         """See `Clara.ask`."""

@@ -169,6 +169,7 @@ class Source:
         read_as: "memory", or "text" where the passage's words stood in the prompt.
         metadata: Facts about the passage.
         support: The sentence that best supports the answer; None where none was looked for or found.
+        also_in: Other documents that hold the same passage.
     """
 
     id: int
@@ -183,6 +184,7 @@ class Source:
     read_as: str
     metadata: Metadata = field(default_factory=dict)
     support: Support | None = None
+    also_in: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, hit: Hit, read_as: str) -> Source:
@@ -200,6 +202,7 @@ class Source:
             rank=hit.rank,
             read_as=read_as,
             metadata=passage.metadata,
+            also_in=hit.also_in,
         )
 
 

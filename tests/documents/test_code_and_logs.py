@@ -61,7 +61,8 @@ def test_python_of_another_version_is_parted_by_its_lines() -> None:
          ["I", "T", "h"]),
         (".c", "#include <a.h>\n\nstatic int x = 3;\n\n/* adds */\nint add(int a)\n{\n}\nvoid f(void);\n"
          "struct p {\n  int x;\n};\n", ["", "add", "p"]),
-        (".cpp", "namespace a {\n}\nstd::vector<int> A::get(int x) const {\n}\n", ["a", "A::get"]),
+        (".cpp", "namespace a {\n}\nclass API_V2 B : C {\n};\nclass D;\nstd::list<int> A::get() const {\n}\n",
+         ["a", "B", "A::get"]),
         (".java", "package a;\n\npublic final class Main {\n  void run() {}\n}\n", ["", "Main"]),
         (".go", "package a\n\n// runs\nfunc (s *S) Run() error {\n}\ntype S struct{}\n", ["", "Run", "S"]),
         (".rs", "use a;\nmod b;\npub(crate) async fn f() {}\nimpl<T> Foo for Bar<T> {}\nenum E {}\n",

@@ -27,6 +27,14 @@ def test_folder_gives_known_endings_in_order_of_folders(tmp_path: Path) -> None:
     assert find_files([str(tmp_path)]) == expected
 
 
+def test_empty_code_is_taken_only_where_it_is_named(tmp_path: Path) -> None:
+    (note,) = write(tmp_path, "note.md")
+    empty = tmp_path / "__init__.py"
+    empty.touch()
+    assert find_files(tmp_path) == [note]
+    assert find_files(empty) == [empty]
+
+
 def test_named_file_is_taken_whatever_its_ending_and_once(tmp_path: Path) -> None:
     odd, hidden, note = write(tmp_path, "LICENSE", ".notes", "note.md")
     assert find_files([odd, hidden, tmp_path, note, odd]) == [odd, hidden, note]

@@ -120,7 +120,7 @@ def test_closed_file_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_importing_the_readers_loads_no_parser() -> None:
     program = (
         "import clara.documents, sys\n"
-        "heavy = {'pypdf', 'bs4', 'markdown_it', 'sentencex', 'numpy', 'torch', 'transformers'}\n"
+        "heavy = {'pypdf', 'bs4', 'markdown_it', 'mammoth', 'pathspec', 'sentencex', 'numpy', 'torch'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

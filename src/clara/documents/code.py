@@ -19,7 +19,8 @@ _LONGEST_HEAD = 300  # characters of a line in which a definition is looked for;
 
 _C = re.compile(
     r"(?!(?:return|else|if|for|while|switch|case|using|goto)\b)"
-    r"(?:(?:class|struct|union|enum(?:\s+class)?|namespace|typedef\s+struct|interface|record)\s+(?P<type>[\w:]+)\b(?!.*;$)"
+    r"(?:(?:typedef\s+)?(?:class|struct|union|enum(?:\s+class)?|namespace)\s+"
+    r"(?:[A-Z][A-Z0-9_]+(?:\([^)]*\))?\s+)*(?P<type>[\w:]+)(?!.*;$)"  # after macros, as in "class API Name"
     r"|[A-Za-z_][\w:<>,*&\s\[\]]*?[\s*&](?P<function>~?[\w:~]+)\s*\([^;]*$)"
 )
 _JAVA = re.compile(

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from clara.documents.code import CODE_SUFFIXES
 from clara.documents.ignore import Rules
 from clara.documents.readers import SUFFIXES
 from clara.errors import InputError
@@ -24,8 +25,8 @@ def find_files(
     A file that is named is taken whatever its ending. A folder is searched through all its folders for
     the endings in `SUFFIXES`; within it, what the files `.gitignore` and `.claraignore` of its folders say
     is skipped, and so are hidden files and folders and what programs write (`ignore.GENERATED`), unless a
-    `.claraignore` takes them back, as `!.notes/` does. Links are followed, and each folder's files come
-    before those of its folders, both by name.
+    `.claraignore` takes them back, as `!.notes/` does. Empty files of code are skipped too. Links are
+    followed, and each folder's files come before those of its folders, both by name.
 
     Args:
         paths: Files and folders, or one of them.
@@ -84,8 +85,15 @@ def _walk(top: Path, rules: Rules) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if not rules.leaves_out(inside / name, is_folder=True))
         for name in sorted(files):
             path = Path(folder, name)
-            if path.suffix.lower() in SUFFIXES and not rules.leaves_out(inside / name) and path.is_file():
+            if not rules.leaves_out(inside / name) and _is_document(path):
                 yield path.resolve()
+
+
+def _is_document(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES or not path.is_file():
+        return False
+    return suffix not in CODE_SUFFIXES or path.stat().st_size > 0  # an empty module is code as well
 
 
 def _skipped(error: OSError) -> None:

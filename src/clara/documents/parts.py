@@ -81,7 +81,7 @@ def divide(
     """
     source = printable(str(path.resolve()))
     with path.open("rb") as stream:
-        size, modified = os.fstat(stream.fileno()).st_size, os.fstat(stream.fileno()).st_mtime
+        size = os.fstat(stream.fileno()).st_size
         if size > max_whole_bytes and border is None:
             raise UnreadableError(
                 f"is larger than {max_whole_bytes // 1_000_000} MB, which only text, Markdown, CSV, JSON "
@@ -89,6 +89,7 @@ def divide(
             )
         if border is None or whole or size <= PART_BYTES:
             data = _steadily(stream, lambda: _read(stream, 0))
+            modified = os.fstat(stream.fileno()).st_mtime
             yield FilePart(source, path, data, hashlib.sha256(data).hexdigest(), modified)
             return
         with _narrow(stream) as narrow:
@@ -96,6 +97,7 @@ def divide(
             for number, data in enumerate(_blocks(narrow, border), 1):
                 name = source if number == 1 else f"{source}#part-{number}"
                 digest = hashlib.sha256(head + data).hexdigest()
+                modified = os.fstat(stream.fileno()).st_mtime
                 yield FilePart(name, path, data, digest, modified, line, head)
                 if keeps_head and number == 1:
                     head = data[: _first_row(data)]

@@ -112,6 +112,8 @@ def file_parts(path: str | os.PathLike[str]) -> Iterator[FilePart]:
     A caller that knows the `sha256` of a part's `source` can pass over what has not changed. Text, Markdown,
     tables, JSON lines, logs and code are parted, about every eight megabytes; other files are not.
 
+    A part that `read_part` refuses does not end the file: the parts after it can still be read.
+
     Raises:
         DocumentError: The file cannot be opened, changes while it is read, or is too large.
     """

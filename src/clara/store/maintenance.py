@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from clara.errors import StoreError
-from clara.store.codecs import check_memory_dtype
+from clara.store.codecs import LEARNED, TRAINING_ROWS, check_memory_dtype
 from clara.store.segments import Block
 from clara.store.store import MemoryStore
 
@@ -42,11 +42,14 @@ class CompactReport:
         after: Size of them after; files that someone is reading still are deleted when the store is next
             opened for writing.
         memory_dtype: How memories are kept now.
+        learns_from: For pq, of how many memory tokens it will be learned, until when they are float16; 0 if
+            it has been.
     """
 
     before: int
     after: int
     memory_dtype: str
+    learns_from: int = 0
 
 
 def check(
@@ -106,7 +109,8 @@ def compact(
             )
     before = _size(store)
     store.rewrite(memory_dtype, lambda done, total: progress("Compacting", done, total))
-    return CompactReport(before, _size(store), store.memory_dtype)
+    waits = store.memory_dtype == LEARNED and store.info().memory_rows < TRAINING_ROWS
+    return CompactReport(before, _size(store), store.memory_dtype, TRAINING_ROWS if waits else 0)
 
 
 def _damaged_blocks(
