@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -202,6 +203,21 @@ def test_data_check_fails_where_lines_are_faulty(
     assert "Line 2: not JSON" in out
     assert run(monkeypatch, "data", "check", file, "--json") == 1
     assert json.loads(capsys.readouterr().out)["faults"][0][0] == 2
+
+
+def test_a_store_that_lost_a_file_is_mended(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], store: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(store, broken)
+    (broken / "segments" / "memories-000001.f16").unlink()
+    assert run(monkeypatch, "store", "info", "-s", broken) == 1
+    assert "memories-000001.f16 is damaged" in capsys.readouterr().err
+    assert run(monkeypatch, "store", "check", "-s", broken, "--json") == 1
+    assert json.loads(capsys.readouterr().out)["damaged"]
+    assert run(monkeypatch, "store", "check", "-s", broken, "--drop-damaged") == 1
+    assert run(monkeypatch, "store", "check", "-s", broken) == 0
+    assert run(monkeypatch, "store", "info", "-s", broken) == 0
 
 
 def test_a_store_is_looked_after(
