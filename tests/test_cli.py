@@ -238,7 +238,7 @@ def test_a_store_is_looked_after(
     assert told("export", exported, "-s", store)["documents"] == before["documents"]
     assert told("import", exported, "-s", again)["passages"] == before["passages"]
     assert run(monkeypatch, "store", "import", exported, "-s", again) == 1
-    assert "exists already" in capsys.readouterr().err
+    assert "already holds a memory store" in capsys.readouterr().err
     for words, command in (
         ("All is well", "check"),
         ("int8", "info"),
