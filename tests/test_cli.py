@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -204,6 +205,21 @@ def test_data_check_fails_where_lines_are_faulty(
     assert json.loads(capsys.readouterr().out)["faults"][0][0] == 2
 
 
+def test_a_store_that_lost_a_file_is_mended(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], store: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(store, broken)
+    (broken / "segments" / "memories-000001.f16").unlink()
+    assert run(monkeypatch, "store", "info", "-s", broken) == 1
+    assert "memories-000001.f16 is damaged" in capsys.readouterr().err
+    assert run(monkeypatch, "store", "check", "-s", broken, "--json") == 1
+    assert json.loads(capsys.readouterr().out)["damaged"]
+    assert run(monkeypatch, "store", "check", "-s", broken, "--drop-damaged") == 1
+    assert run(monkeypatch, "store", "check", "-s", broken) == 0
+    assert run(monkeypatch, "store", "info", "-s", broken) == 0
+
+
 def test_a_store_is_looked_after(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], store: Path, tmp_path: Path
 ) -> None:
@@ -222,7 +238,7 @@ def test_a_store_is_looked_after(
     assert told("export", exported, "-s", store)["documents"] == before["documents"]
     assert told("import", exported, "-s", again)["passages"] == before["passages"]
     assert run(monkeypatch, "store", "import", exported, "-s", again) == 1
-    assert "exists already" in capsys.readouterr().err
+    assert "already holds a memory store" in capsys.readouterr().err
     for words, command in (
         ("All is well", "check"),
         ("int8", "info"),

@@ -112,7 +112,7 @@ def create(path: Path, dtype: str, has_keys: bool = True) -> MemoryStore:
 def test_a_store_gives_memories_back_as_its_dtype_allows(
     tmp_path: Path, dtype: str, has_keys: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clara.store.store.TRAINING_ROWS", 1200)
+    monkeypatch.setattr("clara.store.learning.TRAINING_ROWS", 1200)
     items = documents(400, has_keys)
     with create(tmp_path, dtype, has_keys) as store:
         for start in range(0, 400, 100):
@@ -135,7 +135,7 @@ def test_a_store_gives_memories_back_as_its_dtype_allows(
 
 @pytest.mark.parametrize("dtype", MEMORY_DTYPES)
 def test_compaction_changes_the_dtype(tmp_path: Path, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clara.store.store.TRAINING_ROWS", 400)
+    monkeypatch.setattr("clara.store.learning.TRAINING_ROWS", 400)
     items = documents(200, True)
     with create(tmp_path, "float16") as store:
         store.add(items)

@@ -224,7 +224,7 @@ def test_a_killed_compaction_leaves_the_store_whole(
 def test_the_file_of_places_is_used_and_never_believed_when_old(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clara.store.store._WORTH_KEEPING", 0)
+    monkeypatch.setattr("clara.store.reading._WORTH_KEEPING", 0)
     with create(tmp_path) as store:
         store.add([item("a", 1), item("b", 2)])
     kept = (tmp_path / PLACES_NAME).read_bytes()

@@ -154,7 +154,7 @@ def test_words_that_are_not_in_their_index_are_a_fault(tmp_path: Path) -> None:
 def test_a_database_from_a_backup_does_not_meet_newer_places(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clara.store.store._WORTH_KEEPING", 0)
+    monkeypatch.setattr("clara.store.reading._WORTH_KEEPING", 0)
     path = tmp_path / "store"
     with create(path) as store:
         store.add([item("a", 1, 2)])

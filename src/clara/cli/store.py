@@ -45,7 +45,7 @@ def check(
     from clara.rendering import print_check, step_progress
     from clara.store.maintenance import check as look
 
-    with _open(store) as opened:
+    with _open(store, damaged=True) as opened:
         with step_progress(quiet=as_json, unit="bytes") as show:
             report = look(opened, drop_damaged=drop_damaged, progress=show)
         print_check(report, as_json=as_json)
@@ -111,12 +111,12 @@ def import_folder(
 
 
 @contextmanager
-def _open(path: Path, *, read_only: bool = False) -> Iterator[MemoryStore]:
+def _open(path: Path, *, read_only: bool = False, damaged: bool = False) -> Iterator[MemoryStore]:
     if not path.exists():
         raise InputError(f"There is no store at {path}; make one with: clara index PATH --store {path}")
     from clara.store import MemoryStore
 
-    with MemoryStore.open(path, read_only=read_only) as store:
+    with MemoryStore.open(path, read_only=read_only, damaged=damaged) as store:
         yield store
 
 

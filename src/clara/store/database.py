@@ -1,4 +1,4 @@
-"""The store's SQLite file: its tables, its transactions, and every query that is made of it.
+"""Every query that is made of a store's SQLite file.
 
 The file is the commit point of the store: vectors that it does not speak of do not exist.
 """
@@ -6,25 +6,19 @@ The file is the commit point of the store: vectors that it does not speak of do 
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
-import threading
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clara.errors import InputError, StoreError
+from clara.errors import InputError
 from clara.records import Document, Passage, StoredDocument, StoredPassage
+from clara.store.connection import WAIT_SECONDS, Connection, damaged
 from clara.store.filters import Filter
 from clara.store.segments import Block, Segment
-
-FORMAT_VERSION = 2
 
 SEARCHED = np.dtype([("id", "i8"), ("segment", "i8"), ("first", "i8"), ("count", "i8"), ("norm", "f8")])
 """A passage's number and where its searched vector is, as in `VectorTable`."""
@@ -34,103 +28,7 @@ _PASSAGES = (
     " passages.position, passages.first_line, passages.last_line, passages.metadata"
     " FROM passages JOIN documents ON documents.id = passages.document"
 )
-_APPLICATION_ID = 0x436C6172  # "Clar": tells a store from other programs' SQLite files
 _IDS_A_QUERY = 500
-_WAIT_SECONDS = 30
-_SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE documents (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    source TEXT NOT NULL UNIQUE,
-    title TEXT NOT NULL,
-    sha256 TEXT NOT NULL,
-    modified REAL NOT NULL
-);
--- AUTOINCREMENT: the number of a passage that was removed is never given to another
-CREATE TABLE passages (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    document INTEGER NOT NULL REFERENCES documents (id) ON DELETE CASCADE,
-    position INTEGER NOT NULL,
-    title TEXT NOT NULL,
-    heading TEXT NOT NULL,
-    page INTEGER,
-    first_line INTEGER,
-    last_line INTEGER,
-    metadata TEXT,
-    text TEXT NOT NULL
-);
-CREATE INDEX passages_of_document ON passages (document, position);
--- files whose bytes are those of a document
-CREATE TABLE copies (
-    source TEXT PRIMARY KEY,
-    modified REAL NOT NULL,
-    document INTEGER NOT NULL REFERENCES documents (id) ON DELETE CASCADE
-) WITHOUT ROWID;
-CREATE INDEX copies_of_document ON copies (document);
-CREATE INDEX documents_by_hash ON documents (sha256);
--- apart from the passages, so that a search need not read past their text
-CREATE TABLE places (
-    passage INTEGER PRIMARY KEY REFERENCES passages (id) ON DELETE CASCADE,
-    memory_segment INTEGER NOT NULL,
-    memory_row INTEGER NOT NULL,
-    memory_rows INTEGER NOT NULL,
-    key_segment INTEGER,
-    key_row INTEGER,
-    norm REAL NOT NULL
-);
-CREATE TABLE segments (
-    kind TEXT NOT NULL,
-    number INTEGER NOT NULL,
-    rows INTEGER NOT NULL,
-    codec TEXT NOT NULL,
-    PRIMARY KEY (kind, number)
-) WITHOUT ROWID;
--- rows that were committed together, with their checksum
-CREATE TABLE blocks (
-    kind TEXT NOT NULL,
-    segment INTEGER NOT NULL,
-    first INTEGER NOT NULL,
-    rows INTEGER NOT NULL,
-    crc32 INTEGER NOT NULL,
-    PRIMARY KEY (kind, segment, first)
-) WITHOUT ROWID;
-CREATE TABLE codebooks (name TEXT PRIMARY KEY, data BLOB NOT NULL, crc32 INTEGER NOT NULL) WITHOUT ROWID;
--- full-text search; the words themselves stand in the passages alone
-CREATE VIRTUAL TABLE words USING fts5 (
-    title, heading, text, content = 'passages', content_rowid = 'id', tokenize = 'porter unicode61'
-);
-CREATE TRIGGER passages_added AFTER INSERT ON passages BEGIN
-    INSERT INTO words (rowid, title, heading, text) VALUES (new.id, new.title, new.heading, new.text);
-END;
-CREATE TRIGGER passages_removed AFTER DELETE ON passages BEGIN
-    INSERT INTO words (words, rowid, title, heading, text)
-    VALUES ('delete', old.id, old.title, old.heading, old.text);
-    UPDATE meta SET value = value + 1 WHERE key = 'removals';
-END;
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """What a store says of itself.
-
-    Attributes:
-        fingerprint: Of the model that wrote the memories; only the same model can read them.
-        model: The model's name, for messages.
-        memory_size: Numbers in a row of a memory.
-        key_size: Numbers in a key; None if the store has no keys.
-        created: When the store was made, seconds since the epoch.
-        memory_dtype: How memories are kept, one of `codecs.MEMORY_DTYPES`; it can be changed by `compact`.
-        format: Version of the store's format.
-    """
-
-    fingerprint: str
-    model: str
-    memory_size: int
-    key_size: int | None
-    created: float
-    memory_dtype: str = "float16"
-    format: int = FORMAT_VERSION
 
 
 class Place(NamedTuple):
@@ -155,127 +53,8 @@ class Totals(NamedTuple):
     memory_rows: int
 
 
-def create_database(path: Path, manifest: Manifest) -> None:
-    """Make a new store's database. A file of this name that was left unfinished is made anew.
-
-    Raises:
-        StoreError: The file cannot be written.
-    """
-    unfinished = path.with_name(f"{path.name}.new")
-    try:
-        for leftover in unfinished_files(path):
-            leftover.unlink(missing_ok=True)
-        with closing(sqlite3.connect(unfinished, isolation_level=None)) as connection:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-            connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
-            entries = {**asdict(manifest), "generation": 0, "removals": 0}
-            connection.executemany("INSERT INTO meta VALUES (?, ?)", entries.items())
-        unfinished.replace(path)
-    except (sqlite3.Error, OSError) as error:
-        raise StoreError(f"The store's file {path} could not be created: {error}.") from error
-
-
-def unfinished_files(path: Path) -> list[Path]:
-    """The files that `create_database` may leave behind when it is interrupted."""
-    return [path.with_name(f"{path.name}.new{ending}") for ending in ("", "-wal", "-shm", "-journal")]
-
-
-class Database:
-    """One connection to a store's database, which several threads may use.
-
-    Args:
-        path: The file, which must exist.
-        read_only: Whether to refuse writing.
-
-    Raises:
-        StoreError: The file is not a store's, is of a newer format, or is damaged.
-    """
-
-    def __init__(self, path: Path, *, read_only: bool) -> None:
-        self._path = path
-        self._lock = threading.RLock()
-        self._depth = 0
-        with self._translated():
-            self._connection = _connect(path, read_only=read_only)
-            try:
-                self._check_kind()
-                self.manifest = self._read_manifest()
-            except BaseException:
-                self._connection.close()
-                raise
-
-    def close(self) -> None:
-        """Close the connection."""
-        with self._lock:
-            self._connection.close()
-
-    @contextmanager
-    def snapshot(self) -> Iterator[None]:
-        """All reading within the block sees the store as it is at the block's first query."""
-        with self._transaction("BEGIN"):
-            yield
-
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """What is written within the block comes about as a whole when it ends, or not at all if it fails."""
-        with self._transaction("BEGIN IMMEDIATE"):
-            yield
-            self._connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'generation'")
-
-    @contextmanager
-    def _transaction(self, begin: str) -> Iterator[None]:
-        with self._lock, self._translated():
-            if self._depth == 0:
-                self._connection.execute(begin)
-            self._depth += 1
-            try:
-                yield
-            except BaseException:
-                self._depth -= 1
-                if self._depth == 0:
-                    with suppress(sqlite3.Error):  # some errors have rolled back already
-                        self._connection.execute("ROLLBACK")
-                raise
-            self._depth -= 1
-            if self._depth == 0:
-                self._connection.execute("COMMIT")
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            raise StoreError(
-                f"The store's file {self._path} cannot be used ({error}); check the folder's permissions and "
-                "the free space."
-            ) from error
-        except sqlite3.DatabaseError as error:
-            raise _damaged(self._path, str(error)) from error
-
-    def _check_kind(self) -> None:
-        if self._connection.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
-            raise StoreError(f"The file {self._path} is not a memory store's; choose another folder.")
-
-    def _read_manifest(self) -> Manifest:
-        entries = dict(self._connection.execute("SELECT key, value FROM meta"))
-        for counter in ("generation", "removals", "places"):
-            entries.pop(counter, None)
-        version = entries.get("format")
-        if isinstance(version, int) and version > FORMAT_VERSION:
-            raise StoreError(
-                f"The store {self._path.parent} has format {version} and this version of Clara reads up to "
-                f"{FORMAT_VERSION}; install a newer version."
-            )
-        if version == 1:
-            raise StoreError(
-                f"The store {self._path.parent} has format 1, which a development version wrote; index the "
-                "documents into a new store."
-            )
-        try:
-            return Manifest(**entries)
-        except TypeError as error:
-            raise _damaged(self._path, "its manifest is incomplete") from error
+class Database(Connection):
+    """All queries that a store makes of its database."""
 
     # reading
 
@@ -432,7 +211,7 @@ class Database:
             query = "SELECT data, crc32 FROM codebooks WHERE name = ?"
             row = self._connection.execute(query, (name,)).fetchone()
         if row is None or zlib.crc32(row[0]) != row[1]:
-            raise _damaged(self._path, f"its codebook {name} is missing or does not have its checksum")
+            raise damaged(self._path, f"its codebook {name} is missing or does not have its checksum")
         return bytes(row[0])
 
     def holders(self, kind: str, block: Block) -> list[str]:
@@ -597,7 +376,7 @@ class Database:
             self._connection.execute("VACUUM")
             self._connection.execute("PRAGMA busy_timeout = 0")  # someone who reads is not waited for
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            self._connection.execute(f"PRAGMA busy_timeout = {_WAIT_SECONDS * 1000}")
+            self._connection.execute(f"PRAGMA busy_timeout = {WAIT_SECONDS * 1000}")
 
 
 def _stored_passage(row: Sequence[Any]) -> StoredPassage:
@@ -619,36 +398,3 @@ def _columns(passage: Passage) -> tuple[Any, ...]:
         metadata,
         passage.text,
     )
-
-
-def _damaged(path: Path, what: str) -> StoreError:
-    return StoreError(
-        f"The store's file {path} is damaged: {what}; restore it from a backup or index into a new store."
-    )
-
-
-def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
-    options = "mode=ro" if read_only else "mode=rw"
-    if read_only and not os.access(path.parent, os.W_OK) and not _has_log(path):
-        # a reader of a write-ahead log must make files of its own, which it cannot here and need not: a store
-        # that was closed properly has no log
-        options = "immutable=1"
-    connection = sqlite3.connect(
-        f"{path.resolve().as_uri()}?{options}",
-        uri=True,
-        timeout=_WAIT_SECONDS,
-        isolation_level=None,
-        check_same_thread=False,
-    )
-    try:
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA synchronous = FULL")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _has_log(path: Path) -> bool:
-    log = path.with_name(f"{path.name}-wal")
-    return log.exists() and log.stat().st_size > 0

@@ -24,6 +24,7 @@ from safetensors.numpy import load_file, save_file
 
 from clara.errors import InputError, MissingExtraError, StoreError
 from clara.records import Document, Passage, StoredDocument, StoredPassage
+from clara.store.folder import check_empty, make_folder
 from clara.store.store import MemoryStore, NewDocument
 
 Progress = Callable[[str, int, int], None]
@@ -127,13 +128,20 @@ def import_store(
         MissingExtraError: pyarrow is not installed.
         StoreError: There is something at `path`, or it cannot be written.
     """
-    if path.is_file() or (path.exists() and any(path.iterdir())):
-        raise StoreError(f"{path} exists already; choose another path for the store.")
+    if path.exists():
+        make_folder(path)
+        check_empty(path)
     unfinished = path.with_name(f"{path.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
         report = _import(folder, unfinished, memory_dtype, progress)
         unfinished.rename(path)
+    except OSError as error:
+        if isinstance(error, StoreError):
+            raise
+        raise StoreError(
+            f"The store {path} cannot be made: {error.strerror}; choose another path."
+        ) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return report

@@ -1,0 +1,385 @@
+"""An open store as all who read it see it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clara.errors import StoreError, StoreMismatchError
+from clara.records import StoredDocument, StoredPassage
+from clara.store.codecs import Rows
+from clara.store.database import SEARCHED, Database, Place
+from clara.store.filters import Filter
+from clara.store.folder import DATABASE, SEGMENTS
+from clara.store.intake import KEYS, MEMORIES
+from clara.store.learning import StoreCodecs
+from clara.store.lock import ReaderLock, WriterLock
+from clara.store.places import PlacesFile
+from clara.store.segments import Segment, SegmentFiles
+from clara.store.vectors import VectorTable
+
+logger = logging.getLogger(__name__)
+
+_WORTH_KEEPING = 10_000  # places that are asked of the database in some hundredths of a second
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class StoreInfo:
+    """A store in numbers; all sizes are in bytes.
+
+    Attributes:
+        path: The store's folder.
+        model: Name of the model that wrote it.
+        fingerprint: Fingerprint of that model.
+        created: When it was made, seconds since the epoch.
+        memory_size: Numbers in a row of a memory.
+        key_size: Numbers in a key; None without keys.
+        documents: Number of documents.
+        passages: Number of passages.
+        memory_rows: Number of rows of all their memories.
+        memory_bytes: Size of those rows.
+        key_bytes: Size of the keys.
+        database_bytes: Size of texts and tables.
+        dead_bytes: Size of memories and keys of documents that were replaced or removed.
+        copies: Files that have the bytes of a document and are stored once with it.
+        memory_dtype: How memories are kept.
+        format: Version of the store's format.
+    """
+
+    path: Path
+    model: str
+    fingerprint: str
+    created: float
+    memory_size: int
+    key_size: int | None
+    documents: int
+    passages: int
+    memory_rows: int
+    memory_bytes: int
+    key_bytes: int
+    database_bytes: int
+    dead_bytes: int
+    copies: int
+    memory_dtype: str
+    format: int
+
+
+class OpenStore:
+    """What can be read of a store; `MemoryStore` opens and writes it."""
+
+    def __init__(self, folder: Path, lock: WriterLock | None, max_segment_bytes: int) -> None:
+        """Open the store in `folder`; with its lock for writing, and the store then releases it."""
+        self._folder = folder
+        self._lock = lock
+        self._max_segment_bytes = max_segment_bytes
+        self._is_open = True
+        self._cached: tuple[int, VectorTable] | None = None
+        self._readers = ReaderLock(folder)
+        self._database = Database(folder / DATABASE, read_only=lock is None)
+        self._manifest = self._database.manifest
+        self._memory_dtype = self._manifest.memory_dtype
+        self._codecs = StoreCodecs(self._database, self.memory_size)
+        sizes = {MEMORIES: self.memory_size} | ({KEYS: self.key_size} if self.key_size else {})
+        self._files = {
+            kind: SegmentFiles(folder / SEGMENTS, kind, partial(self._codecs.get, size))
+            for kind, size in sizes.items()
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the store; calling it again does nothing."""
+        if self._is_open:
+            if self._lock is not None:
+                self._keep_places()
+            self._is_open = False
+            self._cached = None
+            for files in self._files.values():
+                files.close()
+            self._database.close()
+            self._readers.close()
+            if self._lock is not None:
+                self._lock.release()
+
+    # what the store is
+
+    @property
+    def path(self) -> Path:
+        """The store's folder."""
+        return self._folder
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the model that wrote the store."""
+        return self._manifest.fingerprint
+
+    @property
+    def model(self) -> str:
+        """Name of that model."""
+        return self._manifest.model
+
+    @property
+    def memory_size(self) -> int:
+        """Numbers in a row of a memory."""
+        return self._manifest.memory_size
+
+    @property
+    def key_size(self) -> int | None:
+        """Numbers in a key; None if the store has no keys."""
+        return self._manifest.key_size
+
+    @property
+    def memory_dtype(self) -> str:
+        """How memories are kept, one of `codecs.MEMORY_DTYPES`."""
+        return self._memory_dtype
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the store was opened for reading only."""
+        return self._lock is None
+
+    @property
+    def num_passages(self) -> int:
+        """Number of passages now."""
+        with self.snapshot():
+            return self._database.totals().passages
+
+    def check_model(self, fingerprint: str) -> None:
+        """Make sure that a model is the one that wrote the store.
+
+        Raises:
+            StoreMismatchError: It is another.
+        """
+        if fingerprint != self.fingerprint:
+            raise StoreMismatchError(
+                f"The store {self._folder} was written by the model {self.model} (fingerprint "
+                f"{_short(self.fingerprint)}) and not by the one in use ({_short(fingerprint)}); load that "
+                "model with --model, or index into a new store."
+            )
+
+    def info(self) -> StoreInfo:
+        """The store in numbers."""
+        with self.snapshot():
+            totals = self._database.totals()
+            live = {MEMORIES: self._database.live_rows(), KEYS: dict[int, int]()}
+            if KEYS in self._files:
+                live[KEYS] = self._database.live_keys()
+            segments = {kind: self._database.segments(kind) for kind in self._files}
+            copies = len(self._database.copies())
+        sizes = {
+            kind: sum(
+                rows * files.codec(segments[kind][number].codec).row_bytes
+                for number, rows in live[kind].items()
+            )
+            for kind, files in self._files.items()
+        }
+        stored = sum(files.bytes(segments[kind]) for kind, files in self._files.items())
+        return StoreInfo(
+            path=self._folder,
+            model=self.model,
+            fingerprint=self.fingerprint,
+            created=self._manifest.created,
+            memory_size=self.memory_size,
+            key_size=self.key_size,
+            documents=totals.documents,
+            passages=totals.passages,
+            memory_rows=totals.memory_rows,
+            memory_bytes=sizes[MEMORIES],
+            key_bytes=sizes.get(KEYS, 0),
+            database_bytes=sum(each.stat().st_size for each in self._folder.glob(f"{DATABASE}*")),
+            dead_bytes=stored - sum(sizes.values()),
+            copies=copies,
+            memory_dtype=self.memory_dtype,
+            format=self._manifest.format,
+        )
+
+    # reading
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """All calls within the block see the store at the same moment, whatever a writer does meanwhile.
+
+        Raises:
+            StoreError: The store is closed.
+        """
+        if not self._is_open:
+            raise StoreError(f"The store {self._folder} is closed; open it again.")
+        with self._readers.held(), self._database.snapshot():
+            yield
+
+    def documents(self) -> list[StoredDocument]:
+        """All documents, by source."""
+        with self.snapshot():
+            return self._database.documents()
+
+    def sources(self) -> dict[str, str]:
+        """The hash of every file that is stored, as a document or as a copy of one, by its name."""
+        with self.snapshot():
+            return self._database.sources()
+
+    def copies(self) -> list[tuple[str, str, float]]:
+        """Files that are stored once with a document: name, document, time of change; by name."""
+        with self.snapshot():
+            return self._database.copies()
+
+    def passages_of(self, source: str) -> list[StoredPassage]:
+        """The passages of a document, in order; none if it is not stored."""
+        with self.snapshot():
+            return self._database.passages_of(source)
+
+    def around(self, number: int, count: int) -> list[StoredPassage]:
+        """A passage with up to `count` before and after it in its document, in order.
+
+        Raises:
+            StoreError: There is no such passage; it may have been removed.
+        """
+        with self.snapshot():
+            found = self._database.around(number, count)
+            self._in_order([number], {stored.id: stored for stored in found})
+            return found
+
+    def passages(self, ids: Sequence[int]) -> list[StoredPassage]:
+        """The passages of these numbers, in the order asked.
+
+        Raises:
+            StoreError: There is no such passage; it may have been removed.
+        """
+        with self.snapshot():
+            return self._in_order(ids, self._database.passages(ids))
+
+    def memories(self, ids: Sequence[int]) -> list[Rows]:
+        """Copies of these passages' memories in the order asked, float16, each of shape (m, memory_size).
+
+        Raises:
+            StoreError: There is no such passage; it may have been removed.
+        """
+        with self.snapshot():
+            places = self._in_order(ids, self._database.places(ids))
+            return [self._memory(place).copy() for place in places]
+
+    def keys(self, ids: Sequence[int]) -> Rows:
+        """Copies of these passages' keys in the order asked, float16, shape (n, key_size).
+
+        Raises:
+            StoreError: There is no such passage, or the store has no keys.
+        """
+        if self.key_size is None:
+            raise StoreError(f"The store {self._folder} has no keys; it is searched by its memories.")
+        with self.snapshot():
+            places = self._in_order(ids, self._database.places(ids))
+            segments = self._database.segments(KEYS)
+            found = np.empty((len(ids), self.key_size), np.float16)
+            for at, place in enumerate(places):
+                rows = self._files[KEYS].rows(place.key_segment or 0, segments[place.key_segment or 0])
+                first = place.key_row or 0
+                found[at] = rows[first : first + 1][0]
+            return found
+
+    def vectors(self) -> VectorTable:
+        """What `search` compares: the passages' keys, or their memories if the store has no keys.
+
+        It is built once for each state of the store; use it within `snapshot`.
+        """
+        with self.snapshot():
+            generation = self._database.generation()
+            if self._cached is None or self._cached[0] != generation:
+                self._cached = (generation, self._load_vectors())
+            return self._cached[1]
+
+    # for searching
+
+    @property
+    def created(self) -> float:
+        """When the store was made, seconds since the epoch."""
+        return self._manifest.created
+
+    def generation(self) -> int:
+        """A number that grows with every change of the store."""
+        with self.snapshot():
+            return self._database.generation()
+
+    def matching(self, where: Filter) -> NDArray[np.int64]:
+        """Numbers of the passages that a filter allows, ascending."""
+        with self.snapshot():
+            return self._database.matching(where)
+
+    def lexical(
+        self, expression: str, limit: int, where: Filter | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Numbers and BM25 scores of the passages that match an expression of full-text search, best first.
+
+        Args:
+            expression: As of `clara.store.lexical.match_expression`; an empty one matches nothing.
+            limit: How many to return, if there are as many.
+            where: Which passages may be returned; None for all.
+
+        Raises:
+            StoreError: The store is of a format that has no index of words.
+        """
+        with self.snapshot():
+            return self._database.lexical(expression, limit, where)
+
+    def _memory(self, place: Place, segments: Mapping[int, Segment] | None = None) -> Rows:
+        segments = segments or self._database.segments(MEMORIES)
+        rows = self._files[MEMORIES].rows(place.memory_segment, segments[place.memory_segment])
+        return rows[place.memory_row : place.memory_row + place.memory_rows]
+
+    def _load_vectors(self) -> VectorTable:
+        kind = MEMORIES if self.key_size is None else KEYS
+        files, segments = self._files[kind], self._database.segments(kind)
+        for each, own in self._files.items():
+            own.forget(self._database.segments(each))
+        known, newer = self._places()
+        found = np.concatenate([known, newer]) if len(newer) else known
+        ids, segment, first, count, norm = (np.ascontiguousarray(found[one]) for one in SEARCHED.names or ())
+        return VectorTable(
+            ids, segment, first, count, norm, lambda number: files.rows(number, segments[number])
+        )
+
+    def _places(self) -> tuple[NDArray[np.void], NDArray[np.void]]:
+        """Where the searched vectors lie: what the file of places tells, and what it does not."""
+        name, removals = self._database.kept_places(), self._database.removals()
+        known = PlacesFile(self._folder).read(name, removals) if name else np.empty(0, SEARCHED)
+        last = int(known["id"][-1]) if len(known) else 0
+        return known, self._database.searched(self.key_size is None, after=last)
+
+    def _keep_places(self) -> None:
+        """Write down what `vectors` asked the database for, if that was much."""
+        try:
+            with self.snapshot():
+                known, newer = self._places()
+                removals = self._database.removals()
+            if len(newer) > _WORTH_KEEPING:
+                name = PlacesFile(self._folder).write(removals, np.concatenate([known, newer]))
+                self._database.keep_places(name)
+        except StoreError as error:  # the database has it all
+            logger.warning("%s", error)
+
+    def _in_order(self, ids: Sequence[int], found: Mapping[int, _T]) -> list[_T]:
+        try:
+            return [found[number] for number in ids]
+        except KeyError as error:
+            raise StoreError(
+                f"The store {self._folder} has no passage {error}; it may have been removed, so search again."
+            ) from error
+
+
+def _short(fingerprint: str) -> str:
+    return fingerprint[:12]

@@ -1,0 +1,135 @@
+"""The tables of a store's SQLite file, and what a store says of itself in it."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from clara.errors import StoreError
+
+FORMAT_VERSION = 2
+
+APPLICATION_ID = 0x436C6172  # "Clar": tells a store from other programs' SQLite files
+
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE documents (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    source TEXT NOT NULL UNIQUE,
+    title TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    modified REAL NOT NULL
+);
+-- AUTOINCREMENT: the number of a passage that was removed is never given to another
+CREATE TABLE passages (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    document INTEGER NOT NULL REFERENCES documents (id) ON DELETE CASCADE,
+    position INTEGER NOT NULL,
+    title TEXT NOT NULL,
+    heading TEXT NOT NULL,
+    page INTEGER,
+    first_line INTEGER,
+    last_line INTEGER,
+    metadata TEXT,
+    text TEXT NOT NULL
+);
+CREATE INDEX passages_of_document ON passages (document, position);
+-- files whose bytes are those of a document
+CREATE TABLE copies (
+    source TEXT PRIMARY KEY,
+    modified REAL NOT NULL,
+    document INTEGER NOT NULL REFERENCES documents (id) ON DELETE CASCADE
+) WITHOUT ROWID;
+CREATE INDEX copies_of_document ON copies (document);
+CREATE INDEX documents_by_hash ON documents (sha256);
+-- apart from the passages, so that a search need not read past their text
+CREATE TABLE places (
+    passage INTEGER PRIMARY KEY REFERENCES passages (id) ON DELETE CASCADE,
+    memory_segment INTEGER NOT NULL,
+    memory_row INTEGER NOT NULL,
+    memory_rows INTEGER NOT NULL,
+    key_segment INTEGER,
+    key_row INTEGER,
+    norm REAL NOT NULL
+);
+CREATE TABLE segments (
+    kind TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    rows INTEGER NOT NULL,
+    codec TEXT NOT NULL,
+    PRIMARY KEY (kind, number)
+) WITHOUT ROWID;
+-- rows that were committed together, with their checksum
+CREATE TABLE blocks (
+    kind TEXT NOT NULL,
+    segment INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    rows INTEGER NOT NULL,
+    crc32 INTEGER NOT NULL,
+    PRIMARY KEY (kind, segment, first)
+) WITHOUT ROWID;
+CREATE TABLE codebooks (name TEXT PRIMARY KEY, data BLOB NOT NULL, crc32 INTEGER NOT NULL) WITHOUT ROWID;
+-- full-text search; the words themselves stand in the passages alone
+CREATE VIRTUAL TABLE words USING fts5 (
+    title, heading, text, content = 'passages', content_rowid = 'id', tokenize = 'porter unicode61'
+);
+CREATE TRIGGER passages_added AFTER INSERT ON passages BEGIN
+    INSERT INTO words (rowid, title, heading, text) VALUES (new.id, new.title, new.heading, new.text);
+END;
+CREATE TRIGGER passages_removed AFTER DELETE ON passages BEGIN
+    INSERT INTO words (words, rowid, title, heading, text)
+    VALUES ('delete', old.id, old.title, old.heading, old.text);
+    UPDATE meta SET value = value + 1 WHERE key = 'removals';
+END;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a store says of itself.
+
+    Attributes:
+        fingerprint: Of the model that wrote the memories; only the same model can read them.
+        model: The model's name, for messages.
+        memory_size: Numbers in a row of a memory.
+        key_size: Numbers in a key; None if the store has no keys.
+        created: When the store was made, seconds since the epoch.
+        memory_dtype: How memories are kept, one of `codecs.MEMORY_DTYPES`; it can be changed by `compact`.
+        format: Version of the store's format.
+    """
+
+    fingerprint: str
+    model: str
+    memory_size: int
+    key_size: int | None
+    created: float
+    memory_dtype: str = "float16"
+    format: int = FORMAT_VERSION
+
+
+def create_database(path: Path, manifest: Manifest) -> None:
+    """Make a new store's database. A file of this name that was left unfinished is made anew.
+
+    Raises:
+        StoreError: The file cannot be written.
+    """
+    unfinished = path.with_name(f"{path.name}.new")
+    try:
+        for leftover in unfinished_files(path):
+            leftover.unlink(missing_ok=True)
+        with closing(sqlite3.connect(unfinished, isolation_level=None)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+            entries = {**asdict(manifest), "generation": 0, "removals": 0}
+            connection.executemany("INSERT INTO meta VALUES (?, ?)", entries.items())
+        unfinished.replace(path)
+    except (sqlite3.Error, OSError) as error:
+        raise StoreError(f"The store's file {path} could not be created: {error}.") from error
+
+
+def unfinished_files(path: Path) -> list[Path]:
+    """The files that `create_database` may leave behind when it is interrupted."""
+    return [path.with_name(f"{path.name}.new{ending}") for ending in ("", "-wal", "-shm", "-journal")]
