@@ -5,8 +5,7 @@
 
 A table stands between `<!-- figures: RUN TABLE -->` and `<!-- end -->`. RUN is a folder of docs/results, and
 TABLE a name of `clara.evaluation.tables.TABLES`; `<!-- figures: overview -->` takes all runs, and
-`<!-- figures: options GROUP -->` a group of benchmarks/results/options.json; `dtypes` takes memory_dtypes.json
-there.
+`<!-- figures: options GROUP -->` and `<!-- figures: dtypes -->` are made from benchmarks/results.
 """
 
 from __future__ import annotations
