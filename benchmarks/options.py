@@ -96,6 +96,7 @@ class Comparison:
     small: str
     dev: Sequence[ReadingExample]
     seeds: int
+    key_seeds: int
     steps: int
     questions: int
     pool: int
@@ -122,7 +123,13 @@ class Comparison:
         faster = {"learning_rate": 1e-3, "batch_size": 8}
         return {
             f"key_slots {slots or 'all'}": self._values(
-                f"keys-{slots}", END_TO_END, {**start, "key_slots": slots}, labels, self.recall, faster
+                f"keys-{slots}",
+                END_TO_END,
+                {**start, "key_slots": slots},
+                labels,
+                self.recall,
+                faster,
+                seeds=self.key_seeds,
             )
             for slots in KEY_SLOTS
         }
@@ -141,10 +148,11 @@ class Comparison:
         chosen: dict[str, Any],
         measured: Callable[[Path], Values],
         optimiser: dict[str, Any] | None = None,
+        seeds: int | None = None,
     ) -> list[Values]:
         """Per seed, what was measured of every question."""
         found: list[Values] = []
-        for seed in range(self.seeds):
+        for seed in range(seeds or self.seeds):
             run = f"{name}-{seed}".replace(", ", "+")
             known = self.work / run / "values.json"
             if not known.is_file():
@@ -251,6 +259,7 @@ def main() -> None:
     arguments = parser(__doc__, "options")
     arguments.add_argument("--work", type=Path, default=Path("runs/options"))
     arguments.add_argument("--seeds", type=int, default=3)
+    arguments.add_argument("--key-seeds", type=int, default=3, help="seeds of the searches by first slots")
     arguments.add_argument("--steps", type=int, default=40)
     arguments.add_argument("--questions", type=int, default=100, help="whose answers' losses are measured")
     arguments.add_argument("--pool", type=int, default=300, help="passages that are searched")
@@ -258,7 +267,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     options.work.mkdir(parents=True, exist_ok=True)
     write_data(options.work, answerable(options.data / "squad11_train.jsonl.xz"), 2000)
-    sizes = {key: getattr(options, key) for key in ("seeds", "steps", "questions", "pool")}
+    sizes = {key: getattr(options, key) for key in ("seeds", "key_seeds", "steps", "questions", "pool")}
     comparison = Comparison(
         options.work,
         options.model or str(loading.packaged_folder()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -201,3 +202,86 @@ def test_data_check_fails_where_lines_are_faulty(
     assert "Line 2: not JSON" in out
     assert run(monkeypatch, "data", "check", file, "--json") == 1
     assert json.loads(capsys.readouterr().out)["faults"][0][0] == 2
+
+
+def test_a_store_is_looked_after(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], store: Path, tmp_path: Path
+) -> None:
+    def told(*arguments: object) -> dict[str, Any]:
+        capsys.readouterr()
+        assert run(monkeypatch, "store", *arguments, "--json") == 0
+        return dict(json.loads(capsys.readouterr().out))
+
+    before = told("info", "-s", store)
+    assert before["passages"] > 0
+    assert told("check", "-s", store)["faults"] == []
+    assert told("compact", "-s", store, "--memory-dtype", "int8")["memory_dtype"] == "int8"
+    assert told("info", "-s", store)["memory_bytes"] < before["memory_bytes"]
+    assert told("index", "-s", store)["passages"] == before["passages"]
+    exported, again = tmp_path / "exported", tmp_path / "again"
+    assert told("export", exported, "-s", store)["documents"] == before["documents"]
+    assert told("import", exported, "-s", again)["passages"] == before["passages"]
+    assert run(monkeypatch, "store", "import", exported, "-s", again) == 1
+    assert "exists already" in capsys.readouterr().err
+    for words, command in (
+        ("All is well", "check"),
+        ("int8", "info"),
+        ("memories are int8", "compact"),
+        ("of the best 20", "index"),
+    ):
+        capsys.readouterr()
+        assert run(monkeypatch, "store", command, "-s", again) == 0
+        assert words in " ".join(capsys.readouterr().out.split())
+    segment = next((again / "segments").glob("memories-*"))
+    segment.write_bytes(b"\xff" + segment.read_bytes()[1:])
+    assert run(monkeypatch, "store", "check", "-s", again) == 1
+    assert "--drop-damaged" in capsys.readouterr().out
+    assert run(monkeypatch, "store", "info", "-s", tmp_path / "none") == 1
+    assert "There is no store" in capsys.readouterr().err
+
+
+def test_search_options_change_what_is_found(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], store: Path, model: Path
+) -> None:
+    def found(*options: object) -> dict[str, Any]:
+        capsys.readouterr()
+        assert run(monkeypatch, "search", "w25 w26", "-s", store, "-m", model, "--json", *options) == 0
+        return dict(json.loads(capsys.readouterr().out))
+
+    assert {one["file"][-2:] for one in found("-k", 9)["results"]} == {"xt", "md"}
+    assert {one["file"][-2:] for one in found("-k", 9, "-w", "format=md")["results"]} == {"md"}
+    assert "steps" not in found()
+    assert {step["name"] for step in found("--hybrid", "--explain")["steps"]} == {"exact", "words", "fused"}
+    assert {step["name"] for step in found("--no-hybrid", "--explain")["steps"]} == {"exact"}
+    first = found("-k", 1, "--context", 1)["results"][0]
+    assert first["text"] in first["context"]
+    assert run(monkeypatch, "search", "w1", "-s", store, "-m", model, "-w", "nonsense") == 1
+    assert "cannot be understood" in capsys.readouterr().err
+    assert run(monkeypatch, "ask", "w1", "-s", store, "-m", model, "-w", "format=pdf") == 1
+    assert "No passage of the store meets the conditions" in capsys.readouterr().err
+    assert run(monkeypatch, "search", "w1", "-s", store, "-m", model, "--explain") == 0
+    assert "passages could be returned" in capsys.readouterr().out
+
+
+def test_records_and_the_standard_input_are_indexed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jsonl").write_text('{"body": "w1 w2 w3", "author": "Kim", "note": "w9"}\n')
+    (tmp_path / "in" / "b.csv").write_text("body,author\nw4 w5,Lee\n")
+    (tmp_path / "in" / "skipped.txt").write_text("w6")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"w7 w8")))
+    fields = ("--text-fields", "body", "--metadata-fields", "author", "--ignore", "skipped*")
+    arguments = ("index", tmp_path / "in", "-", "-s", tmp_path / "s", "-m", model, *fields, "--json")
+    assert run(monkeypatch, *arguments, "--memory-dtype", "int4") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["added"], report["store"]["memory_dtype"]) == (3, "int4")
+    search = ("search", "w1", "-s", tmp_path / "s", "-m", model, "--json")
+    assert run(monkeypatch, *search, "-w", "author=Kim") == 0
+    (result,) = json.loads(capsys.readouterr().out)["results"]
+    assert (result["metadata"], result["lines"]) == ({"author": "Kim"}, [1, 1])
+    assert "w9" not in result["text"]
+    assert run(monkeypatch, "index", tmp_path / "in", "-s", tmp_path / "s", "--text-fields", ",") == 1
+    assert "No field is named" in capsys.readouterr().err
+    assert run(monkeypatch, "index", tmp_path / "in", "-s", tmp_path / "t", "--memory-dtype", "int2") == 1
+    assert "must be one of" in capsys.readouterr().err

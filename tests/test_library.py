@@ -249,3 +249,55 @@ def test_a_store_that_cannot_be_written_ends_the_work(
     monkeypatch.setattr(library.store, "add", full)
     with pytest.raises(StoreError, match="full"):
         library.add(folder)
+
+
+def test_copies_are_stored_once_and_take_the_place_of_what_vanishes(library: Library, folder: Path) -> None:
+    (folder / "again.txt").write_bytes((folder / "0.txt").read_bytes())
+    report = library.add(folder)
+    assert (report.added, report.copies) == (3, 1)
+    assert library.add(folder).unchanged == 4
+    copied = next(source for source, *_ in library.store.copies())
+    original = next(file for file in ("0.txt", "again.txt") if not copied.endswith(file))
+    passages = library.store.num_passages
+    (folder / original).unlink()
+    assert library.add(folder, remove_vanished=True).removed == 1
+    assert library.store.num_passages == passages
+    assert copied in {document.source for document in library.store.documents()}
+
+
+def test_of_a_changed_file_only_what_changed_is_compressed(
+    clara: Clara, library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.md"
+    parts = [f"# {WORDS[at]}\n\n{' '.join(WORDS[at : at + 6])}\n" for at in range(4)]
+    file.write_text("\n".join(parts), encoding="utf-8")
+    library.add(file)
+    before = {one.passage.content: one.id for one in library.store.passages_of(str(file))}
+    memories = dict(zip(before, library.store.memories(list(before.values())), strict=True))
+    parts[2] = f"# {WORDS[2]}\n\n{' '.join(WORDS[40:46])}\n"
+    file.write_text("\n".join(parts), encoding="utf-8")
+    report = library.add(file)
+    assert (report.replaced, report.passages, report.kept) == (1, 1, len(before) - 1)
+    after = {one.passage.content: one.id for one in library.store.passages_of(str(file))}
+    for content, number in after.items():
+        if content in memories:
+            assert (library.store.memories([number])[0] == memories[content]).all()
+    with Library(clara, tmp_path / "fresh") as fresh:
+        fresh.add(file)
+        hits = [(hit.stored.passage, round(hit.score, 2)) for hit in fresh.search("w3 w41", k=9)]
+    assert [(hit.stored.passage, round(hit.score, 2)) for hit in library.search("w3 w41", k=9)] == hits
+
+
+def test_parts_of_a_file_that_shrank_are_removed(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clara.documents.parts.PART_BYTES", 60)
+    file = tmp_path / "long.txt"
+    file.write_text("\n\n".join(" ".join(WORDS[at : at + 5]) for at in range(0, 40, 5)), encoding="utf-8")
+    assert library.add(file).added > 2
+    file.write_text(" ".join(WORDS[:5]), encoding="utf-8")
+    library.add(file)
+    assert list(library.store.sources()) == [str(file)]
+    file.unlink()
+    (tmp_path / "other.txt").write_text("w1", encoding="utf-8")
+    assert library.add(tmp_path / "other.txt", remove_vanished=True).removed == 1

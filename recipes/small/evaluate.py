@@ -17,6 +17,7 @@ from clara.evaluation import command
 from clara.pipeline import Clara
 
 RATES = "4,16,64"
+BRIEF = "oracle,full"
 KEPT = ("metrics.json", "rates.png", "retrieval.png", "abstention.png", "map.png", "words.png")
 
 
@@ -34,19 +35,19 @@ class TestSet:
 SETS = {
     "squad": TestSet(("squad11_dev",), 200),
     "squad-unanswerable": TestSet(("squad11_dev", "squad20_dev_unanswerable"), 40, 150),
-    "nq": TestSet(("nq_qed_nqdev_dev",), 40, 150),
-    "hotpotqa": TestSet(("hotpotqa_dev",), 40, 150),
-    "2wikimultihop": TestSet(("2wikimultihop_dev",), 40, 150),
+    "nq": TestSet(("nq_qed_nqdev_dev",), 40, 150, settings=BRIEF),
+    "hotpotqa": TestSet(("hotpotqa_dev",), 40, 150, settings=BRIEF),
+    "2wikimultihop": TestSet(("2wikimultihop_dev",), 40, 150, settings=BRIEF),
     "2wikimultihop-search": TestSet(
         ("2wikimultihop_retrieval_dev",), 53, 300, "2wikimultihop_corpus", "normal,full"
     ),
-    "timeqa": TestSet(("timeqa_human_test",), 40, 150),
-    "fairytaleqa": TestSet(("fairytaleqa",), 40, 150),
-    "qamr": TestSet(("qamr",), 40, 150),
-    "onestopqa": TestSet(("onestopqa",), 40, 150),
-    "pubmedqa": TestSet(("pubmedqa_labeled",), 40, 150),
-    "covidqa": TestSet(("covidqa",), 40, 150),
-    "clapnq": TestSet(("clapnq_dev_answerable",), 40, 150),
+    "timeqa": TestSet(("timeqa_human_test",), 40, 150, settings=BRIEF),
+    "fairytaleqa": TestSet(("fairytaleqa",), 40, 150, settings=BRIEF),
+    "qamr": TestSet(("qamr",), 40, 150, settings=BRIEF),
+    "onestopqa": TestSet(("onestopqa",), 40, 150, settings=BRIEF),
+    "pubmedqa": TestSet(("pubmedqa_labeled",), 40, 150, settings=BRIEF),
+    "covidqa": TestSet(("covidqa",), 40, 150, settings=BRIEF),
+    "clapnq": TestSet(("clapnq_dev_answerable",), 40, 150, settings=BRIEF),
 }
 
 

@@ -6,16 +6,16 @@ waiting.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clara.ahead import ahead
-from clara.documents import cut, read_document
+from clara.documents import ReadOptions, cut, file_of, file_parts, read_part
 from clara.errors import DocumentError
 from clara.pipeline import Clara
 from clara.records import Document, Passage
@@ -25,7 +25,7 @@ PASSAGES_PER_COMMIT = 256
 """Passages that are compressed and committed together; at most this work is repeated after a kill."""
 
 READ_AHEAD = 16
-"""Files that are read and cut before the model is ready for them."""
+"""Documents that are read and cut before the model is ready for them."""
 
 
 @dataclass(slots=True)
@@ -49,38 +49,85 @@ class Progress:
 
 @dataclass(slots=True)
 class AddReport:
-    """What `Library.add` did.
+    """What `Library.add` did. A large file counts as several documents.
 
     Attributes:
         added: Documents that are new.
         replaced: Documents that had changed.
         unchanged: Documents that were skipped since nothing changed.
+        copies: Files with the bytes of another, with which they are stored once.
         removed: Documents whose files have vanished (only when asked for).
         passages: Passages compressed.
+        kept: Passages of changed documents that had not changed and were not compressed again.
         refused: Files that could not be read, each with the reason.
     """
 
     added: int = 0
     replaced: int = 0
     unchanged: int = 0
+    copies: int = 0
     removed: int = 0
     passages: int = 0
+    kept: int = 0
     refused: list[tuple[str, str]] = field(default_factory=list)
+
+    def __add__(self, other: AddReport) -> AddReport:
+        """Both together."""
+        return AddReport(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
-    """What came of reading a file: a document cut into passages, a reason for refusing it, or neither."""
+class CutDocument:
+    """A document in passages.
+
+    Attributes:
+        document: The document.
+        passages: Its passages, each short enough to be compressed whole.
+    """
+
+    document: Document
+    passages: Sequence[Passage]
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """A file, or part of one, with the bytes of another that is stored or about to be."""
+
+    source: str
+    modified: float
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Unchanged:
+    """A file, or part of one, that is stored as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """A file that cannot be read."""
 
     file: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Finished:
+    """All of a file was read; what is stored of it besides is of its earlier state."""
+
     size: int
-    document: Document | None = None
-    passages: Sequence[Passage] = ()
-    refused: str = ""
+    outdated: Sequence[str] = ()
+
+
+_Read = CutDocument | _Copy | _Unchanged | _Refused | _Finished
 
 
 def index_files(
-    clara: Clara, store: MemoryStore, files: Sequence[Path], progress: Callable[[Progress], None]
+    clara: Clara,
+    store: MemoryStore,
+    files: Sequence[Path],
+    progress: Callable[[Progress], None],
+    options: ReadOptions | None = None,
 ) -> AddReport:
     """Read files, compress their passages and store the memories, unless they are stored as they are.
 
@@ -89,38 +136,47 @@ def index_files(
         store: Open for writing.
         files: What to read.
         progress: Called as the work goes on, with the same object each time.
+        options: Which fields of records are read as what.
     """
-    known = {document.source: document.sha256 for document in store.documents()}
     state = Progress(total_files=len(files), total_bytes=sum(map(_size, files)))
     report = AddReport()
+    known = store.sources()
+    copies: list[tuple[str, float, str]] = []
+    outdated: list[str] = []
     progress(state)
 
-    def taken(items: Iterator[_Read]) -> Iterator[tuple[Document, Sequence[Passage]]]:
+    def taken(items: Iterator[_Read]) -> Iterator[CutDocument]:
         for item in items:
-            if item.document is not None:
-                yield item.document, item.passages
-            elif item.refused:
-                report.refused.append((str(item.file), item.refused))
-            else:
-                report.unchanged += 1
-            state.files += 1
-            state.bytes += item.size
-            progress(state)
+            match item:
+                case CutDocument():
+                    yield item
+                case _Copy(source, modified, sha256):
+                    copies.append((source, modified, sha256))
+                case _Unchanged():
+                    report.unchanged += 1
+                case _Refused(file, reason):
+                    report.refused.append((str(file), reason))
+                case _Finished(size, sources):
+                    outdated.extend(sources)
+                    state.files += 1
+                    state.bytes += size
+                    progress(state)
 
     def compressed(count: int) -> None:
         state.passages += count
         progress(state)
 
-    with ahead((_read(clara, file, known) for file in files), READ_AHEAD) as items:
-        index_documents(clara, store, taken(items), known, report, compressed)
+    with ahead(_read_all(clara, files, known, options or ReadOptions()), READ_AHEAD) as items:
+        index_documents(clara, store, taken(items), report, compressed)
+    report.copies = store.add_copies(copies)
+    store.remove(outdated)
     return report
 
 
 def index_documents(
     clara: Clara,
     store: MemoryStore,
-    documents: Iterable[tuple[Document, Sequence[Passage]]],
-    known: dict[str, str],
+    documents: Iterable[CutDocument],
     report: AddReport,
     compressed: Callable[[int], None] = lambda _: None,
 ) -> None:
@@ -129,79 +185,126 @@ def index_documents(
     Args:
         clara: The model.
         store: Open for writing.
-        documents: Each with its passages.
-        known: Sources that are stored; a document under one of them replaces it.
+        documents: Each replaces a stored one of the same source.
         report: Counts what was stored.
         compressed: Called with the number of passages as they are compressed.
     """
     with ThreadPoolExecutor(1, "write") as writer:
         written: Future[None] | None = None
         for batch in _batches(documents):
-            items = _compress(clara, batch, compressed)
+            items = _compress(clara, store, batch, report, compressed)
             if written is not None:
                 written.result()
             written = writer.submit(store.add, items)
-            for item in items:
-                report.passages += len(item.passages)
-                if item.document.source in known:
-                    report.replaced += 1
-                else:
-                    report.added += 1
         if written is not None:
             written.result()
 
 
-def cut_document(clara: Clara, document: Document) -> list[Passage]:
-    """A document's passages, each short enough to be compressed whole."""
-    return cut(document, clara.passage_tokens, clara.processor.count_tokens)
+def cut_document(clara: Clara, document: Document) -> CutDocument:
+    """A document in passages that the model compresses whole."""
+    return CutDocument(document, cut(document, clara.passage_tokens, clara.processor.count_tokens))
 
 
-def _read(clara: Clara, file: Path, known: dict[str, str]) -> _Read:
-    """Read and cut a file unless it is stored as it is."""
-    size = _size(file)
-    try:
-        if known.get(str(file)) == _digest(file):
-            return _Read(file, size)
-        document = read_document(file)
-        return _Read(file, size, document, cut_document(clara, document))
-    except DocumentError as error:
-        return _Read(file, size, refused=str(error))
+def _read_all(
+    clara: Clara, files: Sequence[Path], known: dict[str, str], options: ReadOptions
+) -> Iterator[_Read]:
+    """Read and cut all files, less what is stored as it is.
+
+    Args:
+        clara: The model.
+        files: What to read.
+        known: The hash of everything that is stored, by source.
+        options: Which fields of records are read as what.
+    """
+    first_of = {sha256: source for source, sha256 in reversed(known.items())}
+    parts_of: dict[str, set[str]] = {}
+    for source in known:
+        parts_of.setdefault(file_of(source), set()).add(source)
+    for file in files:
+        seen: set[str] = set()
+        try:
+            for part in file_parts(file):
+                seen.add(part.source)
+                if known.get(part.source) == part.sha256:
+                    yield _Unchanged()
+                elif first_of.get(part.sha256, part.source) != part.source:
+                    yield _Copy(part.source, part.modified, part.sha256)
+                else:
+                    yield cut_document(clara, read_part(part, options))
+                    first_of[part.sha256] = part.source
+        except DocumentError as error:
+            yield _Refused(file, str(error))
+            yield _Finished(_size(file))
+        else:
+            yield _Finished(_size(file), sorted(parts_of.get(next(iter(seen)), set()) - seen) if seen else ())
 
 
-def _batches(
-    documents: Iterable[tuple[Document, Sequence[Passage]]],
-) -> Iterator[list[tuple[Document, Sequence[Passage]]]]:
+def _batches(documents: Iterable[CutDocument]) -> Iterator[list[CutDocument]]:
     """Documents by as many as hold `PASSAGES_PER_COMMIT` passages."""
-    batch: list[tuple[Document, Sequence[Passage]]] = []
+    batch: list[CutDocument] = []
+    passages = 0
     for document in documents:
         batch.append(document)
-        if sum(len(passages) for _, passages in batch) >= PASSAGES_PER_COMMIT:
+        passages += len(document.passages)
+        if passages >= PASSAGES_PER_COMMIT:
             yield batch
-            batch = []
+            batch, passages = [], 0
     if batch:
         yield batch
 
 
 def _compress(
-    clara: Clara, batch: Sequence[tuple[Document, Sequence[Passage]]], compressed: Callable[[int], None]
+    clara: Clara,
+    store: MemoryStore,
+    batch: Sequence[CutDocument],
+    report: AddReport,
+    compressed: Callable[[int], None],
 ) -> list[NewDocument]:
-    contents = [passage.content for _, passages in batch for passage in passages]
-    memories, keys = [], []
-    for start in range(0, len(contents), PASSAGES_PER_COMMIT):
-        part = contents[start : start + PASSAGES_PER_COMMIT]
-        new_memories, new_keys = clara.compress(part)
-        memories += new_memories
-        if new_keys is not None:
-            keys.append(new_keys)
+    """The batch with its memories, of which those of unchanged passages are taken from what is stored."""
+    stored = [
+        {one.passage.content: one.id for one in store.passages_of(item.document.source)} for item in batch
+    ]
+    new = [
+        passage.content
+        for item, kept in zip(batch, stored, strict=True)
+        for passage in item.passages
+        if passage.content not in kept
+    ]
+    memories: list[NDArray[np.float16]] = []
+    keys: list[NDArray[np.float16] | None] = []
+    for start in range(0, len(new), PASSAGES_PER_COMMIT):
+        part = new[start : start + PASSAGES_PER_COMMIT]
+        part_memories, part_keys = clara.compress(part)
+        memories += part_memories
+        keys += [None] * len(part) if part_keys is None else list(part_keys)
         compressed(len(part))
-    all_keys = np.concatenate(keys) if keys else None
-    items, first = [], 0
-    for document, passages in batch:
-        last = first + len(passages)
-        part_keys = None if all_keys is None else all_keys[first:last]
-        items.append(NewDocument(document, passages, memories[first:last], part_keys))
-        first = last
+    made = zip(memories, keys, strict=True)
+    items = []
+    for item, kept in zip(batch, stored, strict=True):
+        own = [
+            (kept[passage.content], None) if passage.content in kept else next(made)
+            for passage in item.passages
+        ]
+        items.append(_new_document(clara, item, own))
+        report.kept += sum(isinstance(memory, int) for memory, _ in own)
+        if kept:
+            report.replaced += 1
+        else:
+            report.added += 1
+    report.passages += len(new)
     return items
+
+
+def _new_document(
+    clara: Clara,
+    item: CutDocument,
+    made: Sequence[tuple[NDArray[np.float16] | int, NDArray[np.float16] | None]],
+) -> NewDocument:
+    if clara.key_size is None:
+        return NewDocument(item.document, item.passages, [memory for memory, _ in made])
+    ignored = np.zeros(clara.key_size, np.float16)
+    keys = np.stack([ignored if key is None else key for _, key in made])
+    return NewDocument(item.document, item.passages, [memory for memory, _ in made], keys)
 
 
 def _size(file: Path) -> int:
@@ -209,12 +312,3 @@ def _size(file: Path) -> int:
         return file.stat().st_size
     except OSError:
         return 0
-
-
-def _digest(file: Path) -> str | None:
-    """Hash of a file's bytes, None if it cannot be read."""
-    try:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError:
-        return None

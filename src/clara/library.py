@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from clara.documents import find_files
+from clara.documents import ReadOptions, file_of, find_files
 from clara.indexing import AddReport, Progress, cut_document, index_documents, index_files
 from clara.pipeline import Clara
 from clara.records import Answer, Document, Hit, Section
-from clara.store import MemoryStore
+from clara.store import Explanation, MemoryStore
 
 
 class Library:
@@ -23,13 +23,21 @@ class Library:
         clara: The model.
         path: The store's folder; made at the first `add` if it does not exist.
         read_only: Never write; the store must exist.
+        memory_dtype: How a new store keeps memories: float16, int8, int4 or pq; float16 if None.
 
     Raises:
         StoreError: The folder is not a store, is broken, or (to write) is being written by another process.
         StoreMismatchError: Another model wrote it.
     """
 
-    def __init__(self, clara: Clara, path: str | os.PathLike[str], *, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        clara: Clara,
+        path: str | os.PathLike[str],
+        *,
+        read_only: bool = False,
+        memory_dtype: str | None = None,
+    ) -> None:
         path = Path(path)
         self.clara = clara
         if read_only:
@@ -41,51 +49,67 @@ class Library:
                 model=clara.name,
                 memory_size=clara.model.hidden_size,
                 key_size=clara.key_size,
+                memory_dtype=memory_dtype,
             )
 
     def add(
         self,
         paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
         *,
+        ignore: Sequence[str] = (),
+        only: Sequence[str] = (),
+        read: ReadOptions | None = None,
         remove_vanished: bool = False,
         progress: Callable[[Progress], None] = lambda _: None,
     ) -> AddReport:
         """Read files and folders, compress their passages, store the memories.
 
-        A file that is stored and has not changed is skipped, a changed one replaced. Work is committed
-        every few hundred passages, so a killed run goes on where it was.
+        A file that is stored and has not changed is skipped; of a changed one the passages that changed are
+        compressed. Work is committed every few hundred passages, so a killed run goes on where it was.
 
         Args:
             paths: Files and folders.
+            ignore: Patterns, as in `.gitignore`, of files and folders to skip.
+            only: Patterns of the only files to take.
+            read: Which fields of records (CSV, JSON) are read as what.
             remove_vanished: Also remove stored documents whose files no longer exist.
             progress: Called as the work goes on, with the same object each time.
 
         Raises:
             InputError: A path does not exist, or nothing readable is there.
         """
-        report = index_files(self.clara, self.store, find_files(paths), progress)
+        report = index_files(self.clara, self.store, find_files(paths, ignore, only), progress, read)
         if remove_vanished:
             report.removed = self._remove_vanished()
         return report
 
-    def add_texts(self, texts: dict[str, str]) -> AddReport:
-        """Store texts that are in no file, by name; a text under a known name replaces it if it differs."""
-        known = {document.source: document.sha256 for document in self.store.documents()}
+    def add_documents(self, documents: Iterable[Document]) -> AddReport:
+        """Store documents that were read already; one under a known name replaces it if it differs."""
+        known = self.store.sources()
         report = AddReport()
         new = []
-        for name, text in texts.items():
-            digest = hashlib.sha256(text.encode()).hexdigest()
-            if known.get(name) == digest:
+        for document in documents:
+            if known.get(document.source) == document.sha256:
                 report.unchanged += 1
-                continue
-            document = Document(name, name, (Section(text),), digest)
-            new.append((document, cut_document(self.clara, document)))
-        index_documents(self.clara, self.store, new, known, report)
+            else:
+                new.append(cut_document(self.clara, document))
+        index_documents(self.clara, self.store, new, report)
         return report
 
-    def search(self, question: str, k: int | None = None) -> list[Hit]:
+    def add_texts(self, texts: dict[str, str]) -> AddReport:
+        """Store texts that are in no file, by name; a text under a known name replaces it if it differs."""
+        return self.add_documents(
+            Document(name, name, (Section(text),), hashlib.sha256(text.encode()).hexdigest())
+            for name, text in texts.items()
+        )
+
+    def search(self, question: str, k: int | None = None, **options: Any) -> list[Hit]:
         """See `Clara.search`."""
-        return self.clara.search(question, self.store, k)
+        return self.clara.search(question, self.store, k, **options)
+
+    def explain(self, question: str, k: int | None = None, **options: Any) -> Explanation:
+        """See `Clara.explain`."""
+        return self.clara.explain(question, self.store, k, **options)
 
     def ask(self, question: str, k: int | None = None, **options: Any) -> Answer:
         """See `Clara.ask`."""
@@ -108,10 +132,7 @@ class Library:
         self.close()
 
     def _remove_vanished(self) -> int:
-        vanished = [
-            document.source
-            for document in self.store.documents()
-            if Path(document.source).is_absolute() and not Path(document.source).exists()
-        ]
-        self.store.remove(vanished)
-        return len(vanished)
+        files = {source: Path(file_of(source)) for source in self.store.sources()}
+        return self.store.remove(
+            source for source, file in files.items() if file.is_absolute() and not file.exists()
+        )

@@ -30,7 +30,7 @@ from clara.processing import (
     collate_texts,
 )
 from clara.records import Answer, Hit, Passage, Reply, Source
-from clara.store import MemoryStore, search
+from clara.store import Explanation, Filter, MemoryStore, explain
 from clara.support import with_support
 from clara.surface import as_written
 
@@ -179,19 +179,49 @@ class Clara:
         vector: NDArray[np.float32] = query[0].float().cpu().numpy()
         return vector
 
-    def search(self, question: str, store: MemoryStore, k: int | None = None) -> list[Hit]:
+    def search(
+        self,
+        question: str,
+        store: MemoryStore,
+        k: int | None = None,
+        *,
+        hybrid: bool | None = None,
+        where: str | Sequence[str] = (),
+    ) -> list[Hit]:
         """The K passages of a store that score best.
 
         Args:
             question: The question.
             store: Written by this model.
             k: How many; the model's own K by default.
+            hybrid: Join the search by memories with one by words (BM25); None to do so where the key is that
+                of a sentence encoder, as the small model's, which it makes better (`benchmarks/hybrid.py`).
+            where: Conditions that passages must meet, such as "format=pdf"; see `clara.store.Filter`.
 
         Raises:
-            InputError: The question is empty or too long, or K is below 1.
+            InputError: The question is empty or too long, K is below 1, or a condition cannot be understood.
             MissingRoleError: The model has no query reasoner.
         """
-        return search(store, self.encode_query(question), self._count(k))
+        return self.explain(question, store, k, hybrid=hybrid, where=where).hits
+
+    def explain(
+        self,
+        question: str,
+        store: MemoryStore,
+        k: int | None = None,
+        *,
+        hybrid: bool | None = None,
+        where: str | Sequence[str] = (),
+    ) -> Explanation:
+        """What `search` finds, with the candidates and scores of each of its steps; arguments as there."""
+        is_hybrid = self.model.config.score == "text" if hybrid is None else hybrid
+        return explain(
+            store,
+            self.encode_query(question),
+            self._count(k),
+            question=question if is_hybrid else None,
+            where=Filter.parse(where) if where else None,
+        )
 
     def ask(
         self,
@@ -199,6 +229,8 @@ class Clara:
         store: MemoryStore,
         k: int | None = None,
         *,
+        hybrid: bool | None = None,
+        where: str | Sequence[str] = (),
         text_passages: int | None = None,
         max_new_tokens: int = MAX_ANSWER_TOKENS,
     ) -> Answer:
@@ -208,6 +240,8 @@ class Clara:
             question: The question.
             store: Written by this model.
             k: Passages to read; the model's own K by default.
+            hybrid: As for `search`.
+            where: As for `search`.
             text_passages: How many of them, best first, stand in the prompt as text beside the memories of
                 the rest; the model's own number by default, 0 for memories alone.
             max_new_tokens: Longest answer.
@@ -217,9 +251,7 @@ class Clara:
             PromptError: The prompt is longer than the model reads.
             MissingRoleError: The model has no query reasoner.
         """
-        hits = self.search(question, store, k)
-        if not hits:
-            raise InputError("The store holds no passages; index some documents first.")
+        hits = self._found(question, store, k, hybrid, where)
         prompts, memories, sources = self.prepare(question, hits, store, text_passages)
         tokens = generate(
             self.model,
@@ -237,13 +269,13 @@ class Clara:
         store: MemoryStore,
         k: int | None = None,
         *,
+        hybrid: bool | None = None,
+        where: str | Sequence[str] = (),
         text_passages: int | None = None,
         max_new_tokens: int = MAX_ANSWER_TOKENS,
     ) -> Iterator[str]:
         """The answer's text as it grows, piece by piece; arguments as for `ask`."""
-        hits = self.search(question, store, k)
-        if not hits:
-            raise InputError("The store holds no passages; index some documents first.")
+        hits = self._found(question, store, k, hybrid, where)
         prompts, memories, _ = self.prepare(question, hits, store, text_passages)
         tokens: list[int] = []
         written = ""
@@ -387,6 +419,26 @@ class Clara:
 
     def _encode_queries(self, questions: Sequence[str]) -> Memories:
         return self.model.encode_query(*self._texts(self.processor.encode_questions(questions)))
+
+    def _found(
+        self,
+        question: str,
+        store: MemoryStore,
+        k: int | None,
+        hybrid: bool | None,
+        where: str | Sequence[str],
+    ) -> list[Hit]:
+        """The passages to answer from.
+
+        Raises:
+            InputError: There are none.
+        """
+        hits = self.search(question, store, k, hybrid=hybrid, where=where)
+        if not hits and where:
+            raise InputError("No passage of the store meets the conditions; loosen them.")
+        if not hits:
+            raise InputError("The store holds no passages; index some documents first.")
+        return hits
 
     def _count(self, k: int | None) -> int:
         count = self.model.config.num_selected if k is None else k

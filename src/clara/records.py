@@ -20,6 +20,8 @@ class Section:
         page: Page number from 1 for paged formats, else None.
         lines: First and last line of the file that the text is made of, from 1; None where a format has none.
         metadata: Facts that the file states of this section, such as the other fields of a record.
+        line_spans: (offset, first line, last line) of the pieces of `text` in order: from the offset on it is
+            made of these lines. Empty where nothing finer than `lines` is known.
     """
 
     text: str
@@ -27,6 +29,7 @@ class Section:
     page: int | None = None
     lines: tuple[int, int] | None = None
     metadata: Metadata = field(default_factory=dict)
+    line_spans: tuple[tuple[int, int, int], ...] = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +169,7 @@ class Source:
         read_as: "memory", or "text" where the passage's words stood in the prompt.
         metadata: Facts about the passage.
         support: The sentence that best supports the answer; None where none was looked for or found.
+        also_in: Other documents that hold the same passage.
     """
 
     id: int
@@ -180,6 +184,7 @@ class Source:
     read_as: str
     metadata: Metadata = field(default_factory=dict)
     support: Support | None = None
+    also_in: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, hit: Hit, read_as: str) -> Source:
@@ -197,6 +202,7 @@ class Source:
             rank=hit.rank,
             read_as=read_as,
             metadata=passage.metadata,
+            also_in=hit.also_in,
         )
 
 

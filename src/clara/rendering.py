@@ -6,10 +6,11 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich import filesize
 from rich.console import Console
 from rich.padding import Padding
 from rich.progress import (
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from clara.evaluation.compare import Compared
     from clara.evaluation.inspection import Inspection
     from clara.library import Library
+    from clara.store import Explanation, IndexReport, StoreInfo
+    from clara.store.maintenance import CheckReport, CompactReport
     from clara.training.data import DataReport
 
 EXCERPT_CHARACTERS = 160
@@ -75,11 +78,39 @@ def progress_bar(*, quiet: bool) -> Iterator[Callable[[indexing.Progress], None]
         yield show
 
 
-def print_report(filled: Library, report: indexing.AddReport, *, as_json: bool) -> None:
+@contextmanager
+def step_progress(*, quiet: bool, unit: str = "passages") -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for each step of a work by its name, with time left, on standard error.
+
+    Args:
+        quiet: Show nothing.
+        unit: What is counted.
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+        TextColumn(unit),
+        TimeRemainingColumn(compact=True),
+    )
+    with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def show(step: str, done: int, total: int) -> None:
+            if step not in tasks:
+                tasks[step] = bar.add_task(step, total=total)
+            bar.update(tasks[step], completed=done, total=total)
+
+        yield show
+
+
+def print_report(filled: Library, report: indexing.AddReport, built_index: bool, *, as_json: bool) -> None:
     """What an `index` run did, and what the store holds now."""
     info = filled.store.info()
     if as_json:
-        print_json({**asdict(report), "store": {**asdict(info), "path": str(info.path)}})
+        print_json(
+            {**asdict(report), "built_index": built_index, "store": {**asdict(info), "path": str(info.path)}}
+        )
         return
     console, errors = (
         Console(highlight=False, soft_wrap=True),
@@ -93,31 +124,130 @@ def print_report(filled: Library, report: indexing.AddReport, *, as_json: bool) 
             (report.added, "added"),
             (report.replaced, "replaced"),
             (report.unchanged, "unchanged"),
+            (report.copies, "copies of others"),
             (report.removed, "removed"),
             (len(report.refused), "skipped"),
         )
         if count
     ]
-    console.print(f"Documents: {', '.join(done) or 'none'}. Passages compressed: {report.passages:,}.")
+    kept = f", kept: {report.kept:,}" if report.kept else ""
+    console.print(f"Documents: {', '.join(done) or 'none'}. Passages compressed: {report.passages:,}{kept}.")
     console.print(
         f"The store holds {info.documents:,} documents, {info.passages:,} passages, "
         f"{info.memory_rows:,} memory tokens."
     )
 
 
-def print_answer(answer: Answer) -> None:
-    """The answer, then its sources."""
+def print_store(info: StoreInfo, *, as_json: bool) -> None:
+    """A store in numbers."""
+    if as_json:
+        print_json({**asdict(info), "path": str(info.path)})
+        return
+    passages = max(1, info.passages)
+    vectors = info.memory_bytes + info.key_bytes
+    rows = [
+        ("Model", f"{info.model}, fingerprint {info.fingerprint[:12]}"),
+        ("Made", f"{datetime.fromtimestamp(info.created):%Y-%m-%d %H:%M}, format {info.format}"),
+        ("Documents", f"{info.documents:,}" + (f", and {info.copies:,} copies" if info.copies else "")),
+        ("Passages", f"{info.passages:,}"),
+        ("Memory tokens", f"{info.memory_rows:,} of {info.memory_size:,} numbers, {info.memory_dtype}"),
+        ("Memories", f"{_bytes(info.memory_bytes)}, {info.memory_bytes / passages:,.0f} bytes a passage"),
+        ("Keys", f"{_bytes(info.key_bytes)}, {info.key_bytes / passages:,.0f} bytes a passage"),
+        ("Texts and tables", _bytes(info.database_bytes)),
+        ("Of what was removed", _bytes(info.dead_bytes)),
+    ]
+    grid = Table.grid(padding=(0, 2))
+    for name, value in rows:
+        grid.add_row(Text(name, style="dim"), value)
+    console = Console(highlight=False)
+    console.print(grid)
+    if info.dead_bytes > max(vectors, 1) / 4:
+        console.print("Much was removed; give its space back with: clara store compact", style="dim")
+
+
+def print_check(report: CheckReport, *, as_json: bool) -> None:
+    """What a check found."""
+    if as_json:
+        print_json(asdict(report))
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"Compared {report.blocks:,} checksums over {_bytes(report.bytes)}.")
+    for fault in report.faults:
+        console.print(Text(fault, style="red"))
+    for source in report.damaged:
+        console.print(Text(f"Damaged: {_short(source)}"))
+    if report.removed:
+        console.print(f"Removed {report.removed:,} damaged documents; index them again.")
+    elif report.damaged:
+        console.print("Remove them with: clara store check --drop-damaged, then index them again.")
+    elif not report.faults:
+        console.print("All is well.")
+
+
+def print_compaction(report: CompactReport, *, as_json: bool) -> None:
+    """What a compaction brought."""
+    if as_json:
+        print_json(asdict(report))
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(
+        f"The store takes {_bytes(report.after)}, where it took {_bytes(report.before)}; memories are "
+        f"{report.memory_dtype}."
+    )
+    if report.learns_from:
+        console.print(
+            f"It is learned from {report.learns_from:,} memory tokens; until there are as many they stay "
+            "float16."
+        )
+
+
+def print_index(report: IndexReport, *, as_json: bool) -> None:
+    """What an index came to."""
+    if as_json:
+        print_json(asdict(report))
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(
+        f"Indexed {report.passages:,} passages in {report.seconds:,.0f} s: {_bytes(report.bytes)}. A search "
+        f"looks through {report.probed:,} of {report.lists:,} lists and compares {report.depth:,} passages, "
+        f"which for passages of the store finds {report.recall:.1%} of the best 20."
+    )
+
+
+def print_steps(found: Explanation) -> None:
+    """How a search came to what it found."""
+    console = Console(highlight=False)
+    console.print()
+    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
+    for name in ("step", "passages", "ms", "best candidates (number: score)"):
+        table.add_column(name, justify="right" if name in ("passages", "ms") else "left")
+    for step in found.steps:
+        best = ", ".join(f"{one.id}: {one.score:.3f}" for one in step.candidates[:5])
+        table.add_row(step.name, f"{step.count:,}", f"{step.milliseconds:.1f}", best)
+    console.print(table)
+    console.print(f"{found.allowed:,} of {found.passages:,} passages could be returned.", style="dim")
+
+
+def print_answer(answer: Answer, around: Mapping[int, Sequence[str]]) -> None:
+    """The answer, then its sources; see `print_sources`."""
     console = Console(highlight=False, soft_wrap=True)
     console.print(Text(answer.text or "(no answer)", style="bold"))
     console.print()
     console.print("Sources", style="dim")
-    print_sources(answer.sources)
+    print_sources(answer.sources, around)
 
 
-def print_sources(sources: Sequence[Source], *, full: bool = False) -> None:
+def print_sources(
+    sources: Sequence[Source], around: Mapping[int, Sequence[str]] | None = None, *, full: bool = False
+) -> None:
     """One block a source: rank, score, file, place; then what of the passage bears the answer, or all of it.
 
     The sentence that best supports the answer stands out from the rest, and the answer from the sentence.
+
+    Args:
+        sources: Best first.
+        around: Texts of the passages around a source, itself among them, by its number.
+        full: Show the whole of each passage.
     """
     console = Console(highlight=False)
     for source in sources:
@@ -129,7 +259,16 @@ def print_sources(sources: Sequence[Source], *, full: bool = False) -> None:
         if source.read_as == "text":
             line.append("  (read as text)", style="dim")
         console.print(line, soft_wrap=True)
-        console.print(Padding(_excerpt(source, full=full), (0, 0, 0, 3), expand=False))
+        if source.also_in:
+            console.print(f"   also in {', '.join(map(_short, source.also_in))}", style="dim", soft_wrap=True)
+        texts = (around or {}).get(source.id, [source.text])
+        for text in texts:
+            shown = (
+                _excerpt(source, full=full)
+                if text == source.text
+                else Text(" ".join(text.split()), style="dim")
+            )
+            console.print(Padding(shown, (0, 0, 0, 3), expand=False))
 
 
 def _place(source: Source) -> str:
@@ -355,3 +494,8 @@ def _short(file: str) -> str:
     if path.is_absolute() and path.is_relative_to(Path.cwd()):
         return str(path.relative_to(Path.cwd()))
     return file
+
+
+def _bytes(size: int) -> str:
+    """A size in the unit that suits it."""
+    return filesize.decimal(size)

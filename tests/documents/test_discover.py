@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,17 @@ def write(folder: Path, *names: str) -> list[Path]:
 
 def test_folder_gives_known_endings_in_order_of_folders(tmp_path: Path) -> None:
     expected = write(tmp_path, "b.md", "z.TXT", "a/c.html", "a/d/e.pdf", "b/a.htm")
-    write(tmp_path, "code.py", ".hidden.md", ".git/readme.md", "a/.cache/x.txt", "README")
+    write(tmp_path, "data.xyz", ".hidden.md", ".git/readme.md", "a/.cache/x.txt", "README")
     assert find_files(tmp_path) == expected
     assert find_files([str(tmp_path)]) == expected
+
+
+def test_empty_code_is_taken_only_where_it_is_named(tmp_path: Path) -> None:
+    (note,) = write(tmp_path, "note.md")
+    empty = tmp_path / "__init__.py"
+    empty.touch()
+    assert find_files(tmp_path) == [note]
+    assert find_files(empty) == [empty]
 
 
 def test_named_file_is_taken_whatever_its_ending_and_once(tmp_path: Path) -> None:
@@ -54,9 +63,9 @@ def test_missing_path_is_an_error(tmp_path: Path) -> None:
 
 
 def test_folder_without_documents_names_the_endings(tmp_path: Path) -> None:
-    write(tmp_path, "code.py")
+    write(tmp_path, "data.xyz")
     with pytest.raises(
-        InputError, match=r"holds no file to read; files ending in \.txt, \.text, .* are read"
+        InputError, match=r"holds no file to read that is not ignored; files ending in \.txt, .* are read"
     ):
         find_files([tmp_path])
 
@@ -89,3 +98,76 @@ def test_closed_folder_is_skipped_with_a_warning(
     monkeypatch.setattr(os, "scandir", closed)
     assert find_files(tmp_path) == [note]
     assert "closed was skipped: Permission denied." in caplog.text
+
+
+def git_files(folder: Path) -> list[Path]:
+    """What git would take of a folder, by its own reading of `.gitignore`."""
+    subprocess.run(["git", "init", "-q", folder], check=True)
+    listed = subprocess.run(
+        ["git", "-C", folder, "ls-files", "--others", "--exclude-standard", "-z"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    names = [name for name in listed.split("\0") if name and not Path(name).name.startswith(".")]
+    return sorted(folder / name for name in names)
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner"),
+    [
+        ("*.log\n!keep.log\n/top.md\nbuild/\n", ""),
+        ("# a comment\n\na/**/deep.md\n?.txt\n[bc].md\n", "!b.md\n*.txt\n"),
+        ("*\n!*/\n!*.md\n", "top.md\n"),
+        ("a/*\n!a/b\n", "!keep.log\n"),
+        ("\\!odd.md\nspace.md \n*.md/\n", "/b.md\n"),
+    ],
+)
+def test_ignore_files_are_read_as_git_reads_them(tmp_path: Path, outer: str, inner: str) -> None:
+    names = ["top.md", "a/top.md", "a/b/deep.md", "a/b.md", "a/x.txt", "x.txt", "b.md", "!odd.md", "space.md"]
+    write(
+        tmp_path, *names, "a/keep.log", "keep.log", "a/z.log", "build/b.md", "a/build/c.md", "a/b/c/deep.md"
+    )
+    (tmp_path / ".gitignore").write_text(outer)
+    (tmp_path / "a" / ".gitignore").write_text(inner)
+    assert sorted(find_files(tmp_path)) == git_files(tmp_path)
+
+
+def test_own_ignore_file_has_the_last_word_and_takes_hidden_names_back(tmp_path: Path) -> None:
+    git, own, notes, *_ = write(
+        tmp_path,
+        "git.md",
+        "own.md",
+        ".notes/a.md",
+        ".other/b.md",
+        "node_modules/c/d.js",
+        "v/site-packages/e.py",
+    )
+    (tmp_path / ".gitignore").write_text("*.md\n")
+    (tmp_path / ".claraignore").write_text("!git.md\n!own.md\n!.notes/\n!.notes/*.md\n")
+    assert find_files(tmp_path) == [git, own, notes]
+
+
+def test_patterns_as_arguments_come_after_all_others(tmp_path: Path) -> None:
+    one, two, three, draft = write(tmp_path, "one.md", "two.txt", "a/three.md", "a/draft.md")
+    (tmp_path / ".gitignore").write_text("two.txt\n")
+    assert find_files(tmp_path, ignore=["draft*", "!two.txt"]) == [one, two, three]
+    assert find_files(tmp_path, only=["*.md", "!draft.md"]) == [one, three]
+    assert find_files([one, two, draft], ignore=["*.txt"], only=["/o*", "*.txt"]) == [one]
+    assert find_files(tmp_path, only=["a/"]) == [draft, three]
+    with pytest.raises(InputError, match=r"^The patterns leave no file to read; change what is ignored"):
+        find_files([one, two], only=["*.pdf"])
+    with pytest.raises(InputError, match=r"holds no file to read that is not ignored"):
+        find_files(tmp_path, ignore=["*"])
+
+
+def test_bad_patterns_are_errors_as_arguments_and_warnings_in_files(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (note,) = write(tmp_path, "a.md")
+    with pytest.raises(InputError, match=r"write patterns as in \.gitignore\.$"):
+        find_files(tmp_path, ignore=["!"])
+    write(tmp_path, ".hidden.md")
+    (tmp_path / ".gitignore").write_text("!\n*.md\n")
+    assert find_files(tmp_path) == [note]
+    assert "was not heeded: " in caplog.text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
 
 import pytest
@@ -189,7 +188,7 @@ def test_budgets_too_small_for_text_are_errors() -> None:
 @pytest.mark.parametrize(
     "unit", ["Eight plain words make up this sentence here. ", "word ", "ab", "“Quote. ", "a\n\n"]
 )
-def test_long_documents_are_cut_in_few_calls_and_seconds(unit: str) -> None:
+def test_long_documents_are_cut_in_few_calls(unit: str) -> None:
     calls = 0
 
     def count(texts: list[str]) -> list[int]:
@@ -197,8 +196,6 @@ def test_long_documents_are_cut_in_few_calls_and_seconds(unit: str) -> None:
         calls += 1
         return [len(text) // 3 + 1 for text in texts]
 
-    start = time.perf_counter()
     passages = cut(document(unit * (400_000 // len(unit))), 200, count)
-    assert time.perf_counter() - start < 5
     assert calls < 20
     assert len(passages) < 1200

@@ -13,6 +13,7 @@ import typer
 from clara import __version__
 from clara.cli.asking import ask, index, search
 from clara.cli.measuring import evaluate, inspect_app
+from clara.cli.store import store_app
 from clara.cli.training import convert, data_app, train
 from clara.errors import ClaraError
 
@@ -29,6 +30,7 @@ for command in (index, ask, search, convert, train, evaluate):
     app.command()(command)
 app.add_typer(inspect_app, name="inspect")
 app.add_typer(data_app, name="data")
+app.add_typer(store_app, name="store")
 
 
 @app.callback(invoke_without_command=True)

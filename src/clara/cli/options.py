@@ -40,6 +40,25 @@ CountOption = Annotated[
     int | None,
     typer.Option("-k", min=1, help="Passages to return or to answer from; 5 if the model says nothing else."),
 ]
+WhereOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        "-w",
+        help="Only passages of which this holds, as format=pdf, file=*/contracts/*, modified>=2026-01-01 or "
+        "author=Kim for metadata; may be repeated.",
+    ),
+]
+HybridOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--hybrid/--no-hybrid",
+        help="Join the search by memories with one by words; on by default with the small model.",
+    ),
+]
+ContextOption = Annotated[
+    int, typer.Option("--context", "-C", min=0, help="Also show so many passages before and after each.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")]
 
 
@@ -57,14 +76,18 @@ def open_library(
     device: str | None,
     *,
     writes: bool = False,
+    memory_dtype: str | None = None,
 ) -> Iterator[Library]:
     """The library at `store`; what needs no model is checked before the model is loaded."""
     if not writes and not store.exists():
         raise InputError(f"There is no store at {store}; make one with: clara index PATH --store {store}")
     from clara.library import Library
+    from clara.store.codecs import check_memory_dtype
 
+    if memory_dtype is not None:
+        check_memory_dtype(memory_dtype)
     clara = load_model(model, subfolder, base, device)
-    with Library(clara, store, read_only=not writes) as library:
+    with Library(clara, store, read_only=not writes, memory_dtype=memory_dtype) as library:
         yield library
 
 

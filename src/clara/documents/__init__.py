@@ -4,7 +4,28 @@ No function here needs the model; `cut` is told how long a text is by the counte
 """
 
 from clara.documents.discover import find_files
+from clara.documents.options import ReadOptions
+from clara.documents.parts import FilePart, file_of
 from clara.documents.passages import cut
-from clara.documents.readers import SUFFIXES, read_document
+from clara.documents.readers import (
+    SUFFIXES,
+    file_parts,
+    read_document,
+    read_documents,
+    read_part,
+    read_stream,
+)
 
-__all__ = ["SUFFIXES", "cut", "find_files", "read_document"]
+__all__ = [
+    "SUFFIXES",
+    "FilePart",
+    "ReadOptions",
+    "cut",
+    "file_of",
+    "file_parts",
+    "find_files",
+    "read_document",
+    "read_documents",
+    "read_part",
+    "read_stream",
+]

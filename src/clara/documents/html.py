@@ -6,8 +6,9 @@ import re
 import warnings
 from typing import TYPE_CHECKING
 
-from clara.documents.outline import Outline, Reading, UnreadableError, item_lines
-from clara.documents.text import decode, squeeze
+from clara.documents.lines import Lines, Traced
+from clara.documents.outline import Outline, Reading, UnreadableError, item_prefixes
+from clara.documents.text import decode, squeeze, tidy
 
 if TYPE_CHECKING:
     from bs4 import BeautifulSoup, Tag
@@ -35,19 +36,28 @@ def read_html(data: bytes) -> Reading:
     Raises:
         UnreadableError: The bytes are not text.
     """
+    title, outline = read_outline(data)
+    title = title or outline.leading_heading
+    return Reading(title, outline.sections(title))
+
+
+def read_outline(data: bytes) -> tuple[str, Outline]:
+    """A page's `<title>`, which may be "", and its headings and text.
+
+    Raises:
+        UnreadableError: The bytes are not text.
+    """
     declared = _CHARSET.search(data[:4096])
     soup = _parse(decode(data, declared[1].decode("ascii") if declared else ""))
     outline = Outline()
     main = soup.find("main")
     _walk(main if main is not None and main.get_text(strip=True) else soup, outline)
-    title = squeeze(soup.title.get_text()) if soup.title is not None else ""
-    title = title or outline.leading_heading
-    return Reading(title, outline.sections(title))
+    return squeeze(soup.title.get_text()) if soup.title is not None else "", outline
 
 
-def add_markup(markup: str, outline: Outline) -> None:
-    """Add the text of a piece of HTML, such as stands within Markdown, to an outline."""
-    _walk(_parse(markup), outline)
+def add_markup(markup: str, outline: Outline, lines: Lines | None = None) -> None:
+    """Add the text of a piece of HTML, such as stands within Markdown on `lines`, to an outline."""
+    _walk(_parse(markup), outline, lines)
 
 
 def _parse(markup: str) -> BeautifulSoup:
@@ -61,11 +71,11 @@ def _parse(markup: str) -> BeautifulSoup:
             raise UnreadableError(f"is damaged HTML: {error}") from error
 
 
-def _walk(root: Tag, outline: Outline) -> None:
+def _walk(root: Tag, outline: Outline, lines: Lines | None = None) -> None:
     """Go through the tags in order, with a stack of our own: pages nest deeper than Python's allows."""
     from bs4.element import NavigableString, PreformattedString, Tag
 
-    collector = _Collector(outline)
+    collector = _Collector(outline, lines)
     stack: list[tuple[object, bool]] = [(root, False)]  # (node, whether it is being left)
     while stack:
         node, leaving = stack.pop()
@@ -96,8 +106,9 @@ class _Collector:
     and is no table to a reader.
     """
 
-    def __init__(self, outline: Outline) -> None:
+    def __init__(self, outline: Outline, lines: Lines | None) -> None:
         self._outline = outline
+        self._from = lines
         self._pieces: list[str] = []
         self._lines: list[str] = []
         self._lists: list[int | None] = []  # number of the next item of each open list, None for bullets
@@ -150,7 +161,7 @@ class _Collector:
             self._cells -= name in ("td", "th")
             return
         if name in _HEADINGS and not self._grouped:
-            self._outline.heading(_HEADINGS[name], squeeze("".join(self._pieces)))
+            self._outline.heading(_HEADINGS[name], squeeze("".join(self._pieces)), self._from)
             self._pieces = []
         elif self._is_border(name):
             self.flush()
@@ -171,10 +182,12 @@ class _Collector:
         if not text:
             return
         if self._grouped:
-            self._lines += item_lines(text, len(self._lists), self._mark)
+            lines = text.split("\n")
+            prefixes = item_prefixes(len(lines), len(self._lists), self._mark)
+            self._lines += map("".join, zip(prefixes, lines, strict=True))
             self._mark = ""
         else:
-            self._outline.block(text)
+            self._block(text)
 
     def _is_border(self, name: str) -> bool:
         if name in ("td", "th"):
@@ -187,8 +200,11 @@ class _Collector:
 
     def _close_group(self) -> None:
         if not self._grouped:
-            self._outline.block("\n".join(self._lines))
+            self._block("\n".join(self._lines))
             self._lines = []
+
+    def _block(self, text: str) -> None:
+        self._outline.block(Traced.of(tidy(text), self._from) if self._from else Traced(text))
 
     def _next_mark(self) -> str:
         number = self._lists[-1] if self._lists else None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import NamedTuple
 
+from clara.documents.lines import Lines, Traced, join
 from clara.records import Section
 
 _SITE_NAME = re.compile(r"\s+[-–—|·:»]\s")
@@ -29,13 +30,22 @@ class UnreadableError(Exception):
     """A file's bytes cannot be read; the message goes on from the file's name, as in "is encrypted".
 
     `read_document` makes a `DocumentError` of it, so it never leaves this package.
+
+    Args:
+        message: What is wrong and what to do, without a full stop.
+        line: The line of the file that it is about, from 1.
     """
+
+    def __init__(self, message: str, line: int | None = None) -> None:
+        super().__init__(message)
+        self.line = line
 
 
 @dataclass(slots=True)
 class _Part:
     headings: tuple[str, ...]
-    blocks: list[str] = field(default_factory=list)
+    lines: Lines | None = None  # of the innermost heading
+    blocks: list[Traced] = field(default_factory=list)
 
 
 class Outline:
@@ -52,7 +62,7 @@ class Outline:
         first = next((part.headings for part in self._parts if part.headings), ())
         return first[0] if first and self._first_level == 1 else ""
 
-    def heading(self, level: int, text: str) -> None:
+    def heading(self, level: int, text: str, lines: Lines | None = None) -> None:
         """Begin a part under a heading of `level` 1 (outermost) to 6."""
         if not text:
             return
@@ -60,11 +70,11 @@ class Outline:
         while self._open and self._open[-1][0] >= level:
             self._open.pop()
         self._open.append((level, text))
-        self._parts.append(_Part(tuple(heading for _, heading in self._open)))
+        self._parts.append(_Part(tuple(heading for _, heading in self._open), lines))
 
-    def block(self, text: str) -> None:
-        """Add a paragraph, list, table or piece of code."""
-        if text.strip():
+    def block(self, text: Traced) -> None:
+        """Add a paragraph, list, table or piece of code; one that has spans must be tidy."""
+        if text.text.strip():
             self._parts[-1].blocks.append(text)
 
     def sections(self, title: str) -> tuple[Section, ...]:
@@ -76,19 +86,21 @@ class Outline:
         for part, following in zip_longest(self._parts, self._parts[1:]):
             headings, blocks = part.headings, part.blocks
             if not blocks and headings and not _is_below(following, headings):
-                headings, blocks = headings[:-1], [headings[-1]]
+                headings, blocks = headings[:-1], [Traced.of(headings[-1], part.lines)]
             if blocks:
-                sections.append(Section("\n\n".join(blocks), " > ".join(_without_title(headings, title))))
+                sections.append(join("\n\n", blocks).section(" > ".join(_without_title(headings, title))))
         return tuple(sections)
 
 
-def item_lines(text: str, depth: int, mark: str) -> list[str]:
-    """The lines of a part of a list item in `depth` open lists; `mark` is "" after the item's first part."""
+def item_prefixes(count: int, depth: int, mark: str) -> list[str]:
+    """What stands before each of `count` lines of a part of a list item in `depth` open lists.
+
+    `mark` is that of the item's first part, "" after it.
+    """
     if not depth:
-        return text.split("\n")
+        return [""] * count
     indent = "  " * (depth - 1)
-    first, *rest = text.split("\n")
-    return [indent + (mark or "  ") + first, *(f"{indent}  {line}" for line in rest)]
+    return [indent + (mark or "  "), *[f"{indent}  "] * (count - 1)]
 
 
 def _is_below(part: _Part | None, headings: tuple[str, ...]) -> bool:

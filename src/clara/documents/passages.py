@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from itertools import groupby
 
+from clara.documents.lines import lines_between
 from clara.documents.text import is_wide
 from clara.errors import InputError
 from clara.records import Document, Passage
@@ -73,7 +74,8 @@ def cut(document: Document, max_tokens: int, count_tokens: CountTokens) -> list[
 
     Passages never reach over a section's border, and together they hold all text of the sections in order;
     only white space between them is dropped. A title or heading that takes more than half of the budget is
-    shortened, in `Passage.title` and `Passage.heading` too.
+    shortened, in `Passage.title` and `Passage.heading` too. Each passage has its section's metadata, and the
+    lines of the file that its own words are made of as closely as the section tells.
 
     Args:
         document: What to cut; blank sections are skipped.
@@ -143,8 +145,10 @@ class _Cutter:
     def _passage(self, group: _Group) -> Passage:
         section = self._sections[group[0].section]
         head = self._heads[group[0].section]
-        text = section.text[group[0].start : group[-1].stop].strip()
-        return Passage(text, head.title, head.heading, section.page)
+        start, stop = group[0].start, group[-1].stop
+        text = section.text[start:stop].strip()
+        lines = lines_between(section.line_spans, section.text.index(text, start), stop) or section.lines
+        return Passage(text, head.title, head.heading, section.page, lines=lines, metadata=section.metadata)
 
     def _sized(self, atoms: list[_Atom]) -> list[_Atom]:
         """The atoms with their sizes, each counted with the white space before it."""

@@ -4,78 +4,207 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from clara.documents.code import CODE_SUFFIXES, read_code
+from clara.documents.docx import read_docx
+from clara.documents.epub import read_epub
 from clara.documents.html import read_html
+from clara.documents.json_records import read_json, read_json_lines
+from clara.documents.lines import Lines
+from clara.documents.logs import read_log
 from clara.documents.markdown import read_markdown
+from clara.documents.markup import read_org, read_rst
+from clara.documents.options import ReadOptions
 from clara.documents.outline import Reading, UnreadableError
+from clara.documents.parts import Border, FilePart, after_line, after_paragraph, after_row, divide
 from clara.documents.pdf import read_pdf
-from clara.documents.text import read_text, squeeze, tidy
+from clara.documents.tables import read_table
+from clara.documents.text import printable, read_text, squeeze, tidy
 from clara.errors import DocumentError
 from clara.records import Document, Section
 
-_READERS: dict[str, Callable[[bytes], Reading]] = {
-    ".txt": read_text,
-    ".text": read_text,
-    ".md": read_markdown,
-    ".markdown": read_markdown,
-    ".html": read_html,
-    ".htm": read_html,
-    ".pdf": read_pdf,
+_Read = Callable[[FilePart, ReadOptions], Reading]
+
+
+@dataclass(frozen=True, slots=True)
+class _Format:
+    """How files of a kind are read, where large ones may be parted, and how large others may be."""
+
+    read: _Read
+    border: Border | None = None
+    keeps_head: bool = False
+    max_bytes: int = 500_000_000  # of a file that has no borders, by what its parser needs for each byte
+
+
+def _plain(read: Callable[[bytes], Reading], border: Border | None = None) -> _Format:
+    return _Format(lambda part, _: read(part.data), border)
+
+
+_TEXT = _plain(read_text, after_paragraph)
+_MARKDOWN = _plain(read_markdown, after_paragraph)
+_HTML = replace(_plain(read_html), max_bytes=50_000_000)
+_TABLE = _Format(lambda part, options: read_table(part.data, options, part.head), after_row, keeps_head=True)
+_JSON = _Format(lambda part, options: read_json(part.data, options), max_bytes=200_000_000)
+_JSON_LINES = _Format(lambda part, options: read_json_lines(part.data, options), after_line)
+_CODE = _Format(lambda part, _: read_code(part.data, part.path.name), after_paragraph)
+
+_FORMATS: dict[str, _Format] = {
+    ".txt": _TEXT,
+    ".text": _TEXT,
+    ".md": _MARKDOWN,
+    ".markdown": _MARKDOWN,
+    ".html": _HTML,
+    ".htm": _HTML,
+    ".xhtml": _HTML,
+    ".pdf": _plain(read_pdf),
+    ".docx": _plain(read_docx),
+    ".epub": _plain(read_epub),
+    ".rst": _plain(read_rst, after_paragraph),
+    ".org": _plain(read_org, after_paragraph),
+    ".csv": _TABLE,
+    ".tsv": _TABLE,
+    ".json": _JSON,
+    ".jsonl": _JSON_LINES,
+    ".ndjson": _JSON_LINES,
+    ".log": _plain(read_log, after_line),
+    **dict.fromkeys(CODE_SUFFIXES, _CODE),
 }
 
-SUFFIXES = tuple(_READERS)
+SUFFIXES = tuple(_FORMATS)
 """The endings, in lower case, of the files that are read from folders."""
 
+_DEFAULTS = ReadOptions()
 
-def read_document(path: str | os.PathLike[str]) -> Document:
-    """Read one file; an ending that is not in `SUFFIXES` is read as plain text.
+
+def read_document(path: str | os.PathLike[str], options: ReadOptions = _DEFAULTS) -> Document:
+    """Read one file whole; an ending that is not in `SUFFIXES` is read as plain text.
 
     Args:
         path: The file. `Document.source` is its absolute path with symbolic links resolved.
+        options: Which fields of records are read as what.
 
     Returns:
         The document, with at least one section and no blank ones.
 
     Raises:
-        DocumentError: The file cannot be opened, is empty or binary, is an encrypted, damaged or
-            image-only PDF, or holds no text.
+        DocumentError: The file cannot be opened, is empty, binary, damaged, encrypted or protected, changes
+            while it is read, is an image-only PDF, or holds no text.
     """
-    path = Path(path)
+    (part,) = _parts(Path(path), whole=True)
+    return read_part(part, options)
+
+
+def read_documents(path: str | os.PathLike[str], options: ReadOptions = _DEFAULTS) -> Iterator[Document]:
+    """Read a file of any size: as one document, or where it is large as one for each of its parts.
+
+    Raises:
+        DocumentError: As `read_document`; the parts before one that cannot be read have been given then.
+    """
+    return (read_part(part, options) for part in file_parts(path))
+
+
+def file_parts(path: str | os.PathLike[str]) -> Iterator[FilePart]:
+    """The bytes of a file, in several parts where it is large, each to be given to `read_part`.
+
+    A caller that knows the `sha256` of a part's `source` can pass over what has not changed. Text, Markdown,
+    tables, JSON lines, logs and code are parted, about every eight megabytes; other files are not.
+
+    A part that `read_part` refuses does not end the file: the parts after it can still be read.
+
+    Raises:
+        DocumentError: The file cannot be opened, changes while it is read, or is too large.
+    """
+    return _parts(Path(path), whole=False)
+
+
+def read_part(part: FilePart, options: ReadOptions = _DEFAULTS) -> Document:
+    """Read a file's part as a document, whose lines are numbered as in the file.
+
+    Raises:
+        DocumentError: As `read_document`.
+    """
+    title, sections = _read(part, options)
+    return Document(
+        source=part.source,
+        title=title or printable(part.path.stem),
+        sections=sections,
+        sha256=part.sha256,
+        modified=part.modified,
+    )
+
+
+def read_stream(
+    data: bytes, name: str = "stdin", suffix: str = ".txt", options: ReadOptions = _DEFAULTS
+) -> Document:
+    """Read bytes that are in no file, such as those of the standard input.
+
+    Args:
+        data: The bytes.
+        name: What the document is called; its source too.
+        suffix: The ending of a file of that kind, with its dot.
+        options: Which fields of records are read as what.
+
+    Raises:
+        DocumentError: As `read_document`.
+    """
+    path = Path(name + suffix)
+    part = FilePart(name, path, data, hashlib.sha256(data).hexdigest())
+    title, sections = _read(part, options, name)
+    return Document(name, title or name, sections, part.sha256)
+
+
+def _parts(path: Path, *, whole: bool) -> Iterator[FilePart]:
+    format = _format(path)
     try:
-        data = path.read_bytes()
-        modified = path.stat().st_mtime
-        source = path.resolve()
+        yield from divide(
+            path,
+            format.border,
+            keeps_head=format.keeps_head,
+            max_whole_bytes=format.max_bytes,
+            whole=whole,
+        )
+    except UnreadableError as error:
+        raise DocumentError(f"{path} {error}.") from error
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
         reason = getattr(error, "strerror", None) or error
         raise DocumentError(
             f"{path} cannot be opened: {reason}; check the path and its permissions."
         ) from error
-    title, sections = _read(path, data)
-    return Document(
-        source=_printable(str(source)),
-        title=title or _printable(path.stem),
-        sections=sections,
-        sha256=hashlib.sha256(data).hexdigest(),
-        modified=modified,
-    )
 
 
-def _read(path: Path, data: bytes) -> Reading:
+def _format(path: Path) -> _Format:
+    return _FORMATS.get(path.suffix.lower(), _TEXT)
+
+
+def _read(part: FilePart, options: ReadOptions, name: str = "") -> Reading:
+    named = name or part.path
     try:
-        if not data.strip():
+        if not part.data.strip():
             raise UnreadableError("is empty; leave it out or give it some text")
-        title, sections = _READERS.get(path.suffix.lower(), read_text)(data)
+        title, sections = _format(part.path).read(part, options)
     except UnreadableError as error:
-        raise DocumentError(f"{path} {error}.") from error
-    tidied = (Section(tidy(part.text), squeeze(tidy(part.heading)), part.page) for part in sections)
-    kept = tuple(section for section in tidied if section.text)
+        at = "" if error.line is None else f", line {error.line + part.first_line - 1},"
+        raise DocumentError(f"{named}{at} {error}.") from error
+    kept = tuple(_from_line(section, part.first_line) for section in map(_tidied, sections) if section.text)
     if not kept:
-        raise DocumentError(f"{path} holds no text to read; leave it out or give it some text.")
+        raise DocumentError(f"{named} holds no text to read; leave it out or give it some text.")
     return Reading(squeeze(tidy(title)), kept)
 
 
-def _printable(name: str) -> str:
-    """A file's name as valid Unicode; bytes that are not UTF-8 become escapes, so names stay distinct."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+def _tidied(section: Section) -> Section:
+    # where offsets count, the reader has tidied the text itself
+    text = section.text if section.line_spans else tidy(section.text)
+    return replace(section, text=text, heading=squeeze(tidy(section.heading)) if section.heading else "")
+
+
+def _from_line(section: Section, first_line: int) -> Section:
+    """A section whose lines are counted from the file's beginning and not from the part's."""
+    if section.lines is None or first_line == 1:
+        return section
+    shift = first_line - 1
+    lines: Lines = (section.lines[0] + shift, section.lines[1] + shift)
+    spans = tuple((at, first + shift, last + shift) for at, first, last in section.line_spans)
+    return replace(section, lines=lines, line_spans=spans)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import codecs
 import re
 import unicodedata
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 
+from clara.documents.lines import Traced, concatenate, join
 from clara.documents.outline import Reading, UnreadableError
-from clara.records import Section
 
 # the longer marks first: the mark of UTF-32-LE begins with that of UTF-16-LE
 _BYTE_ORDER_MARKS = (
@@ -21,6 +23,9 @@ _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
 _INVISIBLE = re.compile("[\u00ad\u200b\u2060\ufeff]")  # soft hyphen, zero-width space, word joiner, mark
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SPACE = re.compile("[\t\u00a0\u2007\u202f]")
+# what breaks lines and paragraphs within a line of a file, as editors count them
+_LINE_BREAK = re.compile("[\v\x85\u2028]")
+_PARAGRAPH_BREAK = re.compile("[\f\u2029]")
 _BLANK_RUN = re.compile(r"\n{3,}")
 _LIST_ITEM = re.compile(r"\s*(?:[-*+•‣▪◦–—·]\s|[>|#]|\(?(?:\d{1,3}|[A-Za-z]|[ivx]{1,4})[.)]\s)")
 
@@ -29,6 +34,9 @@ _WRAPPED = range(45, 121)
 _MAX_CONTROL_SHARE = 0.02
 _MAX_CP1252_HIGH_SHARE = 0.3
 
+Line = tuple[int, str]
+"""A line of a file: its number from 1, and its text."""
+
 
 def read_text(data: bytes) -> Reading:
     """Read a plain text file as one section without headings.
@@ -36,8 +44,8 @@ def read_text(data: bytes) -> Reading:
     Raises:
         UnreadableError: The bytes are not text.
     """
-    paragraphs = (unwrap(paragraph) for paragraph in tidy(decode(data)).split("\n\n"))
-    return Reading("", (Section("\n\n".join(paragraphs)),))
+    paragraphs = [unwrap(paragraph) for paragraph in paragraphs_of(numbered_lines(decode(data)))]
+    return Reading("", (join("\n\n", paragraphs).section(),))
 
 
 def decode(data: bytes, declared: str = "") -> str:
@@ -89,13 +97,49 @@ def tidy(text: str) -> str:
     feed, tabs and no-break spaces are spaces; control characters, soft hyphens and zero-width spaces are
     gone. Joiners stay: some scripts spell with them.
     """
-    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\x85", "\n")
-    text = text.replace("\f", "\n\n").replace("\v", "\n").replace("\u2028", "\n").replace("\u2029", "\n\n")
+    text = _LINE_BREAK.sub("\n", _PARAGRAPH_BREAK.sub("\n\n", _uniform(text)))
+    text = "\n".join(map(str.rstrip, text.split("\n")))
+    return _BLANK_RUN.sub("\n\n", text).strip()
+
+
+def numbered_lines(text: str) -> list[Line]:
+    """The lines of `tidy(text)`, each with the number of the file's line that it stands on.
+
+    Marks that break a line within a line of the file, such as form feeds, make several lines of one number.
+    """
+    lines: list[Line] = []
+    has_breaks = _LINE_BREAK.search(text) is not None or _PARAGRAPH_BREAK.search(text) is not None
+    for number, line in enumerate(_uniform(text).split("\n"), 1):
+        for part in _broken(line) if has_breaks else (line,):
+            kept = part.rstrip()
+            if kept or (lines and lines[-1][1]):
+                lines.append((number, kept if lines else kept.lstrip()))
+    if lines and not lines[-1][1]:
+        lines.pop()
+    return lines
+
+
+def paragraphs_of(lines: Sequence[Line]) -> Iterator[list[Line]]:
+    """The lines between blank ones."""
+    return (list(group) for written, group in groupby(lines, lambda line: bool(line[1])) if written)
+
+
+def _uniform(text: str) -> str:
+    """The text with line feeds and spaces alone, less what cannot be seen."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     text = _CONTROL.sub("", _INVISIBLE.sub("", _SPACE.sub(" ", text)))
     if _SURROGATE.search(text):  # halves of characters, which some PDFs yield, fit in no file and no database
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    text = "\n".join(map(str.rstrip, text.split("\n")))
-    return _BLANK_RUN.sub("\n\n", text).strip()
+    return text
+
+
+def _broken(line: str) -> list[str]:
+    return _LINE_BREAK.sub("\n", _PARAGRAPH_BREAK.sub("\n\n", line)).split("\n")
+
+
+def tidy_piece(text: str) -> str:
+    """A piece of a line with uniform spaces, less what cannot be seen; spaces at its ends stay."""
+    return _PARAGRAPH_BREAK.sub(" ", _LINE_BREAK.sub(" ", _uniform(text)))
 
 
 def squeeze(text: str) -> str:
@@ -103,16 +147,18 @@ def squeeze(text: str) -> str:
     return " ".join(text.split())
 
 
-def unwrap(paragraph: str) -> str:
+def unwrap(paragraph: Sequence[Line]) -> Traced:
     """Join the lines of a paragraph that was wrapped at a fixed width; leave lists, verse and tables."""
-    lines = paragraph.split("\n")
-    wrapped = all(len(line) in _WRAPPED for line in lines[:-1]) and len(lines[-1]) < _WRAPPED.stop
-    if not wrapped or any(map(starts_item, lines)):
-        return paragraph
-    joined = lines[0]
-    for line in lines[1:]:
-        joined = join_lines(joined, line.lstrip())
-    return joined
+    texts = [text for _, text in paragraph]
+    wrapped = all(len(text) in _WRAPPED for text in texts[:-1]) and len(texts[-1]) < _WRAPPED.stop
+    parts = [Traced.of(text, (number, number)) for number, text in paragraph]
+    if not wrapped or any(map(starts_item, texts)):
+        return join("\n", parts)
+    joined = [parts[0]]
+    for before, part in zip(texts, parts[1:], strict=False):
+        text = part.text.lstrip()
+        joined += [Traced(_space_between(before, text)), Traced(text, part.spans)]
+    return concatenate(joined)
 
 
 def starts_item(line: str) -> bool:
@@ -122,10 +168,18 @@ def starts_item(line: str) -> bool:
 
 def join_lines(first: str, second: str) -> str:
     """Two lines as one: with a space between, unless the script is one that is written without spaces."""
-    wide = first and second and is_wide(first[-1]) and is_wide(second[0])
-    return first + second if wide else f"{first} {second}"
+    return f"{first}{_space_between(first, second)}{second}"
+
+
+def _space_between(first: str, second: str) -> str:
+    return "" if first and second and is_wide(first[-1]) and is_wide(second[0]) else " "
 
 
 def is_wide(character: str) -> bool:
     """Whether a character is of a script, such as Chinese, that sets no spaces between words."""
     return unicodedata.east_asian_width(character) in "WF" and not "가" <= character <= "힣"
+
+
+def printable(name: str) -> str:
+    """A file's name as valid Unicode; bytes that are not UTF-8 become escapes, so names stay distinct."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")

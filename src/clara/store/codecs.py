@@ -36,6 +36,7 @@ _CENTRES = 256
 _ROUNDS = 12
 _ROWS_AT_ONCE = 1024
 _SMALLEST = 2.0**-24  # of float16; a row of zeros has a scale too
+_LARGEST = 65504.0  # of float16
 
 
 class RowCodec(Protocol):
@@ -131,14 +132,16 @@ class ScaledCodec:
     def decode(self, data: Bytes) -> Rows:
         """See `RowCodec`."""
         scales = np.ascontiguousarray(data[:, :2]).view("<f2").astype(np.float32)
-        return (self._unpacked(data[:, 2:]) * scales).astype(np.float16)
+        # a rounded scale can lead a little beyond float16's range
+        return (self._unpacked(data[:, 2:]) * scales).clip(-_LARGEST, _LARGEST).astype(np.float16)
 
     def _packed(self, whole: NDArray[np.int8]) -> Bytes:
         if self.most > 7:
             return whole.view(np.uint8)
         even = whole if self.width % 2 == 0 else np.pad(whole, ((0, 0), (0, 1)))
         shifted = (even + 8).astype(np.uint8)
-        return np.bitwise_or(shifted[:, ::2], shifted[:, 1::2] << 4, dtype=np.uint8)
+        packed: Bytes = np.bitwise_or(shifted[:, ::2], shifted[:, 1::2] << 4)
+        return packed
 
     def _unpacked(self, data: Bytes) -> NDArray[np.int8]:
         if self.most > 7:

@@ -36,6 +36,7 @@ _PASSAGES = (
 )
 _APPLICATION_ID = 0x436C6172  # "Clar": tells a store from other programs' SQLite files
 _IDS_A_QUERY = 500
+_WAIT_SECONDS = 30
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE documents (
@@ -258,7 +259,7 @@ class Database:
 
     def _read_manifest(self) -> Manifest:
         entries = dict(self._connection.execute("SELECT key, value FROM meta"))
-        for counter in ("generation", "removals"):
+        for counter in ("generation", "removals", "places"):
             entries.pop(counter, None)
         version = entries.get("format")
         if isinstance(version, int) and version > FORMAT_VERSION:
@@ -285,10 +286,16 @@ class Database:
             return int(rows.fetchone()[0])
 
     def removals(self) -> int:
-        """How many passages have ever been removed."""
+        """A number that grows when passages are removed or their vectors are moved."""
         with self.snapshot():
             rows = self._connection.execute("SELECT value FROM meta WHERE key = 'removals'")
             return int(rows.fetchone()[0])
+
+    def kept_places(self) -> str:
+        """The name of the file of places that belongs to this database; empty if there is none."""
+        with self.snapshot():
+            row = self._connection.execute("SELECT value FROM meta WHERE key = 'places'").fetchone()
+            return "" if row is None else str(row[0])
 
     def totals(self) -> Totals:
         """Count documents, passages and their memories' rows."""
@@ -429,14 +436,15 @@ class Database:
         return bytes(row[0])
 
     def holders(self, kind: str, block: Block) -> list[str]:
-        """The documents some of whose vectors lie in a block."""
+        """The documents some of whose vectors lie in a block, and their copies."""
         name = "memory" if kind == "memories" else "key"
         size = "memory_rows" if kind == "memories" else "1"
         with self.snapshot():
             rows = self._connection.execute(
-                "SELECT DISTINCT source FROM places JOIN passages ON passages.id = passage"
-                f" JOIN documents ON documents.id = document WHERE {name}_segment = ?"
-                f" AND {name}_row < ? AND {name}_row + {size} > ? ORDER BY source",
+                "WITH held AS (SELECT DISTINCT document FROM places JOIN passages ON passages.id = passage"
+                f" WHERE {name}_segment = ? AND {name}_row < ? AND {name}_row + {size} > ?)"
+                " SELECT source FROM documents WHERE id IN held"
+                " UNION ALL SELECT source FROM copies WHERE document IN held ORDER BY source",
                 (block.segment, block.first + block.rows, block.first),
             )
             return [row[0] for row in rows]
@@ -448,7 +456,7 @@ class Database:
             orphans = self._connection.execute("PRAGMA foreign_key_check").fetchall()
             found += [f"a row of {row[0]} refers to one of {row[2]} that is not there" for row in orphans]
             try:
-                self._connection.execute("INSERT INTO words (words) VALUES ('integrity-check')")
+                self._connection.execute("INSERT INTO words (words, rank) VALUES ('integrity-check', 1)")
             except sqlite3.DatabaseError as error:
                 found.append(f"the index of words: {error}")
         return found
@@ -487,9 +495,9 @@ class Database:
         Raises:
             InputError: A text is not valid Unicode.
         """
+        self.remove(document.source)
         if document.sha256 and self.add_copy(document.source, document.modified, document.sha256):
             return
-        self.remove(document.source)
         execute = self._connection.execute
         try:
             number = execute(
@@ -529,23 +537,32 @@ class Database:
         return True
 
     def add_copy(self, source: str, modified: float, sha256: str) -> bool:
-        """Note that a file has the bytes of a stored document, and say whether there is one."""
+        """Note that a file has the bytes of another, stored document; without one, change nothing.
+
+        Returns:
+            Whether there is one.
+        """
+        execute = self._connection.execute
+        document = execute(
+            "SELECT id FROM documents WHERE sha256 = ? AND source <> ? ORDER BY id LIMIT 1", (sha256, source)
+        ).fetchone()
+        if document is None:
+            return False
         self.remove(source)
-        return (
-            self._connection.execute(
-                "INSERT INTO copies SELECT ?, ?, id FROM documents WHERE sha256 = ? ORDER BY id LIMIT 1",
-                (source, modified, sha256),
-            ).rowcount
-            > 0
-        )
+        execute("INSERT INTO copies VALUES (?, ?, ?)", (source, modified, *document))
+        return True
 
     def move(self, number: int, place: Place) -> None:
-        """Record that the vectors of a passage lie elsewhere from now on."""
+        """Record that the vectors of a passage lie elsewhere from now on; call `note_moves` in the end."""
         self._connection.execute(
             "UPDATE places SET memory_segment = ?, memory_row = ?, memory_rows = ?, key_segment = ?,"
             " key_row = ?, norm = ? WHERE passage = ?",
             (*place, number),
         )
+
+    def note_moves(self) -> None:
+        """Record that vectors were moved."""
+        self._connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'removals'")
 
     def set_segments(self, kind: str, segments: Mapping[int, Segment], blocks: Iterable[Block]) -> None:
         """Record the files of a kind that count from now on, and what was appended to them."""
@@ -558,6 +575,11 @@ class Database:
             " AND segment NOT IN (SELECT number FROM segments WHERE kind = ?1)",
             (kind,),
         )
+
+    def keep_places(self, name: str) -> None:
+        """Record which file of places belongs to this database; of what the store holds nothing changes."""
+        with self._transaction("BEGIN IMMEDIATE"):
+            self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('places', ?)", (name,))
 
     def set_memory_dtype(self, name: str) -> None:
         """Record how memories are kept from now on."""
@@ -573,7 +595,9 @@ class Database:
         with self._lock, self._translated():
             self._connection.execute("INSERT INTO words (words) VALUES ('optimize')")
             self._connection.execute("VACUUM")
+            self._connection.execute("PRAGMA busy_timeout = 0")  # someone who reads is not waited for
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._connection.execute(f"PRAGMA busy_timeout = {_WAIT_SECONDS * 1000}")
 
 
 def _stored_passage(row: Sequence[Any]) -> StoredPassage:
@@ -612,7 +636,7 @@ def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     connection = sqlite3.connect(
         f"{path.resolve().as_uri()}?{options}",
         uri=True,
-        timeout=30,
+        timeout=_WAIT_SECONDS,
         isolation_level=None,
         check_same_thread=False,
     )

@@ -1,11 +1,13 @@
 """Where the searched vectors lie, kept beside the database: a store of millions opens at once.
 
-The file holds nothing that the database does not. It is good as long as no passage was removed since it was
-written; what was added since has higher numbers and is asked of the database.
+The file holds nothing that the database does not. The database knows its name, so that none of another state
+is taken for it, as when a backup came back. It is good as long as no passage was removed since it was made.
+What was added since has higher numbers and is asked of the database.
 """
 
 from __future__ import annotations
 
+import secrets
 import zipfile
 from pathlib import Path
 
@@ -28,33 +30,35 @@ class PlacesFile:
     def __init__(self, folder: Path) -> None:
         self._path = folder / PLACES_NAME
 
-    def read(self, created: float, removals: int) -> NDArray[np.void]:
+    def read(self, name: str, removals: int) -> NDArray[np.void]:
         """What was kept, as `SEARCHED`; nothing if there is no file, or it is of another state.
 
         Args:
-            created: When the store was made.
-            removals: How many of its passages have ever been removed or moved.
+            name: As `write` gave it.
+            removals: How many of the store's passages have ever been removed or moved.
         """
         nothing = np.empty(0, SEARCHED)
         try:
             with np.load(self._path, allow_pickle=False) as kept:
-                if (float(kept["created"]), int(kept["removals"])) != (created, removals):
+                if (str(kept["name"]), int(kept["removals"])) != (name, removals):
                     return nothing
                 places: NDArray[np.void] = kept["places"]  # the archive's checksum is verified here
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return nothing
         return places if places.dtype == SEARCHED else nothing
 
-    def write(self, created: float, removals: int, places: NDArray[np.void]) -> None:
-        """Keep them.
+    def write(self, removals: int, places: NDArray[np.void]) -> str:
+        """Keep them, and return a name for what was kept.
 
         Raises:
             StoreError: The folder cannot be written.
         """
+        name = secrets.token_hex(8)
         unfinished = self._path.with_suffix(".new.npz")
         try:
-            np.savez(unfinished, created=created, removals=removals, places=places)
+            np.savez(unfinished, name=name, removals=removals, places=places)
             unfinished.replace(self._path)
         except OSError as error:
             unfinished.unlink(missing_ok=True)
             raise StoreError(f"The file {self._path} could not be written: {error.strerror}.") from error
+        return name

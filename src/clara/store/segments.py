@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 from clara.errors import StoreError
 from clara.store.codecs import CodedRows, RowCodec, Rows
 
+_BLOCK_BYTES = 1 << 20  # damage takes all documents of a block with it
+_CHUNK = 1 << 22
+
 
 class Segment(NamedTuple):
     """How many rows of a file count, and the name of the codec that they are coded with."""
@@ -29,7 +32,7 @@ class Segment(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Rows of a file that were committed together, with the CRC-32 of their bytes."""
+    """Rows of a file that were appended one after the other, with the CRC-32 of their bytes."""
 
     segment: int
     first: int
@@ -64,9 +67,18 @@ class SegmentFiles:
         """Size of the rows that count."""
         return sum(segment.rows * self.codec(segment.codec).row_bytes for segment in segments.values())
 
-    def crc32(self, block: Block, segment: Segment) -> int:
-        """The CRC-32 that the bytes of a block have now."""
-        return zlib.crc32(self._bytes(block.segment, segment)[block.first : block.first + block.rows].data)
+    def is_whole(self, block: Block, segment: Segment) -> bool:
+        """Whether the bytes of a block are there and have their CRC-32."""
+        row_bytes = self.codec(segment.codec).row_bytes
+        crc32, left = 0, block.rows * row_bytes
+        try:  # read and not mapped: a map of a file that was cut ends the process
+            with self.path(block.segment, segment.codec).open("rb") as file:
+                file.seek(block.first * row_bytes)
+                while chunk := file.read(min(left, _CHUNK)):
+                    crc32, left = zlib.crc32(chunk, crc32), left - len(chunk)
+        except OSError:
+            return False
+        return left == 0 and crc32 == block.crc32
 
     def forget(self, segments: Mapping[int, Segment]) -> None:
         """Let go of the mapped files that are none of these."""
@@ -110,15 +122,17 @@ class SegmentFiles:
             segments: The files so far.
             codec: Of the rows to come; a file has one codec alone.
             max_bytes: A file is not continued beyond this size.
-            fresh: Begin with a new file.
+            fresh: Begin with a new file, and leave it there even if it stays empty: the number of a file that
+                someone may have mapped must never be given to another.
         """
-        appender = Appender(self, segments, codec, max_bytes, fresh=fresh)
+        appender = Appender(self, segments, codec, max_bytes)
         try:
+            if fresh:
+                appender.begin_file()
             yield appender
             appender.finish()
         except BaseException as error:
-            appender.abandon()
-            self.trim(segments)
+            appender.revert(segments)
             if isinstance(error, OSError) and not isinstance(error, StoreError):
                 raise StoreError(
                     f"The store's folder {self._folder} could not be written: {error.strerror or error}; "
@@ -131,6 +145,8 @@ class SegmentFiles:
         self._maps.clear()
 
     def _bytes(self, number: int, segment: Segment) -> NDArray[np.uint8]:
+        if segment.rows == 0:  # nothing cannot be mapped
+            return np.empty((0, self.codec(segment.codec).row_bytes), np.uint8)
         mapped = self._maps.get(number)
         if mapped is None or len(mapped) < segment.rows:
             path, width = self.path(number, segment.codec), self.codec(segment.codec).row_bytes
@@ -146,7 +162,7 @@ class Appender:
     """Writes rows behind the last that counts, in a new file where one would grow beyond `max_bytes`."""
 
     def __init__(
-        self, files: SegmentFiles, segments: Mapping[int, Segment], codec: str, max_bytes: int, *, fresh: bool
+        self, files: SegmentFiles, segments: Mapping[int, Segment], codec: str, max_bytes: int
     ) -> None:
         self.segments = dict(segments)
         """The files, what was appended included."""
@@ -156,7 +172,7 @@ class Appender:
         self._codec = files.codec(codec)
         self._max_bytes = max_bytes
         self._number = max(segments, default=0)
-        self._begin = fresh or (bool(segments) and segments[self._number].codec != codec)
+        self._begin = not segments or segments[self._number].codec != codec
         self._file: IO[bytes] | None = None
 
     def append(self, rows: Rows) -> tuple[int, int, Rows]:
@@ -165,11 +181,8 @@ class Appender:
         Returns:
             The file's number, the first row there, and the rows as they will be read.
         """
-        if self._number == 0 or self._begin or self._is_full(len(rows)):
-            self.finish()
-            self._begin = False
-            self._number += 1
-            self.segments[self._number] = Segment(0, self._codec.name)
+        if self._begin or self._is_full(len(rows)):
+            self.begin_file()
         if self._file is None:
             self._file = self._open()
         data = self._codec.encode(rows)
@@ -177,6 +190,14 @@ class Appender:
         first = self.segments[self._number].rows
         self._note(first, len(rows), data)
         return self._number, first, self._codec.decode(data)
+
+    def begin_file(self) -> None:
+        """Append to a new file from now on."""
+        self.finish()
+        self._begin = False
+        self._number += 1
+        self.segments[self._number] = Segment(0, self._codec.name)
+        self._file = self._open()
 
     def finish(self) -> None:
         """Bring what was appended onto the disk."""
@@ -192,11 +213,27 @@ class Appender:
                 self._file.close()
             self._file = None
 
+    def revert(self, segments: Mapping[int, Segment]) -> None:
+        """Cut off all that was appended, and nothing else: other files may be read."""
+        self.abandon()
+        for number in self.segments.keys() - segments.keys():
+            self._files.path(number, self._codec.name).unlink(missing_ok=True)
+        last = max(segments, default=0)
+        if last:
+            path = self._files.path(last, segments[last].codec)
+            wanted = self._files.bytes({last: segments[last]})
+            if path.exists() and path.stat().st_size > wanted:
+                os.truncate(path, wanted)
+
     def _note(self, first: int, count: int, data: NDArray[np.uint8]) -> None:
         """Take new rows into the file's count, and into the block that is being written."""
         self.segments[self._number] = Segment(first + count, self._codec.name)
         last = self.blocks[-1] if self.blocks else None
-        if last is not None and last.segment == self._number:
+        if (
+            last is not None
+            and last.segment == self._number
+            and last.rows * self._codec.row_bytes < _BLOCK_BYTES
+        ):
             crc32 = zlib.crc32(data.data, last.crc32)
             self.blocks[-1] = Block(self._number, last.first, last.rows + count, crc32)
         else:
@@ -209,9 +246,11 @@ class Appender:
     def _open(self) -> IO[bytes]:
         path = self._files.path(self._number, self._codec.name)
         is_new = not path.exists()
+        size = self.segments[self._number].rows * self._codec.row_bytes
+        if size and (is_new or path.stat().st_size < size):
+            raise _damaged(path, f"it has not the {size} bytes recorded")
         file = path.open("ab")
-        # behind the rows that count there may be some of a writer that was killed
-        file.truncate(self.segments[self._number].rows * self._codec.row_bytes)
+        file.truncate(size)  # behind the rows that count there may be some of a writer that was killed
         if is_new:
             sync_folder(path.parent)
         return file

@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -50,13 +50,14 @@ from clara.store.database import (
 from clara.store.filters import Filter
 from clara.store.lock import LOCK_NAME, READERS_NAME, ReaderLock, WriterLock
 from clara.store.places import PlacesFile
-from clara.store.segments import Appender, Segment, SegmentFiles, sync_folder
+from clara.store.segments import Appender, Block, Segment, SegmentFiles, sync_folder
 from clara.store.vectors import VectorTable
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_SEGMENT_BYTES = 1 << 30
 
+_MOVED_AT_ONCE = 256
 _WORTH_KEEPING = 10_000  # places that are asked of the database in some hundredths of a second
 
 _DATABASE = "store.sqlite3"
@@ -214,6 +215,7 @@ class MemoryStore:
         *,
         fingerprint: str | None = None,
         read_only: bool = False,
+        damaged: bool = False,
         max_segment_bytes: int = DEFAULT_SEGMENT_BYTES,
     ) -> Self:
         """Open a store that exists.
@@ -222,6 +224,7 @@ class MemoryStore:
             path: The store's folder.
             fingerprint: The fingerprint of the model in use; None to accept any, as for showing texts only.
             read_only: Whether to leave writing to others; otherwise no one else can write meanwhile.
+            damaged: Whether to open it even if files of vectors are missing or too short, to `check` it.
             max_segment_bytes: A file of vectors is not continued beyond this size.
 
         Raises:
@@ -241,7 +244,8 @@ class MemoryStore:
         try:
             if fingerprint is not None:
                 store.check_model(fingerprint)
-            store._check_files()
+            if not damaged:
+                store._check_files()
         except BaseException:
             store.close()
             raise
@@ -468,6 +472,24 @@ class MemoryStore:
             places = self._in_order(ids, self._database.places(ids))
             return [self._memory(place).copy() for place in places]
 
+    def keys(self, ids: Sequence[int]) -> Rows:
+        """Copies of these passages' keys in the order asked, float16, shape (n, key_size).
+
+        Raises:
+            StoreError: There is no such passage, or the store has no keys.
+        """
+        if self.key_size is None:
+            raise StoreError(f"The store {self._folder} has no keys; it is searched by its memories.")
+        with self.snapshot():
+            places = self._in_order(ids, self._database.places(ids))
+            segments = self._database.segments(_KEYS)
+            found = np.empty((len(ids), self.key_size), np.float16)
+            for at, place in enumerate(places):
+                rows = self._files[_KEYS].rows(place.key_segment or 0, segments[place.key_segment or 0])
+                first = place.key_row or 0
+                found[at] = rows[first : first + 1][0]
+            return found
+
     def vectors(self) -> VectorTable:
         """What `search` compares: the passages' keys, or their memories if the store has no keys.
 
@@ -520,27 +542,31 @@ class MemoryStore:
     def _load_vectors(self) -> VectorTable:
         kind = _MEMORIES if self.key_size is None else _KEYS
         files, segments = self._files[kind], self._database.segments(kind)
-        files.forget(segments)
-        known = PlacesFile(self._folder).read(self._manifest.created, self._database.removals())
-        newer = self._database.searched(kind == _MEMORIES, after=int(known["id"][-1]) if len(known) else 0)
+        for each, own in self._files.items():
+            own.forget(self._database.segments(each))
+        known, newer = self._places()
         found = np.concatenate([known, newer]) if len(newer) else known
         ids, segment, first, count, norm = (np.ascontiguousarray(found[one]) for one in SEARCHED.names or ())
         return VectorTable(
             ids, segment, first, count, norm, lambda number: files.rows(number, segments[number])
         )
 
+    def _places(self) -> tuple[NDArray[np.void], NDArray[np.void]]:
+        """Where the searched vectors lie: what the file of places tells, and what it does not."""
+        name, removals = self._database.kept_places(), self._database.removals()
+        known = PlacesFile(self._folder).read(name, removals) if name else np.empty(0, SEARCHED)
+        last = int(known["id"][-1]) if len(known) else 0
+        return known, self._database.searched(self.key_size is None, after=last)
+
     def _keep_places(self) -> None:
         """Write down what `vectors` asked the database for, if that was much."""
         try:
             with self.snapshot():
-                kept = PlacesFile(self._folder)
+                known, newer = self._places()
                 removals = self._database.removals()
-                known = kept.read(self._manifest.created, removals)
-                newer = self._database.searched(
-                    self.key_size is None, after=int(known["id"][-1]) if len(known) else 0
-                )
-                if len(newer) > _WORTH_KEEPING:
-                    kept.write(self._manifest.created, removals, np.concatenate([known, newer]))
+            if len(newer) > _WORTH_KEEPING:
+                name = PlacesFile(self._folder).write(removals, np.concatenate([known, newer]))
+                self._database.keep_places(name)
         except StoreError as error:  # the database has it all
             logger.warning("%s", error)
 
@@ -571,9 +597,9 @@ class MemoryStore:
         if len(set(sources)) < len(sources):
             twice = next(source for source in sources if sources.count(source) > 1)
             raise InputError(f"The document {twice} is given twice; add it once.")
-        vectors = [self._converted(item) for item in items]
         with self._database.writing():
-            codec = self._memory_codec()
+            vectors = [self._converted(item) for item in items]
+            codec = self._memory_codec(self.memory_dtype)
             with ExitStack() as stack:
                 appenders = {
                     kind: stack.enter_context(
@@ -586,7 +612,7 @@ class MemoryStore:
                     for kind, files in self._files.items()
                 }
                 for item, converted in zip(items, vectors, strict=True):
-                    places = list(_append(converted, appenders))
+                    places = _append(converted, appenders)  # a copy's are not asked for
                     self._database.add(item.document, zip(item.passages, places, strict=True))
             # the rows are on the disk now; only then does anything say that they count
             for kind, appender in appenders.items():
@@ -599,7 +625,7 @@ class MemoryStore:
             copies: Of each file the name, the time of change in seconds since the epoch, and the hash.
 
         Returns:
-            For how many of them there is such a document; the others are not stored.
+            For how many of them there is such a document; nothing changes for the others.
         """
         self._check_writable()
         with self._database.writing():
@@ -620,6 +646,103 @@ class MemoryStore:
         self._check_writable()
         with self._database.writing():
             return sum(self._database.remove(source) for source in sources)
+
+    # looking after it
+
+    def database_faults(self) -> list[str]:
+        """What SQLite finds wrong with the texts and tables; none if all is well.
+
+        Raises:
+            StoreError: The store is read-only or closed.
+        """
+        self._check_writable()
+        return self._database.faults()
+
+    def blocks(self) -> list[tuple[str, Block, int]]:
+        """Vectors that were committed together: their kind, where they lie, and their size in bytes."""
+        with self.snapshot():
+            found = []
+            for kind, files in self._files.items():
+                segments = self._database.segments(kind)
+                for block in self._database.blocks(kind):
+                    row_bytes = files.codec(segments[block.segment].codec).row_bytes
+                    found.append((kind, block, block.rows * row_bytes))
+            return found
+
+    def is_whole(self, kind: str, block: Block) -> bool:
+        """Whether the bytes of a block are there and have their checksum."""
+        with self.snapshot():
+            segment = self._database.segments(kind)[block.segment]
+            return self._files[kind].is_whole(block, segment)
+
+    def file(self, kind: str, block: Block) -> Path:
+        """The file that a block lies in."""
+        with self.snapshot():
+            codec = self._database.segments(kind)[block.segment].codec
+        return self._files[kind].path(block.segment, codec)
+
+    def holders(self, kind: str, block: Block) -> list[str]:
+        """The documents some of whose vectors lie in a block, and their copies, by name."""
+        with self.snapshot():
+            return self._database.holders(kind, block)
+
+    def rewrite(
+        self, memory_dtype: str | None = None, progress: Callable[[int, int], None] = lambda *_: None
+    ) -> None:
+        """Write all vectors that passages refer to anew, and the database, without what was removed.
+
+        Args:
+            memory_dtype: How memories are kept from now on; None to leave it.
+            progress: Told how many passages are done, of how many.
+
+        Raises:
+            StoreError: The store is read-only or closed, or cannot be written.
+        """
+        self._check_writable()
+        with self._database.writing():
+            dtype = memory_dtype or self.memory_dtype
+            self._database.set_memory_dtype(dtype)
+            codecs = {_MEMORIES: self._memory_codec(dtype), _KEYS: "float16"}
+            old = {kind: self._database.segments(kind) for kind in self._files}
+            with ExitStack() as stack:
+                appenders = {
+                    kind: stack.enter_context(
+                        files.appending(old[kind], codecs[kind], self._max_segment_bytes, fresh=True)
+                    )
+                    for kind, files in self._files.items()
+                }
+                self._move(old, appenders, progress)
+            for kind, appender in appenders.items():
+                new = {at: one for at, one in appender.segments.items() if at not in old[kind]}
+                self._database.set_segments(kind, new, appender.blocks)
+            self._database.note_moves()
+        self._memory_dtype = dtype
+        self._cached = None
+        self._database.shrink()
+        self._check_files()
+
+    def _move(
+        self,
+        old: Mapping[str, Mapping[int, Segment]],
+        appenders: Mapping[str, Appender],
+        progress: Callable[[int, int], None],
+    ) -> None:
+        """Append what every place refers to, shared rows once, and let the place refer to that."""
+        moved: dict[tuple[int, int], Place] = {}
+        places = list(self._database.all_places())
+        for done, (number, place) in enumerate(places):
+            if done % _MOVED_AT_ONCE == 0:
+                progress(done, len(places))
+            spot = (place.memory_segment, place.memory_row)
+            if spot not in moved:
+                keys = None
+                if place.key_segment is not None and place.key_row is not None:
+                    rows = self._files[_KEYS].rows(place.key_segment, old[_KEYS][place.key_segment])
+                    keys = rows[place.key_row : place.key_row + 1]
+                vectors = _Vectors([self._memory(place, old[_MEMORIES])], keys)
+                (moved[spot],) = _append(vectors, appenders)
+            self._database.move(number, moved[spot])
+        progress(len(places), len(places))
 
     def _converted(self, item: NewDocument) -> _Vectors:
         """A document's vectors as they are stored, after all that can be wrong with them was looked for."""
@@ -676,10 +799,10 @@ class MemoryStore:
             self._codecs[name, width] = codec
         return self._codecs[name, width]
 
-    def _memory_codec(self) -> str:
+    def _memory_codec(self, dtype: str) -> str:
         """The codec of new memories; a product quantiser is learned when there is enough to learn from."""
-        if self.memory_dtype != LEARNED:
-            return self.memory_dtype
+        if dtype != LEARNED:
+            return dtype
         segments = self._database.segments(_MEMORIES)
         learned = [segment.codec for segment in segments.values() if segment.codec.startswith(f"{LEARNED}-")]
         if learned:
@@ -714,10 +837,11 @@ class MemoryStore:
     # opening
 
     def _check_files(self) -> None:
-        with self.snapshot():
+        with self.snapshot():  # while they are looked at, no compaction deletes them
             segments = {kind: self._database.segments(kind) for kind in self._files}
+            for kind, files in self._files.items():
+                files.check(segments[kind])
         for kind, files in self._files.items():
-            files.check(segments[kind])
             if not self.read_only:
                 self._readers.while_nobody_reads(partial(files.trim, segments[kind]))
 

@@ -1,0 +1,155 @@
+"""What fewer bytes a passage cost in answers: F1 and recall of each way of keeping memories.
+
+    python benchmarks/memory_dtypes.py --data DATA
+
+Questions of SQuAD dev over a sample of its passages. Each is answered from memories alone, the gold passage
+among the five that search finds most like the question, and in the model's own way. Memories are read from
+stores of each dtype, made by compacting copies of one store. Differences to float16 are paired by question;
+95 % bootstrap intervals. Keys, and so the search, are the same for all.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from conditions import conditions, parser, write
+
+from clara.evaluation import metrics
+from clara.evaluation.statistics import Estimate, paired_difference
+from clara.pipeline import Clara
+from clara.records import Document, Passage
+from clara.store import MemoryStore, NewDocument, search
+from clara.store.codecs import MEMORY_DTYPES
+from clara.store.maintenance import compact
+from clara.surface import as_written
+from clara.training.examples import ReadingExample, read_reading_examples
+
+K = 5
+BATCH = 8
+
+
+def sample(
+    data: Path, passages: int, questions: int
+) -> tuple[list[ReadingExample], list[tuple[str, Any, int]]]:
+    """Passages, and questions with their answers and the number of their passage."""
+    rng = random.Random(0)
+    examples = rng.sample(list(read_reading_examples(data / "squad11_dev.jsonl.xz")), passages)
+    asked = [
+        (text, answers, number)
+        for number, example in enumerate(examples)
+        for text, answers in example.turns
+        if answers
+    ]
+    return examples, rng.sample(asked, questions)
+
+
+def fill(clara: Clara, store: MemoryStore, contents: Sequence[str]) -> None:
+    for start in range(0, len(contents), 256):
+        part = contents[start : start + 256]
+        memories, keys = clara.compress(part)
+        store.add(
+            NewDocument(
+                Document(str(start + at), "", (), ""),
+                [Passage(text)],
+                [memories[at]],
+                None if keys is None else keys[at : at + 1],
+            )
+            for at, text in enumerate(part)
+        )
+
+
+def groups_of(
+    clara: Clara, store: MemoryStore, asked: Sequence[tuple[str, Any, int]]
+) -> tuple[list[list[int]], list[float]]:
+    """Numbers of the K passages of each question, the gold one among them, and whether it was found."""
+    groups, found = [], []
+    for question, _, gold in asked:
+        best = [int(hit.stored.source) for hit in search(store, clara.encode_query(question), K)]
+        found.append(float(gold in best))
+        groups.append(best if gold in best else [*best[:-1], gold])
+    return groups, found
+
+
+def scores(
+    clara: Clara,
+    store: MemoryStore,
+    contents: Sequence[str],
+    asked: Sequence[tuple[str, Any, int]],
+    groups: Sequence[Sequence[int]],
+    num_text: int,
+) -> list[float]:
+    """F1 of every question; the first `num_text` passages are read as text."""
+    own = {int(one.source): one.id for one in store.passages(store.vectors().ids.tolist())}
+    found = []
+    for start in range(0, len(asked), BATCH):
+        part, some = asked[start : start + BATCH], groups[start : start + BATCH]
+        documents = [
+            [
+                *(contents[one] for one in group[:num_text]),
+                *store.memories([own[one] for one in group[num_text:]]),
+            ]
+            for group in some
+        ]
+        replies = clara.read([question for question, _, _ in part], documents, max_new_tokens=32)
+        for reply, (_, answers, _), group in zip(replies, part, some, strict=True):
+            answer = as_written(reply.text, [contents[one] for one in group])
+            found.append(metrics.f1(answer, answers))
+    return found
+
+
+def main() -> None:
+    arguments = parser(__doc__, "memory_dtypes")
+    arguments.add_argument("--passages", type=int, default=500)
+    arguments.add_argument("--questions", type=int, default=200)
+    options = arguments.parse_args()
+    torch.set_num_threads(options.threads)
+    clara = Clara.from_pretrained(options.model)
+    examples, asked = sample(options.data, options.passages, options.questions)
+    contents = [example.content for example in examples]
+    figures: dict[str, Any] = {}
+    before: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        given = Path(folder) / "given"
+        with MemoryStore.create(
+            given,
+            fingerprint=clara.fingerprint,
+            model=clara.name,
+            memory_size=clara.model.hidden_size,
+            key_size=clara.key_size,
+        ) as store:
+            fill(clara, store, contents)
+        for dtype in MEMORY_DTYPES:
+            # each from what the model gave, not from the one before
+            with MemoryStore.open(shutil.copytree(given, Path(folder) / dtype)) as store:
+                report = compact(store, memory_dtype=dtype)
+                if report.learns_from:
+                    raise SystemExit(
+                        f"{dtype} is learned from {report.learns_from} rows; take more passages."
+                    )
+                groups, found = groups_of(clara, store, asked)
+                info = store.info()
+                row: dict[str, Any] = {
+                    "memory_bytes_per_passage": round(info.memory_bytes / info.passages),
+                    "recall_at_5": asdict(Estimate.of(found)),
+                }
+                for name, num_text in (("memories alone", 0), ("best as text", 1)):
+                    f1 = scores(clara, store, contents, asked, groups, num_text)
+                    before.setdefault(name, f1)
+                    row[name] = {"f1": asdict(Estimate.of(f1))}
+                    if dtype != MEMORY_DTYPES[0]:
+                        row[name]["minus_float16"] = asdict(paired_difference(before[name], f1))
+                figures[dtype] = row
+                print(dtype, row, flush=True)
+    sizes = {"passages": options.passages, "questions": options.questions, "k": K}
+    write(options.json, {"conditions": conditions(clara.name) | sizes, "dtypes": figures})
+
+
+if __name__ == "__main__":
+    main()

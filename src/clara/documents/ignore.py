@@ -1,0 +1,120 @@
+"""What to leave out of a folder: patterns in the syntax of `.gitignore`, through pathspec."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
+
+from clara.errors import InputError
+
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
+
+    _OfFolders = dict[PurePath, GitIgnoreSpec]
+
+logger = logging.getLogger(__name__)
+
+GENERATED = (
+    ".*",
+    "__pycache__/",
+    "node_modules/",
+    "site-packages/",
+    "*.egg-info/",
+    "*.min.js",
+    "*.min.css",
+    "package-lock.json",
+)
+"""What is skipped unless a `.claraignore` takes it back: hidden names, and what programs write."""
+
+
+class Rules:
+    """What is left out below one folder, by the patterns of its inner folders as they are entered.
+
+    The arguments have the first say, then the files `.claraignore`, the patterns of `GENERATED`, and the
+    files `.gitignore`. Of files of one name an inner folder's comes before an outer's, and in each the last
+    pattern that matches decides, as git has it.
+
+    Args:
+        ignore: Patterns to leave out.
+        only: Patterns of the only files to take; all if empty.
+
+    Raises:
+        InputError: A pattern is no pattern.
+    """
+
+    def __init__(self, ignore: Sequence[str], only: Sequence[str]) -> None:
+        self._ignore = _parsed(tuple(ignore))
+        self._only = _parsed(tuple(only)) if only else None
+        self._own: _OfFolders = {}
+        self._of_git: _OfFolders = {}
+
+    def enter(self, folder: Path, inside: PurePath) -> None:
+        """Read the ignore files of a folder, which is `inside` the top one."""
+        for name, of_folders in ((".claraignore", self._own), (".gitignore", self._of_git)):
+            try:
+                lines = (folder / name).read_text(encoding="utf-8", errors="replace").splitlines()
+                of_folders[inside] = _parsed(tuple(lines))
+            except OSError:  # as a rule there is none
+                pass
+            except InputError as error:
+                logger.warning("The file %s was not heeded: %s", folder / name, error)
+
+    def leaves_out(self, path: PurePath, *, is_folder: bool = False) -> bool:
+        """Whether a file or folder is left out, by its path below the top folder."""
+        said = self._argued(path, is_folder)
+        if said is None:
+            said = _chained(self._own, path, is_folder)
+        if said is None:
+            said = _says(_parsed(GENERATED), path, is_folder)
+        if said is None:
+            said = _chained(self._of_git, path, is_folder)
+        return said is True
+
+    def refuses(self, name: str) -> bool:
+        """Whether the arguments leave out a file that is named itself."""
+        return self._argued(PurePath(name), False) is True
+
+    def _argued(self, path: PurePath, is_folder: bool) -> bool | None:
+        if self._only is not None and not is_folder and not self._only.match_file(path.as_posix()):
+            return True
+        return _says(self._ignore, path, is_folder)
+
+
+def _chained(of_folders: _OfFolders, path: PurePath, is_folder: bool) -> bool | None:
+    """What the innermost folder says that has something to say."""
+    for parent in path.parents:
+        if parent in of_folders:
+            said = _says(of_folders[parent], path.relative_to(parent), is_folder)
+            if said is not None:
+                return said
+    return None
+
+
+def _says(spec: GitIgnoreSpec, path: PurePath, is_folder: bool) -> bool | None:
+    """Whether patterns ignore a file or folder; None if none of them names it.
+
+    A pattern that names a folder says nothing here of what is in it: an ignored folder is never entered, and
+    in one that was taken back other patterns hold.
+    """
+    name = path.as_posix() + "/" * is_folder
+    for pattern in reversed(list(spec.patterns)):
+        if pattern.include is None or pattern.regex is None:  # a comment or blank line
+            continue
+        for match in pattern.regex.finditer(name):
+            # the only group with a name in pathspec's expressions is the slash after a folder's name
+            if all(match.end(group) in (-1, len(name)) for group in match.re.groupindex):
+                return bool(pattern.include)
+    return None
+
+
+@lru_cache(maxsize=256)
+def _parsed(patterns: tuple[str, ...]) -> GitIgnoreSpec:
+    from pathspec import GitIgnoreSpec
+
+    try:
+        return GitIgnoreSpec.from_lines(patterns)
+    except ValueError as error:
+        raise InputError(f"{error}; write patterns as in .gitignore.") from error

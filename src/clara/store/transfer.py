@@ -1,0 +1,304 @@
+"""A store as files that other programs read, and back, without compressing anything again.
+
+store.json                  what the store is, and every file with its CRC-32
+documents.parquet           a row for each document, and for each copy with the document that it is a copy of
+passages.parquet            a row for each passage, with its document's source
+vectors-00001.safetensors   `memories` (rows, H) and `keys` (n, key size) of a run of passages, float16
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from clara.errors import InputError, MissingExtraError, StoreError
+from clara.records import Document, Passage, StoredDocument, StoredPassage
+from clara.store.store import MemoryStore, NewDocument
+
+Progress = Callable[[str, int, int], None]
+"""Told of each step by name, with how many passages are done and how many there are."""
+
+MANIFEST = "store.json"
+DOCUMENTS = "documents.parquet"
+PASSAGES = "passages.parquet"
+FORMAT_VERSION = 1
+
+_PASSAGES_A_FILE = 20_000
+_PASSAGES_A_COMMIT = 1000
+_CHUNK = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class TransferReport:
+    """What was written.
+
+    Attributes:
+        documents: Number of documents.
+        passages: Number of passages.
+    """
+
+    documents: int
+    passages: int
+
+
+def export(store: MemoryStore, folder: Path, progress: Progress = lambda *_: None) -> TransferReport:
+    """Write a store's content into a folder.
+
+    Args:
+        store: The store.
+        folder: Made if missing, and empty otherwise.
+        progress: Told how far the work is.
+
+    Raises:
+        InputError: The folder is not empty, or cannot be written.
+        MissingExtraError: pyarrow is not installed.
+    """
+    arrow, parquet = _arrow()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise InputError(f"The folder {folder} is not empty; name another.")
+        with store.snapshot():
+            documents = store.documents()
+            rows = _rows(store, [document.source for document in documents])
+            total = sum(document.num_passages for document in documents)
+            columns: dict[str, list[Any]] = {}
+            files = []
+            for number, part in enumerate(_parts(rows), start=1):
+                memories = store.memories([stored.id for stored in part])
+                for stored, memory in zip(part, memories, strict=True):
+                    for name, value in _columns(stored, len(memory)).items():
+                        columns.setdefault(name, []).append(value)
+                path = folder / f"vectors-{number:05d}.safetensors"
+                tensors = {"memories": np.concatenate(memories)}
+                if store.key_size is not None:
+                    tensors["keys"] = store.keys([stored.id for stored in part])
+                save_file(tensors, path)
+                files.append(path)
+                progress("Exporting", len(columns["text"]), total)
+            parquet.write_table(arrow.table(columns), folder / PASSAGES)
+            sources = [_facts(document) for document in documents]
+            sources += [
+                {"source": copy, "modified": modified, "copy_of": source}
+                for copy, source, modified in store.copies()
+            ]
+            parquet.write_table(arrow.Table.from_pylist(sources, _schema(arrow)), folder / DOCUMENTS)
+            manifest = {
+                "format": FORMAT_VERSION,
+                "fingerprint": store.fingerprint,
+                "model": store.model,
+                "memory_size": store.memory_size,
+                "key_size": store.key_size,
+                "memory_dtype": store.memory_dtype,
+                "files": {path.name: _crc(path) for path in [folder / DOCUMENTS, folder / PASSAGES, *files]},
+            }
+        (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        if isinstance(error, StoreError):
+            raise
+        raise InputError(f"The folder {folder} cannot be written: {error.strerror}.") from error
+    return TransferReport(len(documents), total)
+
+
+def import_store(
+    folder: Path, path: Path, memory_dtype: str | None = None, progress: Progress = lambda *_: None
+) -> TransferReport:
+    """Make a store of what `export` wrote.
+
+    Args:
+        folder: What was exported.
+        path: Of the store, which must not exist.
+        memory_dtype: How memories are kept; None for as they were.
+        progress: Told how far the work is.
+
+    Raises:
+        InputError: The folder holds nothing exported, or a file is damaged.
+        MissingExtraError: pyarrow is not installed.
+        StoreError: There is something at `path`, or it cannot be written.
+    """
+    if path.is_file() or (path.exists() and any(path.iterdir())):
+        raise StoreError(f"{path} exists already; choose another path for the store.")
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        report = _import(folder, unfinished, memory_dtype, progress)
+        unfinished.rename(path)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return report
+
+
+def _import(folder: Path, path: Path, memory_dtype: str | None, progress: Progress) -> TransferReport:
+    _, parquet = _arrow()
+    manifest = _manifest(folder)
+    table = parquet.read_table(folder / PASSAGES).to_pylist()
+    sources = parquet.read_table(folder / DOCUMENTS).to_pylist()
+    documents = [row for row in sources if row["copy_of"] is None]
+    names = [name for name in manifest["files"] if name not in (DOCUMENTS, PASSAGES)]
+    vectors = _vectors(folder, names, [row["memory_rows"] for row in table])
+    numbers = {name: manifest[name] for name in ("fingerprint", "model", "memory_size", "key_size")}
+    passages = {source: list(rows) for source, rows in groupby(table, key=lambda row: row["source"])}
+    with MemoryStore.create(path, **numbers, memory_dtype=memory_dtype or manifest["memory_dtype"]) as store:
+        items: list[NewDocument] = []
+        done = waiting = 0
+        for document in documents:
+            rows = passages.get(document["source"], [])
+            own = [next(vectors) for _ in rows]
+            items.append(_item(document, rows, own, store.key_size))
+            waiting += len(rows)
+            if waiting >= _PASSAGES_A_COMMIT:
+                store.add(items)
+                items, done, waiting = [], done + waiting, 0
+                progress("Importing", done, len(table))
+        store.add(items)
+        progress("Importing", len(table), len(table))
+        hashes = {document["source"]: document["sha256"] for document in documents}
+        copies = [row for row in sources if row["copy_of"] is not None]
+        store.add_copies((row["source"], row["modified"], hashes[row["copy_of"]]) for row in copies)
+    return TransferReport(len(documents), len(table))
+
+
+def _rows(store: MemoryStore, sources: Sequence[str]) -> Iterator[StoredPassage]:
+    for source in sources:
+        yield from store.passages_of(source)
+
+
+def _parts(rows: Iterator[StoredPassage]) -> Iterator[list[StoredPassage]]:
+    part: list[StoredPassage] = []
+    for row in rows:
+        part.append(row)
+        if len(part) == _PASSAGES_A_FILE:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+def _schema(arrow: Any) -> Any:
+    text = arrow.string()
+    return arrow.schema(
+        {"source": text, "title": text, "sha256": text, "modified": arrow.float64(), "copy_of": text}
+    )
+
+
+def _facts(document: StoredDocument) -> dict[str, Any]:
+    return {
+        "source": document.source,
+        "title": document.title,
+        "sha256": document.sha256,
+        "modified": document.modified,
+    }
+
+
+def _item(
+    document: dict[str, Any],
+    rows: Sequence[dict[str, Any]],
+    vectors: Sequence[tuple[NDArray[np.float16], NDArray[np.float16] | None]],
+    key_size: int | None,
+) -> NewDocument:
+    """A document as a store takes it."""
+    facts = Document(document["source"], document["title"], (), document["sha256"], document["modified"])
+    keys = None
+    if key_size is not None:
+        keys = np.array([key for _, key in vectors], np.float16).reshape(-1, key_size)
+    return NewDocument(facts, [_passage(row) for row in rows], [memory for memory, _ in vectors], keys)
+
+
+def _columns(stored: StoredPassage, memory_rows: int) -> dict[str, Any]:
+    passage = stored.passage
+    return {
+        "source": stored.source,
+        "position": passage.position,
+        "title": passage.title,
+        "heading": passage.heading,
+        "page": passage.page,
+        "first_line": passage.lines[0] if passage.lines else None,
+        "last_line": passage.lines[1] if passage.lines else None,
+        "metadata": json.dumps(dict(passage.metadata), ensure_ascii=False),
+        "text": passage.text,
+        "memory_rows": memory_rows,
+    }
+
+
+def _passage(row: dict[str, Any]) -> Passage:
+    lines = None if row["first_line"] is None else (row["first_line"], row["last_line"])
+    return Passage(
+        row["text"],
+        row["title"],
+        row["heading"],
+        row["page"],
+        row["position"],
+        lines,
+        json.loads(row["metadata"]),
+    )
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    """What was exported, after every file was compared with its checksum."""
+    file = folder / MANIFEST
+    try:
+        manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        version, files = manifest["format"], manifest["files"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"The folder {folder} holds no exported store; name one that has {MANIFEST}."
+        ) from error
+    if version > FORMAT_VERSION:
+        raise InputError(
+            f"The folder {folder} has format {version} and this version of Clara reads up to "
+            f"{FORMAT_VERSION}; install a newer version."
+        )
+    for name, crc32 in files.items():
+        try:
+            is_whole = _crc(folder / name) == crc32
+        except OSError:
+            is_whole = False
+        if not is_whole:
+            raise InputError(f"The file {folder / name} is missing or damaged; export the store again.")
+    return manifest
+
+
+def _vectors(
+    folder: Path, names: Sequence[str], counts: Sequence[int]
+) -> Iterator[tuple[NDArray[np.float16], NDArray[np.float16] | None]]:
+    """The memory and key of each passage, in order."""
+    remaining = iter(counts)
+    for name in names:
+        try:
+            tensors = load_file(folder / name)
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"The file {folder / name} cannot be read ({error}).") from error
+        first, at = 0, 0
+        while first < len(tensors["memories"]):
+            count = next(remaining)
+            keys = tensors.get("keys")
+            yield tensors["memories"][first : first + count], None if keys is None else keys[at]
+            first, at = first + count, at + 1
+
+
+def _crc(path: Path) -> int:
+    value = 0
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            value = zlib.crc32(chunk, value)
+    return value
+
+
+def _arrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingExtraError("Export needs pyarrow; run: pip install 'clara-rag[export]'.") from error
+    return pyarrow, parquet
