@@ -56,6 +56,7 @@ KINDS = {
     "memories": ["clara", "clara exact"],
 }
 _HERE = Path(__file__).parent
+SLOW = ("numpy", "clara exact", "flat", "sq8")  # asked fewer questions where they take long
 _PER_DOCUMENT = 500
 
 
@@ -90,7 +91,7 @@ def measure(options: Namespace, result: dict[str, Any], case: str, size: int) ->
         (folder / "done").write_text(json.dumps(entry))
     for kind in missing:
         python = options.lancedb if kind == "lancedb" else sys.executable
-        asked = 10 if kind in ("numpy", "clara exact") and size > 20_000 else 200
+        asked = 10 if kind in SLOW and (size > 20_000 or case == "memories") else 200
         built = run(python, "build", kind, folder, None, asked, 1)
         one = run(python, "search", kind, folder, None, asked, 1)
         two = run(python, "search", kind, folder, one["setting"], asked, 2)
