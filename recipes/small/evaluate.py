@@ -18,22 +18,24 @@ from clara.pipeline import Clara
 
 RATES = "4,16,64"
 BRIEF = "oracle,full"
-KEPT = ("metrics.json", "rates.png", "retrieval.png", "abstention.png", "map.png", "words.png")
+FIGURES = ("metrics.json",)
+PICTURES = ("rates.png", "retrieval.png", "abstention.png", "map.png", "words.png")
 
 
 @dataclass(frozen=True)
 class TestSet:
-    """A run: files of DATA without their ending, how many questions, and how large the corpus."""
+    """A run: files of DATA without their ending, how many questions, how large the corpus, and what of it is kept."""
 
     files: tuple[str, ...]
     questions: int
     passages: int | None = None
     corpus: str | None = None
     settings: str = "oracle,normal,rerank,full"
+    kept: tuple[str, ...] = FIGURES
 
 
 SETS = {
-    "squad": TestSet(("squad11_dev",), 200),
+    "squad": TestSet(("squad11_dev",), 200, kept=FIGURES + PICTURES),
     "squad-unanswerable": TestSet(("squad11_dev", "squad20_dev_unanswerable"), 40, 150),
     "nq": TestSet(("nq_qed_nqdev_dev",), 40, 150, settings=BRIEF),
     "hotpotqa": TestSet(("hotpotqa_dev",), 40, 150, settings=BRIEF),
@@ -101,7 +103,7 @@ def main() -> None:
         if arguments.keep is not None:
             kept = arguments.keep / name
             kept.mkdir(parents=True, exist_ok=True)
-            for file in KEPT:
+            for file in SETS[name].kept:
                 if (folder / file).is_file():
                     shutil.copyfile(folder / file, kept / file)
         print(f"{name}: {folder / 'report.html'}", flush=True)
