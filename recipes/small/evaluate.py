@@ -24,7 +24,7 @@ PICTURES = ("rates.png", "retrieval.png", "abstention.png", "map.png", "words.pn
 
 @dataclass(frozen=True)
 class TestSet:
-    """A run: files of DATA without their ending, how many questions, how large the corpus, and what of it is kept."""
+    """A run: files of DATA without their ending, how many questions, how large the corpus, what is kept."""
 
     files: tuple[str, ...]
     questions: int
