@@ -73,6 +73,34 @@ def test_a_terminal_shows_the_sentence_and_its_lines(capsys: pytest.CaptureFixtu
     assert len(out) < 260
 
 
+@given(
+    st.lists(st.sampled_from(["a", "word", "longer-one"]), min_size=40, max_size=90),
+    st.floats(0, 1),
+    st.floats(0, 1),
+)
+def test_a_window_holds_what_it_should_in_whole_words(words: list[str], one: float, other: float) -> None:
+    from clara.rendering import EXCERPT_CHARACTERS, _window
+
+    text = " ".join(words)
+    if len(text) <= EXCERPT_CHARACTERS:
+        return
+    borders = [0, *(at for at, character in enumerate(text) if character == " "), len(text)]
+    places = sorted((round(one * (len(borders) - 1)), round(other * (len(borders) - 1))))
+    start, stop = (borders[place] + bool(borders[place] < len(text) and place) for place in places)
+    stop = max(start, borders[places[1]])
+    first, last = _window(text, start, stop)
+    assert 0 <= first <= start
+    assert stop <= last <= len(text)
+    assert last - first <= max(EXCERPT_CHARACTERS, stop - start)
+    assert set(text[first:last].split()) <= set(words)
+
+
+@pytest.mark.parametrize("text", ["x" * 400, "short"])
+def test_text_without_spaces_is_shown(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    print_sources([source(text)])
+    assert text[:150] in capsys.readouterr().out.replace("\n", "").replace(" ", "")
+
+
 def test_the_answer_stands_out(monkeypatch: pytest.MonkeyPatch) -> None:
     from clara import rendering
 

@@ -286,21 +286,31 @@ def _excerpt(source: Source, *, full: bool) -> Text:
     """A passage on one line, or the part of it around the sentence that supports the answer."""
     text = Text(source.text, style="dim")
     support = source.support
-    start, stop = 0, len(source.text)
     if support is not None:
         text.stylize("not dim", support.start, support.stop)
         if support.answer is not None:
             text.stylize("bold not dim", *support.answer)
-    if not full and support is not None:
-        start, stop = support.start, support.stop
-    if not full and stop - start < EXCERPT_CHARACTERS < len(source.text):
-        start = max(0, min(start, len(source.text) - EXCERPT_CHARACTERS))
-        stop = max(stop, start + EXCERPT_CHARACTERS)
-        stop = source.text.rfind(" ", start, stop) if stop < len(source.text) else stop
-    shown = text[start:stop]
-    shown = Text(" ").join(shown.split())
+    start, stop = 0, len(source.text)
+    if not full and len(source.text) > EXCERPT_CHARACTERS:
+        start, stop = _window(
+            source.text, *((support.start, support.stop) if support is not None else (0, 0))
+        )
+    shown = Text(" ").join(text[start:stop].split())
     before, after = ("… " if start else ""), (" …" if stop < len(source.text) else "")
     return Text.assemble((before, "dim"), shown, (after, "dim"))
+
+
+def _window(text: str, start: int, stop: int) -> tuple[int, int]:
+    """A part of a long text, whole words if there are any, that holds what lies from `start` to `stop`."""
+    if stop - start >= EXCERPT_CHARACTERS:
+        return start, stop
+    first = max(0, min(start, len(text) - EXCERPT_CHARACTERS))
+    last = first + EXCERPT_CHARACTERS
+    if first:
+        first = max(first, text.find(" ", first, start) + 1)
+    if last < len(text):
+        last = max(stop, text.rfind(" ", stop, last)) or last
+    return first, last
 
 
 def print_data_report(report: DataReport, *, as_json: bool) -> None:
