@@ -98,7 +98,7 @@ def tiny_model(
 ) -> tuple[ClaraModel, ClaraProcessor]:
     """A model whose roles differ from each other and from the base, in evaluation mode."""
     tokenizer = tiny_tokenizer(kind)
-    ids = tokenizer.convert_tokens_to_ids([*MEMORY_TOKENS, "<ENC>", "<SEP>", "<ANS>"])
+    ids = tokenizer.convert_tokens_to_ids([*MEMORY_TOKENS, "<ENC>", "<SEP>"])
     base = tiny_base(kind, seed) if base is None else base
     fields: dict[str, Any] = {
         "doc_max_tokens": 16,
@@ -110,12 +110,9 @@ def tiny_model(
         fields |= {
             "roles": dict.fromkeys(roles.ROLES, "full"),
             "compressor": "segment",
-            "attention": "blocks",
             "score": "mean",
-            "pointer": True,
-            "prompt_format": "blocks",
+            "prompt_format": "pairs",
             "memory_token_ids": ids[:1],
-            "answer_token_id": ids[-1],
         }
     else:
         fields |= {

@@ -8,11 +8,10 @@ from typing import Any
 from transformers import AutoConfig, PreTrainedConfig
 
 COMPRESSORS = ("appended", "segment")
-ATTENTIONS = ("causal", "blocks")
 SCORES = ("slots", "mean", "text")
 KEY_ROLES = ("compressor", "query_reasoner")
 ROLE_KINDS = ("lora", "full")
-PROMPT_FORMATS = ("released", "plain", "blocks")
+PROMPT_FORMATS = ("released", "plain", "pairs")
 
 
 class ClaraConfig(PreTrainedConfig):
@@ -24,11 +23,9 @@ class ClaraConfig(PreTrainedConfig):
             "lora" (low-rank adapter) or "full" (weights of its own).
         compressor: How a memory comes about. "appended": M learned memory tokens after the document in a
             causal model, whose final states are the memory (the paper, section 3). "segment": one memory
-            token per `compression_rate` text tokens, which starts from the tokens of its segment and reads
-            the whole document in both directions.
-        attention: What the generator's prompt positions see. "causal": all earlier positions. "blocks":
-            documents and question in both directions within themselves, the question every document, the
-            answer everything before it; each block counts its positions from 0.
+            token per `compression_rate` text tokens, which spells the words of its segment and what they mean
+            in the document; the base reads in both directions, each document behind the question, and
+            answers are spans of documents (`clara.model.spans`).
         score: Similarity of question and document. "slots": cosine of flattened memories, slot against
             slot (the paper, eq. for retrieval). "mean": cosine of the memories' length-weighted means.
             "text": cosine of the mean final states over the text itself (a sentence embedding), which leaves
@@ -38,7 +35,6 @@ class ClaraConfig(PreTrainedConfig):
             documents, so that reading and search need not share one vector; only its key is stored.
         key_slots: How many of a memory's first slots are compared where the score is "slots", so that the
             search index is small; None for all (the paper).
-        pointer: Whether an answer can take words from the documents (`clara.model.pointing`).
         prompt_format: Which prompts `clara.prompts` builds.
         compression_rate: Text tokens per memory token.
         doc_max_tokens: Tokens of a document that are read, special tokens not counted.
@@ -54,7 +50,6 @@ class ClaraConfig(PreTrainedConfig):
         memory_token_ids: Token ids of the memory placeholders, in slot order; one id serves every slot.
         separator_token_id: Token after each memory in a prompt, or None.
         encode_token_id: Token that opens a text to compress, or None.
-        answer_token_id: Token that opens an answer in the "blocks" prompt format, or None.
         base_model_name: Where the base's weights come from when they are not in the folder, or None.
         training_stage: The stage that the weights come from, for reports.
 
@@ -71,11 +66,9 @@ class ClaraConfig(PreTrainedConfig):
         text_config: PreTrainedConfig | dict[str, Any] | None = None,
         roles: dict[str, str] | None = None,
         compressor: str = "appended",
-        attention: str = "causal",
         score: str = "slots",
         key_role: str = "compressor",
         key_slots: int | None = None,
-        pointer: bool = False,
         prompt_format: str = "plain",
         compression_rate: int = 16,
         doc_max_tokens: int = 256,
@@ -90,7 +83,6 @@ class ClaraConfig(PreTrainedConfig):
         memory_token_ids: list[int] | None = None,
         separator_token_id: int | None = None,
         encode_token_id: int | None = None,
-        answer_token_id: int | None = None,
         base_model_name: str | None = None,
         training_stage: str | None = None,
         **kwargs: Any,
@@ -109,10 +101,8 @@ class ClaraConfig(PreTrainedConfig):
             sorted(given.items(), key=lambda role: known.index(role[0]) if role[0] in known else len(known))
         )
         self.compressor = compressor
-        self.attention = attention
         self.score = score
         self.key_role = key_role
-        self.pointer = pointer
         self.prompt_format = prompt_format
         self.compression_rate = compression_rate
         self.doc_max_tokens = doc_max_tokens
@@ -127,12 +117,10 @@ class ClaraConfig(PreTrainedConfig):
         self.memory_token_ids = list(memory_token_ids or [])
         self.separator_token_id = separator_token_id
         self.encode_token_id = encode_token_id
-        self.answer_token_id = answer_token_id
         self.base_model_name = base_model_name
         self.training_stage = training_stage
         for name, value, allowed in (
             ("compressor", compressor, COMPRESSORS),
-            ("attention", attention, ATTENTIONS),
             ("score", score, SCORES),
             ("key_role", key_role, KEY_ROLES),
             ("prompt_format", prompt_format, PROMPT_FORMATS),
@@ -144,13 +132,19 @@ class ClaraConfig(PreTrainedConfig):
             raise ValueError(
                 "Memories of segments differ in length, so their score must be 'mean' or 'text', not 'slots'."
             )
-        if pointer and attention != "blocks":
+        if (compressor == "segment") != (prompt_format == "pairs"):
             raise ValueError(
-                "pointer needs attention 'blocks', which tells documents from the rest of a prompt."
+                f"compressor is {compressor!r} with prompt_format {prompt_format!r}, but 'segment' and "
+                "'pairs' go together."
             )
         self.set_key_slots(key_slots)
         kwargs.setdefault("tie_word_embeddings", False)
         super().__init__(**kwargs)
+
+    @property
+    def answers_spans(self) -> bool:
+        """Whether answers are spans of documents rather than written word by word."""
+        return bool(self.compressor == "segment")
 
     def set_key_slots(self, count: int | None) -> None:
         """Compare the first `count` slots alone from now on; None for all.

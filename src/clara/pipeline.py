@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -19,7 +20,7 @@ from clara.errors import InputError, PromptError
 from clara.model.compression import Memories
 from clara.model.generation import Confidence, generate, stream
 from clara.model.modeling import ClaraModel
-from clara.model.prefill import PromptBatch
+from clara.model.prompts import PromptBatch
 from clara.processing import (
     ClaraProcessor,
     MemorySlot,
@@ -39,9 +40,20 @@ MAX_BATCH_TOKENS = 4096
 
 MAX_ANSWER_TOKENS = 64
 MAX_PARAPHRASE_TOKENS = 256
+UNANSWERED = -100.0
+"""Confidence in the empty answer to a prompt without documents."""
 
 Document = str | NDArray[np.float16]
 """What a prompt holds of a passage: its text, or its memory (m, H)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """An answer as token ids, how sure the model is, and the number of the document that holds it."""
+
+    ids: list[int]
+    confidence: float
+    document: int | None
 
 
 class Clara:
@@ -136,6 +148,11 @@ class Clara:
         return self.model.hidden_size
 
     @property
+    def is_hybrid(self) -> bool:
+        """Whether a search is by default joined with one by words."""
+        return bool(self.model.config.score == "text")
+
+    @property
     def passage_tokens(self) -> int:
         """Longest passage that is compressed whole, in tokens."""
         return int(self.model.config.doc_max_tokens)
@@ -214,7 +231,7 @@ class Clara:
         where: str | Sequence[str] = (),
     ) -> Explanation:
         """What `search` finds, with the candidates and scores of each of its steps; arguments as there."""
-        is_hybrid = self.model.config.score == "text" if hybrid is None else hybrid
+        is_hybrid = self.is_hybrid if hybrid is None else hybrid
         return explain(
             store,
             self.encode_query(question),
@@ -253,15 +270,8 @@ class Clara:
         """
         hits = self._found(question, store, k, hybrid, where)
         prompts, memories, sources = self.prepare(question, hits, store, text_passages)
-        tokens = generate(
-            self.model,
-            prompts,
-            memories,
-            end_token_id=self.processor.end_token_id,
-            max_new_tokens=max_new_tokens,
-        )[0]
-        text = self._text(tokens, sources)
-        return Answer(question, text, with_support(sources, question, text))
+        (written,) = self._write(prompts, memories, max_new_tokens)
+        return self._answer(question, written, sources)
 
     def ask_stream(
         self,
@@ -346,19 +356,12 @@ class Clara:
             PromptError: A prompt is longer than the model reads.
         """
         rows = [self._prompt(*pair, rate) for pair in zip(questions, documents, strict=True)]
-        confidence = Confidence()
-        answers = generate(
-            self.model,
-            self._collate([prompt for prompt, _ in rows]),
-            [memory for _, memory in rows],
-            end_token_id=self.processor.end_token_id,
-            max_new_tokens=max_new_tokens,
-            logits_processor=LogitsProcessorList([confidence]),
-            role=role,
-        )
+        prompts = self._collate([prompt for prompt, _ in rows])
+        memories = [memory for _, memory in rows]
+        replies = self._write(prompts, memories, max_new_tokens, role)
         return [
-            Reply(self.processor.decode_answer(tokens), confidence.of(row, len(tokens)), len(rows[row][0]))
-            for row, tokens in enumerate(answers)
+            Reply(self.processor.decode_answer(written.ids), written.confidence, len(prompt))
+            for written, (prompt, _) in zip(replies, rows, strict=True)
         ]
 
     def paraphrase(
@@ -478,8 +481,45 @@ class Clara:
             )
         return collate_prompts(rows).to(self.model.device)
 
-    def _text(self, tokens: Sequence[int], sources: Sequence[Source]) -> str:
-        return as_written(self.processor.decode_answer(tokens), [source.text for source in sources])
+    def _write(
+        self,
+        prompts: PromptBatch,
+        memories: Sequence[Tensor],
+        max_new_tokens: int,
+        role: str | None = roles.GENERATOR,
+    ) -> list[_Written]:
+        """The answer to each prompt."""
+        if self.model.config.answers_spans:
+            spans = self.model.find_spans(prompts, memories, max_new_tokens, role)
+            return [
+                _Written(span.ids, span.log_odds, span.document) if span else _Written([], UNANSWERED, None)
+                for span in spans
+            ]
+        confidence = Confidence()
+        answers = generate(
+            self.model,
+            prompts,
+            memories,
+            end_token_id=self.processor.end_token_id,
+            max_new_tokens=max_new_tokens,
+            logits_processor=LogitsProcessorList([confidence]),
+            role=role,
+        )
+        return [_Written(ids, confidence.of(row, len(ids)), None) for row, ids in enumerate(answers)]
+
+    def _answer(self, question: str, written: _Written, sources: tuple[Source, ...]) -> Answer:
+        """What was written, spelled as the sources spell it, that first which it was taken from."""
+        taken = written.document
+        likeliest = sources if taken is None else (sources[taken], *sources)
+        text = as_written(self.processor.decode_answer(written.ids), [source.text for source in likeliest])
+        return Answer(
+            question,
+            text,
+            with_support(sources, question, text),
+            confidence=written.confidence,
+            taken_from=None if taken is None else sources[taken].id,
+            is_doubtful=taken is not None and written.confidence < 0,
+        )
 
 
 def _unit(keys: Tensor) -> NDArray[np.float16]:

@@ -16,10 +16,10 @@ from transformers import AutoProcessor, ProcessorMixin
 from clara import prompts
 from clara.configuration import ClaraConfig
 from clara.errors import InputError, PromptError
-from clara.model.attention import answer_block, question_block
 from clara.model.fusion import PAD_BLOCK
 from clara.model.losses import IGNORE
-from clara.model.prefill import PromptBatch
+from clara.model.pairs import answer_block, question_block
+from clara.model.prompts import PromptBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class MemorySlot:
 
     Attributes:
         length: Memory tokens.
-        rate: Text tokens per memory token, which spaces the slot's positions in the "blocks" format and says
+        rate: Text tokens per memory token, which spaces the slot's positions in the "pairs" format and says
             how many words each holds; None for the processor's own rate.
     """
 
@@ -93,14 +93,14 @@ class ClaraProcessor(ProcessorMixin):
     Args:
         tokenizer: The base's tokenizer, with the memory tokens in its vocabulary.
         prompt_format: "released" (the released checkpoints' chat prompts), "plain" (ours for causal bases)
-            or "blocks" (ours for bases that read prompts in blocks).
+            or "pairs" (each document behind the question, see
+            `clara.model.pairs`).
         doc_max_tokens: As in `ClaraConfig`.
         query_max_tokens: As in `ClaraConfig`.
         compression_rate: As in `ClaraConfig`.
         memory_token_ids: As in `ClaraConfig`.
         separator_token_id: As in `ClaraConfig`.
         encode_token_id: As in `ClaraConfig`.
-        answer_token_id: As in `ClaraConfig`.
     """
 
     attributes = ["tokenizer"]  # noqa: RUF012 - the base class declares it so
@@ -116,7 +116,6 @@ class ClaraProcessor(ProcessorMixin):
         memory_token_ids: list[int] | None = None,
         separator_token_id: int | None = None,
         encode_token_id: int | None = None,
-        answer_token_id: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(tokenizer, **kwargs)  # type: ignore[no-untyped-call]
@@ -127,7 +126,6 @@ class ClaraProcessor(ProcessorMixin):
         self.memory_token_ids = list(memory_token_ids or [])
         self.separator_token_id = separator_token_id
         self.encode_token_id = encode_token_id
-        self.answer_token_id = answer_token_id
 
     @classmethod
     def for_config(cls, tokenizer: Any, config: ClaraConfig) -> ClaraProcessor:
@@ -140,7 +138,6 @@ class ClaraProcessor(ProcessorMixin):
             "memory_token_ids",
             "separator_token_id",
             "encode_token_id",
-            "answer_token_id",
         )
         return cls(tokenizer, **{name: getattr(config, name) for name in names})
 
@@ -252,8 +249,8 @@ class ClaraProcessor(ProcessorMixin):
         Raises:
             InputError: The question is empty or too long.
         """
-        if self.prompt_format == "blocks":
-            return self._blocks_prompt(documents, [(question, answer)])
+        if self.prompt_format == "pairs":
+            return self._pairs_prompt(documents, [(question, answer)])
         self.encode_questions([question])
         if self.prompt_format == "released":
             return self.chat_prompt(prompts.released_answer(question, len(documents)), documents, answer)
@@ -264,8 +261,8 @@ class ClaraProcessor(ProcessorMixin):
         self, documents: Sequence[Slot], questions: Sequence[str], answers: Sequence[str]
     ) -> Prompt:
         """A prompt that trains every question-answer pair on `documents` in one target (pretraining)."""
-        if self.prompt_format == "blocks":
-            return self._blocks_prompt(documents, list(zip(questions, answers, strict=True)))
+        if self.prompt_format == "pairs":
+            return self._pairs_prompt(documents, list(zip(questions, answers, strict=True)))
         target = prompts.qa_target(questions, answers)
         if self.prompt_format == "released":
             return self.chat_prompt(prompts.released_qa(len(documents)), documents, target)
@@ -275,11 +272,11 @@ class ClaraProcessor(ProcessorMixin):
         """The prompt that asks for a paraphrase of `documents`; with `paraphrase`, one that trains it.
 
         Raises:
-            PromptError: The "blocks" format, in which an answer always follows a question.
+            PromptError: The "pairs" format, in which an answer always follows a question.
         """
-        if self.prompt_format == "blocks":
+        if self.prompt_format == "pairs":
             raise PromptError(
-                "The 'blocks' prompt format has no paraphrases; train it on questions and answers."
+                "The 'pairs' prompt format has no paraphrases; train it on questions and answers."
             )
         if self.prompt_format == "released":
             return self.chat_prompt(prompts.released_paraphrase(len(documents)), documents, paraphrase)
@@ -287,10 +284,10 @@ class ClaraProcessor(ProcessorMixin):
         return self._linear_prompt(prompts.plain_paraphrase(len(documents)), documents, target)
 
     def packed_prompt(self, documents: Sequence[Slot], turns: Sequence[tuple[str, str]]) -> Prompt:
-        """Several (question, answer) pairs over the same documents in one row of the "blocks" format."""
-        return self._blocks_prompt(documents, turns)
+        """Several (question, answer) pairs over the same documents in one row of the "pairs" format."""
+        return self._pairs_prompt(documents, turns)
 
-    def _blocks_prompt(self, documents: Sequence[Slot], turns: Sequence[tuple[str, str | None]]) -> Prompt:
+    def _pairs_prompt(self, documents: Sequence[Slot], turns: Sequence[tuple[str, str | None]]) -> Prompt:
         prompt = Prompt()
         for number, document in enumerate(documents):
             if isinstance(document, TextSlot):
@@ -302,13 +299,10 @@ class ClaraProcessor(ProcessorMixin):
         for turn, (question, answer) in enumerate(turns):
             asked = self.encode_questions([question])[0]
             prompt.add(asked, range(len(asked)), question_block(turn))
-            given = [] if answer is None else [*self.tokenize([answer])[0], self.end_token_id]
-            start = [self.answer_token_id] if self.answer_token_id is not None else []
-            tokens = (start + given)[: max(1, len(given))]
-            after = range(len(asked), len(asked) + len(tokens))
-            prompt.add(tokens, after, answer_block(turn))
-            if given:
-                prompt.targets[-len(given) :] = given
+            if answer is not None:
+                given = [*self.tokenize([answer])[0], self.end_token_id]
+                prompt.add(given, range(len(asked), len(asked) + len(given)), answer_block(turn))
+                prompt.targets[-1] = given[-1]  # one target a question: its place
         return prompt
 
     def chat_prompt(

@@ -1,7 +1,7 @@
 """Every prompt as text with document slots. No tokenizer, no model.
 
 `SLOT` marks where a document goes: its memory, or its text. The strings of the released format are that
-format's constants, which its weights were trained with; our own format is `PLAIN_*`. The "blocks" format has
+format's constants, which its weights were trained with; our own format is `PLAIN_*`. The "pairs" format has
 no words at all: documents, question and answer are told apart by their blocks (`clara.processing`).
 """
 

@@ -212,7 +212,8 @@ class Reply:
 
     Attributes:
         text: The answer; empty if there is none.
-        confidence: Mean log probability of its tokens, at most 0.
+        confidence: How sure the model is, higher is surer: the mean log probability of its tokens, or of a
+            span the log odds against there being no answer.
         prompt_tokens: Positions of the prompt.
     """
 
@@ -229,11 +230,17 @@ class Answer:
         question: As asked.
         text: The answer; empty if the model gave none.
         sources: The passages that the model read, best first.
+        confidence: As for `Reply`.
+        taken_from: Number of the passage whose words the answer is, where the model answers with spans.
+        is_doubtful: Whether the model thinks it likelier that no passage holds the answer.
     """
 
     question: str
     text: str
     sources: tuple[Source, ...]
+    confidence: float | None = None
+    taken_from: int | None = None
+    is_doubtful: bool = False
 
     def __str__(self) -> str:
         return self.text

@@ -232,13 +232,19 @@ def print_answer(answer: Answer, around: Mapping[int, Sequence[str]]) -> None:
     """The answer, then its sources; see `print_sources`."""
     console = Console(highlight=False, soft_wrap=True)
     console.print(Text(answer.text or "(no answer)", style="bold"))
+    if answer.is_doubtful:
+        console.print("Doubtful: the passages found probably do not hold the answer.", style="yellow")
     console.print()
     console.print("Sources", style="dim")
-    print_sources(answer.sources, around)
+    print_sources(answer.sources, around, taken_from=answer.taken_from)
 
 
 def print_sources(
-    sources: Sequence[Source], around: Mapping[int, Sequence[str]] | None = None, *, full: bool = False
+    sources: Sequence[Source],
+    around: Mapping[int, Sequence[str]] | None = None,
+    *,
+    full: bool = False,
+    taken_from: int | None = None,
 ) -> None:
     """One block a source: rank, score, file, place; then what of the passage bears the answer, or all of it.
 
@@ -248,6 +254,7 @@ def print_sources(
         sources: Best first.
         around: Texts of the passages around a source, itself among them, by its number.
         full: Show the whole of each passage.
+        taken_from: Number of the source whose words the answer is.
     """
     console = Console(highlight=False)
     for source in sources:
@@ -256,7 +263,9 @@ def print_sources(
         line.append(f"{source.score:.3f}  ", style="cyan")
         line.append(_short(source.file), style="bold")
         line.append(f"  {place}" if place else "", style="dim")
-        if source.read_as == "text":
+        if source.id == taken_from:
+            line.append("  (the answer is from here)", style="green")
+        elif source.read_as == "text":
             line.append("  (read as text)", style="dim")
         console.print(line, soft_wrap=True)
         if source.also_in:

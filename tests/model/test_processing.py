@@ -9,12 +9,12 @@ import torch
 
 from clara import prompts
 from clara.errors import InputError, PromptError
-from clara.model.attention import answer_block, question_block
 from clara.model.fusion import PAD_BLOCK
 from clara.model.losses import IGNORE
+from clara.model.pairs import answer_block, question_block
 from clara.processing import MemorySlot, TextSlot, collate_prompts, collate_texts
 
-FORMATS = (("mistral", "plain"), ("mistral", "released"), ("bert", "blocks"))
+FORMATS = (("mistral", "plain"), ("mistral", "released"), ("bert", "pairs"))
 
 
 def names(processor: Any, ids: list[int]) -> list[str]:
@@ -78,7 +78,7 @@ def test_linear_prompts(make_model: Any, kind: str, form: str) -> None:
     assert set(asked.targets) == {IGNORE}
 
 
-def test_blocks_prompts(make_model: Any) -> None:
+def test_pairs_prompts(make_model: Any) -> None:
     _, processor = make_model("bert")
     text = processor.encode_documents(["w1 w2"])[0]
     turns = [("w5 w6", "w7"), ("w8", "w9 w10")]
@@ -96,10 +96,10 @@ def test_blocks_prompts(make_model: Any) -> None:
     ]
     assert prompt.positions == [2, 6, 0, 1, 2, 3, 5, 0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5]
     tokens = names(processor, prompt.ids)
-    assert tokens[7:] == ["<s>", "w5", "w6", "</s>", "<ANS>", "w7", "<s>", "w8", "</s>", "<ANS>", "w9", "w10"]
+    assert tokens[7:] == ["<s>", "w5", "w6", "</s>", "w7", "</s>", "<s>", "w8", "</s>", "w9", "w10", "</s>"]
     trained = [(at, target) for at, target in enumerate(prompt.targets) if target != IGNORE]
-    assert [at for at, _ in trained] == [11, 12, 16, 17, 18]
-    assert names(processor, [target for _, target in trained]) == ["w7", "</s>", "w9", "w10", "</s>"]
+    assert [at for at, _ in trained] == [12, 18]
+    assert names(processor, [target for _, target in trained]) == ["</s>", "</s>"]
     assert processor.qa_prompt([MemorySlot(2)], ("w5", "w6"), ("w7", "w8")).ids
     with pytest.raises(PromptError, match="has no paraphrases"):
         processor.paraphrase_prompt([MemorySlot(2)], "w1")

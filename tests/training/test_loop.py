@@ -13,8 +13,7 @@ import torch
 from clara.errors import InputError
 from clara.model.modeling import ClaraModel
 from clara.processing import ClaraProcessor
-from clara.training.cloze import cloze_turns
-from clara.training.examples import ReadingExample, read_reading_examples
+from clara.training.examples import ReadingExample
 from clara.training.loop import LoopOptions, TrainingLoop, learning_rate
 from clara.training.reading import ReadingForm, reading_loss
 from clara.training.retrieval import retrieval_loss
@@ -32,7 +31,7 @@ def examples() -> list[ReadingExample]:
     return made
 
 
-FORM = ReadingForm(documents_per_row=2, memory_share=0.5, rate=2)
+FORM = ReadingForm(8, documents=2, memory_share=0.5, rate=2)
 
 
 def loss_of(model: ClaraModel, processor: ClaraProcessor, form: ReadingForm = FORM):
@@ -48,7 +47,7 @@ def trained(model: ClaraModel) -> list[tuple[str, torch.nn.Parameter]]:
     return [
         (name, p)
         for name, p in model.named_parameters()
-        if ".variants." in name or name.startswith(("memory.", "pointer."))
+        if ".variants." in name or name.startswith(("memory.", "span_head."))
     ]
 
 
@@ -95,7 +94,7 @@ def test_it_learns_eight_examples_and_leaves_the_rest_alone(tmp_path: Path) -> N
     model, processor = tiny_model("bert")
     frozen = {name: p.clone() for name, p in model.named_parameters() if name not in dict(trained(model))}
     before = {name: p.clone() for name, p in trained(model)}
-    data, form = examples(), ReadingForm(documents_per_row=1, memory_share=0.5, rate=1)
+    data, form = examples(), ReadingForm(16, memory_share=0.5, rate=1)
 
     def step_loss(step: int) -> tuple[torch.Tensor, dict[str, float]]:
         answer, parts = reading_loss(model, processor, data, form, random.Random(step))
@@ -148,14 +147,13 @@ def test_each_choice_of_the_form_changes_the_loss() -> None:
     model, processor = tiny_model("bert")
     forms = [
         ReadingForm(),
-        ReadingForm(documents_per_row=2),
+        ReadingForm(4),
+        ReadingForm(documents=2),
+        ReadingForm(documents=2, unanswerable=1.0),
         ReadingForm(memory_share=1.0, rate=4),
         ReadingForm(memory_share=1.0, rate=2),
-        ReadingForm(one_as_text=True, documents_per_row=2),
-        ReadingForm(cloze_turns=1),
     ]
-    # cloze questions are drawn from passages that are long enough for them
-    data = [replace(example, passage=" ".join([example.passage] * 3)) for example in examples()]
+    data = examples()
     losses = [
         round(reading_loss(model, processor, data, form, random.Random(0))[0].item(), 5) for form in forms
     ]
@@ -187,29 +185,3 @@ def test_the_rate_rises_holds_and_falls() -> None:
     assert rates[10:50] == [1.0] * 40
     assert rates[75] == pytest.approx(0.5)
     assert 0 < rates[99] < 0.05
-
-
-def test_cloze_questions_lack_their_answer_and_keep_its_surroundings() -> None:
-    passage = (
-        "In May 1883 the bridge over the East River was opened by President Arthur before a very large crowd "
-        "of people."
-    )
-    words = passage.split()
-    turns = cloze_turns(passage, 20, "[MASK]", random.Random(0))
-    assert turns
-    for question, answer in turns:
-        before, after = question.split("[MASK]")
-        assert all(word in words for word in (before + after).split())
-        assert answer in passage
-        assert f"{before}{answer}" in passage
-    assert cloze_turns("too short", 3, "[MASK]", random.Random(0)) == []
-
-
-def test_a_bad_line_is_named(tmp_path: Path) -> None:
-    file = tmp_path / "data.jsonl"
-    good = {"id": "1", "title": "t", "passage": "p", "qas": [{"question": "q", "answers": ["a"]}]}
-    file.write_text(json.dumps(good) + "\n{}\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"data\.jsonl, line 2: not a reading record"):
-        list(read_reading_examples(file))
-    with pytest.raises(InputError, match="does not exist"):
-        list(read_reading_examples(tmp_path / "none.jsonl"))

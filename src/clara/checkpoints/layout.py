@@ -5,7 +5,7 @@
 - `rows.output.ids`, `.values`: likewise of the output head, unless tied.
 - `head.<path>`: the head's other tensors.
 - `roles.<role>.<path>`: the weights of a "full" role.
-- `memory.<name>`, `pointer.<name>`: the weights of the segment compressor and of pointing.
+- `memory.<name>`, `span_head.<name>`: the weights of the segment compressor and of answers by spans.
 """
 
 from __future__ import annotations

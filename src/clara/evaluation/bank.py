@@ -12,6 +12,7 @@ from clara.pipeline import Clara
 from clara.records import Document, Passage
 from clara.store import MemoryStore, NewDocument
 from clara.store.scoring import best_of
+from clara.store.search import explain
 
 PASSAGES_AT_ONCE = 256
 
@@ -89,6 +90,11 @@ class MemoryBank:
                 table = table.take(np.flatnonzero([own in wanted for own in table.ids.tolist()]))
             ids, _ = best_of(table, query / np.linalg.norm(query), k)
         return list(dict.fromkeys(self._numbers[own] for own in ids.tolist()))
+
+    def joined(self, question: str, k: int) -> list[int]:
+        """Numbers of the k best passages, as `Clara.search` finds them when it joins a search by words."""
+        found = explain(self._store, self._clara.encode_query(question), k, question=question)
+        return list(dict.fromkeys(self._numbers[hit.stored.id] for hit in found.hits))
 
     def memories(self, numbers: Sequence[int]) -> list[NDArray[np.float16]]:
         """Memories (m, H) of passages."""

@@ -8,7 +8,7 @@
 | oracle | the gold passages among K; the others are the best of a search |
 | normal | the best K of a search that is not the model's (BM25, a sentence encoder) |
 | rerank | the K that the model's memories choose of N candidates, the question's own or BM25's |
-| full | the K that the model's memories choose out of the whole corpus |
+| full | the K that the model finds in the whole corpus, by its memories alone or as `ask` does by default |
 """
 
 from __future__ import annotations
@@ -36,6 +36,11 @@ BM25, DENSE = "bm25", "dense"
 def own_search(rate: int) -> str:
     """Name of the search by memories of a rate."""
     return f"memories-{rate}x"
+
+
+def joined_search(rate: int) -> str:
+    """Name of the search by memories of a rate, joined with one by words."""
+    return f"joined-{rate}x"
 
 
 def reranking(rate: int) -> str:
@@ -82,6 +87,7 @@ class Plan:
         searches: Baseline searches, of `BM25` and `DENSE`.
         own_search: Whether the model can search; if not, the first of the baselines finds the distractors of
             "oracle", and what is chosen by memories is left out.
+        hybrid: Whether the model by default joins its search with one by words.
         mixed: Whether the model by default reads some passages as text.
         base: Whether there is a base without adapters to read text.
         shortened: Whether a prompt compressor is at hand.
@@ -91,6 +97,7 @@ class Plan:
     rates: Sequence[int]
     searches: Sequence[str]
     own_search: bool = True
+    hybrid: bool = False
     mixed: bool = False
     base: bool = False
     shortened: bool = False
@@ -123,7 +130,11 @@ class Plan:
         """Every reading of one arrangement of passages."""
 
         def ranking(rate: int) -> str:
-            return search or (reranking if setting == "rerank" else own_search)(rate)
+            if search:
+                return search
+            if setting == "rerank":
+                return reranking(rate)
+            return joined_search(rate) if self.hybrid and setting == "full" else own_search(rate)
 
         own = self.rates[0]
         lines = [Condition(setting, MEMORY, rate, ranking(rate)) for rate in self.rates]

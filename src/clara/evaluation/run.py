@@ -36,6 +36,7 @@ from clara.evaluation.conditions import (
     Plan,
     candidates_of,
     choose,
+    joined_search,
     others,
     own_search,
     reranking,
@@ -191,6 +192,7 @@ class EvaluationRun:
             rates=tuple(rates),
             searches=(BM25, DENSE),
             own_search=self.has_search,
+            hybrid=self.clara.is_hybrid,
             mixed=config.num_text_documents > 0,
             base=config.roles[roles.GENERATOR] == "lora",
             shortened=options.shortener is not None,
@@ -285,11 +287,16 @@ class EvaluationRun:
             def search(question: Question, bank: MemoryBank = bank) -> list[int]:
                 return bank.search(question.text, depth)
 
+            def join(question: Question, bank: MemoryBank = bank) -> list[int]:
+                return bank.joined(question.text, depth)
+
             def rerank(question: Question, bank: MemoryBank = bank) -> list[int]:
                 found = candidates_of(question, {BM25: by_words[question.id]}, self.options.candidates)
                 return bank.search(question.text, len(found), among=found)
 
             self._rank_by(own_search(rate), partial(_itself, search))
+            if self.plan.hybrid:
+                self._rank_by(joined_search(rate), partial(_itself, join))
             self._rank_by(reranking(rate), partial(_itself, rerank))
 
     def _rank_by(self, name: str, make: Callable[[], Ranking]) -> None:

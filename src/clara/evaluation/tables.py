@@ -68,7 +68,8 @@ def search_label(name: str) -> str:
     if name in _SEARCHES:
         return _SEARCHES[name]
     kind, rate = name.rsplit("-", 1)
-    return f"memories {rate}" if kind == "memories" else f"candidates by memories {rate}"
+    labels = {"memories": "memories", "joined": "memories and words", "reranked": "candidates by memories"}
+    return f"{labels[kind]} {rate}"
 
 
 def controls_table(figures: Figures) -> str:

@@ -14,9 +14,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-MAX_ORDER = 64
-"""Words of a segment that are told apart; in a longer one their signs begin again."""
-
 Reader = Callable[..., Tensor]
 """(embeddings (D, T, H), positions (D, T), visible (D, T, T) bool or None) -> final states (D, T, H)."""
 
@@ -90,38 +87,47 @@ def compress_appended(
 
 
 class SegmentMemory(nn.Module):
-    """One memory token per segment of the text, which starts from the segment and reads everything.
+    """One memory token per segment of the text: two thirds of it spell the segment's words, a third says what
+    they mean where they stand.
 
-    Memory token j enters as a learned embedding plus the words of segment j, at the position of the segment's
-    middle. Text positions see the text, memory tokens see text and memory, all in both directions; so the
-    text's states do not depend on the rate. The memory is
+    The H numbers of a memory token are W = 2H/3 for words and C = H - W for context. Each of the r words of a
+    segment has W // r numbers: its embedding, less the vocabulary's mean, along as many of the vocabulary's
+    principal directions, brought to a mean square of 1. Words are few and numbers fine, so the nearest word
+    of the vocabulary is the word itself, down to 4 numbers a word. The context is the segment's mean final
+    state under the compressor, projected and normalised, so that it too has a mean square of 1. It does not
+    depend on the rate: one pass over the text gives memories of any.
 
-        skip * words + context * mean of the segment's final states + gate * token's final state
+    `unpack` turns memory tokens into the words that they hold, each with the context of its segment; in the
+    backward pass a word is the linear map of its numbers, so that gradients reach the memory.
 
-    The words of a segment are the sum of its n token embeddings, less their centre, over the root of n: the
-    scale of one word at any rate. The i-th of a segment has the signs of `order[i]`, so that each can be told
-    from the sum again (`words_of`); the first keeps its own, and a quarter of the signs is turned in the
-    others, which leaves the sum legible as such. Words keep the memory legible from the start: of a text
-    encoder's final states alone only a quarter of the variance of the words' embeddings can be recovered
-    linearly at 4 tokens per segment. `to_prompt` maps a memory into the space of the generator's input
-    embeddings.
+    Args:
+        hidden_size: H.
+        pad_token_id: Of the words that fill up a text's last segment.
     """
 
-    gate: nn.Parameter
-    context: nn.Parameter
-    skip: nn.Parameter
+    basis: Tensor
+    deviation: Tensor
     centre: Tensor
-    order: Tensor
 
-    def __init__(self, hidden_size: int) -> None:
+    def __init__(self, hidden_size: int, pad_token_id: int = 0) -> None:
         super().__init__()
-        self.token = nn.Parameter(torch.zeros(hidden_size))
-        self.gate = nn.Parameter(torch.zeros(hidden_size))
-        self.context = nn.Parameter(torch.ones(hidden_size))
-        self.skip = nn.Parameter(torch.ones(hidden_size))
+        self.pad_token_id = pad_token_id
+        self.word_size = 2 * hidden_size // 3
+        context_size = hidden_size - self.word_size
+        self.register_buffer("basis", torch.eye(hidden_size)[: self.word_size].clone())
+        self.register_buffer("deviation", torch.ones(self.word_size))
         self.register_buffer("centre", torch.zeros(hidden_size))
-        self.register_buffer("order", _order(hidden_size))
-        self.projection = nn.Linear(hidden_size, hidden_size)
+        self.context = nn.Linear(hidden_size, context_size)
+        self.into_words = nn.Linear(context_size, hidden_size, bias=False)
+        nn.init.zeros_(self.into_words.weight)
+
+    @torch.no_grad()
+    def fit(self, vocabulary: Tensor) -> None:
+        """Take the principal directions of a vocabulary's embeddings (V, H)."""
+        self.centre.copy_(vocabulary.mean(dim=0))
+        _, sizes, directions = torch.linalg.svd(vocabulary.float() - self.centre, full_matrices=False)
+        self.basis.copy_(directions[: self.word_size])
+        self.deviation.copy_(sizes[: self.word_size] / len(vocabulary) ** 0.5)
 
     def compress(
         self, read: Reader, embed: Callable[[Tensor], Tensor], ids: Tensor, lengths: Tensor, rate: int
@@ -133,54 +139,72 @@ class SegmentMemory(nn.Module):
             embed: Token embeddings of ids.
             ids: (D, T) token ids, padded on the right.
             lengths: (D,) tokens of each text.
-            rate: Text tokens per memory token.
+            rate: Text tokens per memory token. Above W, a memory token spells its first W words alone.
         """
-        embeddings = embed(ids)
-        share, sizes = _segments(lengths, ids.shape[1], rate, embeddings.dtype)
-        offsets = torch.arange(ids.shape[1], device=ids.device) % rate % MAX_ORDER
-        words = share @ ((embeddings - self.centre) * self.order[offsets])
-        words = words * sizes.unsqueeze(-1).to(embeddings.dtype).sqrt()
-        present = length_mask(lengths, ids.shape[1])
+        count, width = ids.shape
+        present = length_mask(lengths, width)
+        embeddings = embed(ids.masked_fill(~present, self.pad_token_id))
+        positions = torch.arange(width, device=ids.device).expand(count, -1)
+        states = read(embeddings, positions, present.unsqueeze(1).expand(-1, width, -1))
+        share, sizes = _segments(lengths, width, rate, states.dtype)
+        segments = share @ states
+        context = self.context(segments)
+        context = nn.functional.layer_norm(context, context.shape[-1:])
         memory_present = sizes > 0
-        states = read(
-            torch.cat([embeddings, words + self.centre + self.token], dim=1),
-            _segment_positions(lengths, ids.shape[1], share.shape[1], rate),
-            _text_then_memory(present, memory_present),
-        )
-        text, tokens = states[:, : ids.shape[1]], states[:, ids.shape[1] :]
-        text_segments = share.to(text.dtype) @ text
-        vectors = self.skip * words + self.context * text_segments + self.gate * tokens
-        vectors = vectors * memory_present.unsqueeze(-1)
+        filled = embed(ids.new_full((count, sizes.shape[1] * rate - width), self.pad_token_id))
+        words = self._spell(torch.cat([embeddings, filled], dim=1), rate).unflatten(1, (-1, rate)).flatten(2)
+        words = nn.functional.pad(words, (0, max(0, self.word_size - words.shape[2])))[..., : self.word_size]
+        vectors = torch.cat([words.to(context.dtype), context], dim=-1) * memory_present.unsqueeze(-1)
         weights = sizes / lengths.unsqueeze(1)
         return Memories(
             vectors=vectors,
             lengths=memory_present.sum(dim=1),
             weights=weights,
-            text_means=torch.einsum("dm,dmh->dh", weights.to(text.dtype), text_segments),
+            text_means=torch.einsum("dm,dmh->dh", weights.to(states.dtype), segments),
         )
 
-    def words_of(self, vectors: Tensor, spans: Tensor) -> Tensor:
-        """The single words (..., n, H) that memory vectors hold, each with the others as noise.
+    def unpack(self, vectors: Tensor, rate: int, vocabulary: Tensor) -> tuple[Tensor, Tensor]:
+        """The words that the memory tokens of one document hold.
 
         Args:
-            vectors: (..., H) memory tokens.
-            spans: (...) int, words of each; n is the largest. What lies beyond a span is noise alone.
+            vectors: (m, H) memory tokens.
+            rate: Text tokens per memory token.
+            vocabulary: (V, H) token embeddings.
+
+        Returns:
+            Token ids (n,), without the words that only fill the last segment, and embeddings (n, H).
         """
-        order = self.order[: int(spans.max())].to(vectors.dtype)
-        return (vectors * spans.sqrt().unsqueeze(-1).to(vectors.dtype)).unsqueeze(-2) * order
+        size, count = self._size(rate), min(rate, self.word_size)
+        with torch.autocast(vectors.device.type, enabled=False):
+            numbers = vectors[:, : size * count].float().reshape(-1, size)
+            ids = _nearest(numbers.detach(), self._spell(vocabulary, rate))
+            linear = (numbers * self._scale(size)) @ self.basis[:size].float() + self.centre
+        embeddings = vocabulary[ids]
+        exact = linear.to(embeddings.dtype) + (embeddings - linear.to(embeddings.dtype)).detach()
+        weight = self.into_words.weight
+        context = self.into_words(vectors[:, self.word_size :].to(weight.dtype))
+        fills = (ids == self.pad_token_id).tolist()
+        end = fills.index(True) if True in fills else len(ids)
+        return ids[:end], (exact + context.repeat_interleave(count, dim=0))[:end]
 
-    def to_prompt(self, vectors: Tensor) -> Tensor:
-        """Memory vectors (..., H) as input embeddings of the generator."""
-        weight = self.projection.weight
-        return self.projection(vectors.to(weight.dtype))  # type: ignore[no-any-return]
+    def _size(self, rate: int) -> int:
+        """Numbers of a word."""
+        return max(1, self.word_size // rate)
+
+    def _scale(self, size: int) -> Tensor:
+        return self.deviation[:size].float().square().mean().sqrt()
+
+    def _spell(self, embeddings: Tensor, rate: int) -> Tensor:
+        """Numbers (..., W // rate), float32, of word embeddings (..., H)."""
+        size = self._size(rate)
+        with torch.autocast(embeddings.device.type, enabled=False):
+            return (embeddings - self.centre).float() @ self.basis[:size].float().T / self._scale(size)
 
 
-def _order(hidden_size: int, turned: float = 0.25) -> Tensor:
-    """Signs (MAX_ORDER, H) of the words of a segment; the first word's are all positive."""
-    generator = torch.Generator().manual_seed(0)
-    signs = torch.where(torch.rand(MAX_ORDER, hidden_size, generator=generator) < turned, -1.0, 1.0)
-    signs[0] = 1.0
-    return signs
+def _nearest(numbers: Tensor, words: Tensor, rows: int = 256) -> Tensor:
+    """For each row of (n, d) the index of the nearest row of (V, d), a few rows at a time to save memory."""
+    half = words.square().sum(dim=1) / 2
+    return torch.cat([(some @ words.T - half).argmax(dim=1) for some in numbers.split(rows)])
 
 
 def _segments(lengths: Tensor, width: int, rate: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -191,19 +215,3 @@ def _segments(lengths: Tensor, width: int, rate: int, dtype: torch.dtype) -> tup
     members = of_segment & length_mask(lengths, width).unsqueeze(1)
     sizes = members.sum(dim=2)
     return members.to(dtype) / sizes.clamp(min=1).unsqueeze(-1).to(dtype), sizes
-
-
-def _segment_positions(lengths: Tensor, width: int, count: int, rate: int) -> Tensor:
-    """Positions (D, T + M): text from 0, memory tokens at the middle of their segments."""
-    text = torch.arange(width, device=lengths.device)
-    middle = torch.arange(count, device=lengths.device) * rate + rate // 2
-    return torch.cat([text, middle]).expand(len(lengths), -1)
-
-
-def _text_then_memory(text: Tensor, memory: Tensor) -> Tensor:
-    """Visibility (D, T + M, T + M): text sees text, memory sees both; every position sees itself."""
-    present = torch.cat([text, memory], dim=1)
-    width = present.shape[1]
-    is_text = torch.arange(width, device=text.device) < text.shape[1]
-    visible = present.unsqueeze(1) & (~is_text.unsqueeze(1) | is_text.unsqueeze(0))
-    return visible | torch.eye(width, dtype=torch.bool, device=text.device)

@@ -10,7 +10,7 @@ from torch import Tensor
 from clara.errors import PromptError
 
 PAD_BLOCK = -(2**31)
-"""Block number of padding positions; see `clara.model.attention`."""
+"""Block number of padding positions; see `clara.model.pairs`."""
 
 
 def splice(embeddings: Tensor, slots: Tensor, memories: Sequence[Tensor]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -10,7 +11,8 @@ from transformers import LogitsProcessor, LogitsProcessorList
 
 from clara import roles
 from clara.model.modeling import ClaraModel
-from clara.model.prefill import PromptBatch
+from clara.model.prompts import PromptBatch
+from clara.model.spans import Span
 
 
 @torch.inference_mode()
@@ -46,6 +48,9 @@ def stream(
     Raises:
         PromptError: Slots and memories disagree.
     """
+    if model.config.answers_spans:
+        yield from _spelled(model.find_spans(prompts, memories, max_new_tokens, role))
+        return
     ends = torch.tensor([end_token_id] if isinstance(end_token_id, int) else list(end_token_id))
     ends = ends.to(prompts.ids.device)
     output = model(prompts, memories, use_cache=True, role=role)
@@ -68,7 +73,7 @@ def stream(
         answers = torch.cat([answers, tokens.unsqueeze(1)], dim=1)
         visible = torch.cat([visible, visible.new_ones(len(rows), 1)], dim=1)
         positions = positions + 1
-        logits = model.decode_step(tokens, positions, visible, cache, output.places, role)
+        logits = model.decode_step(tokens, positions, visible, cache, role)
 
 
 def generate(
@@ -100,6 +105,13 @@ def generate(
             if token is not None:
                 answer.append(token)
     return answers
+
+
+def _spelled(spans: Sequence[Span | None]) -> Iterator[list[int | None]]:
+    """The words of spans, one of every row at a time."""
+    rows = [[] if span is None else span.ids for span in spans]
+    for tokens in itertools.zip_longest(*rows):
+        yield list(tokens)
 
 
 def _next_tokens(logits: Tensor, sample: bool, generator: torch.Generator | None) -> Tensor:

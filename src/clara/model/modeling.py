@@ -12,27 +12,32 @@ import copy
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.utils.generic import ModelOutput
 
 from clara import roles
+from clara.batching import by_length
 from clara.checkpoints import adapters, layout, own, storage
 from clara.checkpoints.folders import find_folder
 from clara.configuration import ClaraConfig
 from clara.errors import CheckpointError, MissingRoleError
-from clara.model import selection
-from clara.model.attention import block_mask
+from clara.model import pairs, selection
 from clara.model.compression import Memories, SegmentMemory, compress_appended, length_mask
 from clara.model.fusion import splice
 from clara.model.losses import IGNORE, answer_loss
-from clara.model.pointing import Places, Pointer, gather_rows
-from clara.model.prefill import DocumentStates, Prefill, PromptBatch, prefill_blocks, prefill_rows
+from clara.model.prompts import PromptBatch
+from clara.model.spans import Document, Span, SpanHead, best_span, span_loss
+
+MAX_ROW_TOKENS = 2_048
+"""Padded tokens of pairs of question and document that are read at once."""
 
 
 @dataclass
@@ -45,14 +50,17 @@ class ClaraOutput(ModelOutput):
             targets (B, V).
         past_key_values: The prompt's cache where one was asked for.
         visible: With a cache, its positions (B, S) that may be seen.
-        places: With a cache, what the answer can point at; None in a model without pointing.
+        words: Of a model that answers with spans: log probabilities (Q, W, 2) of beginning and ending at
+            each word, a row for every question.
+        documents: With `words`, where the documents of each row stand among its words.
     """
 
     loss: Tensor | None = None
     logits: Tensor | None = None
     past_key_values: Cache | None = None
     visible: Tensor | None = None
-    places: Places | None = None
+    words: Tensor | None = None
+    documents: list[list[Document]] | None = None
 
 
 class ClaraModel(PreTrainedModel):
@@ -74,11 +82,12 @@ class ClaraModel(PreTrainedModel):
         super().__init__(config)
         self.base = AutoModelForCausalLM.from_config(config.text_config) if base is None else base
         self.memory = (
-            SegmentMemory(self.hidden_size).to(self.base.dtype) if config.compressor == "segment" else None
+            SegmentMemory(self.hidden_size, config.text_config.pad_token_id or 0).to(self.base.dtype)
+            if config.compressor == "segment"
+            else None
         )
-        self.pointer = Pointer(self.hidden_size).to(self.base.dtype) if config.pointer else None
+        self.span_head = SpanHead(self.hidden_size).to(self.base.dtype) if config.answers_spans else None
         self.base_rows: layout.BaseRows | None = None
-        self._recomputes = False
         self.memory_tokens: nn.Parameter | None = None
         roles.add_roles(
             self.base.base_model,
@@ -121,11 +130,9 @@ class ClaraModel(PreTrainedModel):
         options = {**(gradient_checkpointing_kwargs or {})}
         options |= {"use_reentrant": False, "context_fn": roles.checkpoint_contexts}
         self._of_base("activation_checkpointing_enable", "gradient_checkpointing_enable")(options, **kwargs)
-        self._recomputes = True
 
     def gradient_checkpointing_disable(self) -> None:
         self._of_base("activation_checkpointing_disable", "gradient_checkpointing_disable")()
-        self._recomputes = False
 
     def merge(self) -> None:
         """Multiply low-rank roles out, for use: faster steps, at a copy of the linear layers per role."""
@@ -245,76 +252,82 @@ class ClaraModel(PreTrainedModel):
         Raises:
             PromptError: Slots and memories disagree.
         """
-        tokens = embeddings = self.base.get_input_embeddings()(prompts.ids)
+        if self.span_head is not None:
+            return self._forward_pairs(prompts, memories, role)
+        embeddings = self.base.get_input_embeddings()(prompts.ids)
         if memories is not None:
-            into_prompt = memories
-            if self.memory is not None:
-                into_prompt = [self.memory.to_prompt(memory) for memory in memories]
-            embeddings = splice(tokens, prompts.slots, into_prompt)
-        prefill = self._prefill(prompts, embeddings, use_cache, role)
-        places = self._places(prompts, prefill.documents, tokens, memories)
+            embeddings = splice(embeddings, prompts.slots, memories)
+        cache = DynamicCache(config=self.config.text_config) if use_cache else None
+        states = self._read(embeddings, prompts.positions, None, role, cache)
         if prompts.targets is None:
-            last = torch.arange(len(embeddings), device=embeddings.device), prefill.lengths - 1
-            states, inputs = prefill.states[last].unsqueeze(1), prefill.embeddings[last].unsqueeze(1)
-            logits = self._logits(states, inputs, places)[:, 0]
-            return ClaraOutput(
-                logits=logits, past_key_values=prefill.cache, visible=prefill.visible, places=places
+            last = torch.arange(len(embeddings), device=embeddings.device), prompts.lengths - 1
+            visible = length_mask(prompts.lengths, embeddings.shape[1])
+            return ClaraOutput(logits=self._head(states[last]), past_key_values=cache, visible=visible)
+        answered = prompts.targets != IGNORE
+        logits = self._head(states[answered])
+        loss = answer_loss(logits, prompts.targets[answered])
+        return ClaraOutput(loss=loss, logits=logits, past_key_values=cache)
+
+    def _forward_pairs(
+        self, prompts: PromptBatch, memories: Sequence[Tensor] | None, role: str | None
+    ) -> ClaraOutput:
+        """Every document together with every question of its prompt; see `clara.model.pairs`."""
+        assert self.memory is not None
+        assert self.span_head is not None
+        embed = cast(nn.Embedding, self.base.get_input_embeddings())
+        asked = pairs.questions(prompts)
+        documents = pairs.read_documents(prompts, embed, self.memory, memories)
+        rows = [(question, document) for question in asked for document in documents[question.row]]
+        states: list[Tensor] = [torch.empty(0)] * len(rows)
+        sizes = [len(question.ids) + len(document.ids) for question, document in rows]
+        for batch in by_length(sizes, MAX_ROW_TOKENS):
+            chosen = [rows[index] for index in batch]
+            embeddings, positions, visible, segments = pairs.pair_rows(
+                [embed(question.ids) for question, _ in chosen],
+                [document.embeddings for _, document in chosen],
             )
-        answered = prompts.targets.flatten()[prefill.index] != IGNORE
-        answered &= length_mask(prefill.lengths, answered.shape[1])
-        states, real = gather_rows(prefill.states, answered)
-        logits = self._logits(states, gather_rows(prefill.embeddings, answered)[0], places, real)
-        targets = prompts.targets[prompts.targets != IGNORE]
-        return ClaraOutput(loss=answer_loss(logits, targets), logits=logits, past_key_values=prefill.cache)
+            read = self._read(embeddings, positions, visible, role, segments=segments)
+            for row, (index, (question, document)) in enumerate(zip(batch, chosen, strict=True)):
+                states[index] = read[row, len(question.ids) :][: len(document.ids)]
+        nothing = self.input_rows.new_zeros(0, self.hidden_size)
+        remaining = iter(states)
+        joined = [
+            pairs.words_of_prompt(
+                list(islice(remaining, len(documents[question.row]))), documents[question.row], nothing
+            )
+            for question in asked
+        ]
+        words, present, places = (list(items) for items in zip(*joined, strict=True))
+        scores = self.span_head(pad_sequence(words, True), pad_sequence(present, True))
+        output = ClaraOutput(words=scores, documents=places)
+        if prompts.targets is not None:
+            output.loss = span_loss(scores, places, [question.answer for question in asked])
+        return output
 
-    def _prefill(
-        self, prompts: PromptBatch, embeddings: Tensor, use_cache: bool, role: str | None
-    ) -> Prefill:
-        """A role over prompts, document by document where the model's attention allows it."""
-
-        def read(
-            embeddings: Tensor, positions: Tensor, visible: Tensor | None, cache: Cache | None
-        ) -> Tensor:
-            return self._read(embeddings, positions, visible, role, cache)
-
-        in_blocks = self.config.attention == "blocks"
-        # layers that are recomputed keep no cache to read on from
-        if in_blocks and not self._recomputes:
-            return prefill_blocks(read, prompts, embeddings, self._new_cache)
-        visible = block_mask(prompts.blocks) if in_blocks else None
-        return prefill_rows(read, prompts, embeddings, visible, self._new_cache() if use_cache else None)
-
-    def _new_cache(self) -> DynamicCache:
-        return DynamicCache(config=self.config.text_config)
-
-    def _places(
+    @torch.inference_mode()
+    def find_spans(
         self,
         prompts: PromptBatch,
-        documents: DocumentStates | None,
-        tokens: Tensor,
-        memories: Sequence[Tensor] | None,
-    ) -> Places | None:
-        """What the prompts' answers can point at.
+        memories: Sequence[Tensor] | None = None,
+        max_words: int = 64,
+        role: str | None = roles.GENERATOR,
+    ) -> list[Span | None]:
+        """The answer of each prompt, of a model whose answers are spans of documents.
 
         Args:
-            prompts: The prompts.
-            documents: What was read of their documents.
-            tokens: (B, T, H) token embeddings.
+            prompts: The prompts; of one that asks several questions the answers come one after another.
             memories: As for `forward`.
+            max_words: Longest answer in tokens.
+            role: As for `forward`.
+
+        Raises:
+            PromptError: Slots and memories disagree.
         """
-        if self.pointer is None or documents is None:
-            return None
-        words = tokens - self.pointer.centre
-        if memories is not None:
-            words = splice(words, prompts.slots, memories)
-        words = words.flatten(0, 1)[documents.index]
-        spans = prompts.spans.flatten()[documents.index]
-        if self.memory is None:
-            spans, single = torch.ones_like(spans), words.unsqueeze(2)
-        else:
-            spans = spans.clamp(max=len(self.memory.order))
-            single = self.memory.words_of(words, spans)
-        return self.pointer.places(documents.states, single, spans, documents.present)
+        output = self._forward_pairs(prompts, memories, role)
+        assert output.words is not None
+        assert output.documents is not None
+        scores = output.words.cpu()
+        return [best_span(row, held, max_words) for row, held in zip(scores, output.documents, strict=True)]
 
     def decode_step(
         self,
@@ -322,7 +335,6 @@ class ClaraModel(PreTrainedModel):
         positions: Tensor,
         visible: Tensor,
         cache: Cache,
-        places: Places | None = None,
         role: str | None = roles.GENERATOR,
     ) -> Tensor:
         """Logits (B, V) after one more token per row.
@@ -332,30 +344,11 @@ class ClaraModel(PreTrainedModel):
             positions: (B,) their positions.
             visible: (B, S) bool, the cached positions and the token's own that may be seen.
             cache: Of `forward`; grows by one.
-            places: Of `forward`.
             role: As for `forward`.
         """
         embeddings = self.base.get_input_embeddings()(ids.unsqueeze(1))
         states = self._read(embeddings, positions.unsqueeze(1), visible.unsqueeze(1), role, cache)
-        return self._logits(states, embeddings, places)[:, 0]
-
-    def _logits(
-        self, states: Tensor, embeddings: Tensor, places: Places | None, real: Tensor | None = None
-    ) -> Tensor:
-        """Vocabulary logits (B, A, V) of answer positions; (P, V) at the `real` ones where they are given.
-
-        Args:
-            states: (B, A, H) final states.
-            embeddings: (B, A, H) input embeddings.
-            places: What can be pointed at, if anything.
-            real: (B, A) bool.
-        """
-        chosen = states if real is None else states[real]
-        logits = self._head(chosen)
-        if self.pointer is None or places is None:
-            return logits
-        words = self.pointer(states, embeddings, places)
-        return logits + nn.functional.linear(words if real is None else words[real], self.output_rows)
+        return self._head(states)[:, 0]
 
     # -- the base model ------------------------------------------------------------------------------
 
@@ -411,9 +404,13 @@ class ClaraModel(PreTrainedModel):
         visible: Tensor | None,
         name: str | None,
         cache: Cache | None = None,
+        segments: Tensor | None = None,
     ) -> Tensor:
         """Final states (after the final norm) of the base under a role."""
         mask = None
+        extra: dict[str, Any] = {}
+        if segments is not None and getattr(self.base.config, "type_vocab_size", 0) > 1:
+            extra["token_type_ids"] = segments
         if visible is not None:
             mask = visible.unsqueeze(1)
             if self.base.config._attn_implementation == "eager":
@@ -425,6 +422,7 @@ class ClaraModel(PreTrainedModel):
                 attention_mask=mask,
                 past_key_values=cache,
                 use_cache=cache is not None,
+                **extra,
             )
         return output.last_hidden_state  # type: ignore[no-any-return]
 

@@ -342,7 +342,8 @@ def _distillation(
 
     A generator with weights of its own has no base that answers; it is its own text reader, without gradient.
     """
-    assert logits is not None
+    if logits is None:
+        raise InputError("Distillation needs a generator that writes; this model's answers are spans.")
     reader = roles.GENERATOR if model.config.roles[roles.GENERATOR] == "full" else None
     with torch.no_grad(), without_dropout(model):
         teacher = model(collate_prompts(prompts).to(model.device), role=reader).logits

@@ -75,8 +75,8 @@ def prepare(
             chosen.append(model.memory_tokens)
         if model.memory is not None:
             chosen += model.memory.parameters()
-    if model.pointer is not None:
-        chosen += model.pointer.parameters()
+    if model.span_head is not None:
+        chosen += model.span_head.parameters()
     for parameter in chosen:
         parameter.data = parameter.data.float()
         parameter.requires_grad_(True)

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from clara.errors import PromptError
-from clara.model.attention import answer_block, block_mask, question_block
-from clara.model.fusion import PAD_BLOCK, splice
+from clara.model.fusion import splice
 
 
 def slow_splice(embeddings: Tensor, slots: Tensor, memories: list[Tensor]) -> Tensor:
@@ -58,39 +57,3 @@ def test_splice_counts_every_row() -> None:
 def test_splice_without_slots_is_the_embeddings() -> None:
     embeddings = torch.randn(2, 3, 4)
     assert splice(embeddings, torch.zeros(2, 3, dtype=torch.bool), [torch.zeros(0, 4)] * 2) is embeddings
-
-
-def sees(row: int, column: int, row_at: int, column_at: int) -> bool:
-    """The rule for one pair of positions, in words."""
-    if row == PAD_BLOCK:
-        return row_at == column_at
-    if column == PAD_BLOCK:
-        return False
-    if row >= 0:  # a document sees itself
-        return column == row
-    if row % 2:  # a question sees itself and every document
-        return column == row or column >= 0
-    if column == row:  # an answer sees its own past
-        return column_at <= row_at
-    return column >= 0 or column == row + 1  # every document and its own question
-
-
-def test_block_mask_equals_twin() -> None:
-    question, answer = question_block(0), answer_block(0)
-    other, last = question_block(1), answer_block(1)
-    blocks = torch.tensor(
-        [
-            [0, 0, 1, 1, question, question, answer, answer, other, last, last, PAD_BLOCK],
-            [0, question, answer, answer, answer, PAD_BLOCK, PAD_BLOCK, PAD_BLOCK, *[PAD_BLOCK] * 4],
-            [question, answer, other, last, 3, 3, 4, 0, 0, 1, 1, 2],
-        ]
-    )
-    expected = torch.tensor(
-        [
-            [[sees(int(a), int(b), i, j) for j, b in enumerate(row)] for i, a in enumerate(row)]
-            for row in blocks
-        ]
-    )
-    found = block_mask(blocks)
-    assert torch.equal(found, expected)
-    assert found.any(dim=2).all()

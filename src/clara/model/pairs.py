@@ -1,0 +1,156 @@
+"""Prompts as pairs: every document in a row of its own, behind the question that it is read for.
+
+A row is `[CLS] question [SEP] [CLS] document [SEP]`, as text encoders are trained to read two texts. A
+document that stands as its memory is unpacked into the words that its memory tokens hold.
+
+Shapes: B prompts, N rows, T tokens of the longest, H hidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from clara.errors import PromptError
+from clara.model.compression import SegmentMemory
+from clara.model.prompts import PromptBatch
+from clara.model.spans import Document
+
+
+def question_block(turn: int) -> int:
+    """Block number of the question of a turn."""
+    return -1 - 2 * turn
+
+
+def answer_block(turn: int) -> int:
+    """Block number of the answer of a turn."""
+    return -2 - 2 * turn
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One question of a prompt.
+
+    Attributes:
+        row: Its prompt.
+        ids: Token ids.
+        answer: Those of the answer to be trained, None if there is none.
+    """
+
+    row: int
+    ids: Tensor
+    answer: list[int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A document as it is read.
+
+    Attributes:
+        ids: Token ids (n,) of its words.
+        embeddings: (n, H).
+    """
+
+    ids: Tensor
+    embeddings: Tensor
+
+
+def questions(prompts: PromptBatch) -> list[Asked]:
+    """Every question of every prompt, in order."""
+    found = []
+    for row, blocks in enumerate(prompts.blocks):
+        for turn in range((1 - int(blocks[: int(prompts.lengths[row])].min())) // 2):
+            answer = prompts.ids[row][blocks == answer_block(turn)].tolist()
+            asked = prompts.ids[row][blocks == question_block(turn)]
+            found.append(Asked(row, asked, answer[:-1] if answer else None))
+    return found
+
+
+def read_documents(
+    prompts: PromptBatch,
+    embed: nn.Embedding,
+    memory: SegmentMemory,
+    memories: Sequence[Tensor] | None,
+) -> list[list[Read]]:
+    """The documents of every prompt, those that stand as memories unpacked.
+
+    Args:
+        prompts: The prompts.
+        embed: The base's token embeddings.
+        memory: Made the memories.
+        memories: One (n_b, H) tensor a prompt; None if no prompt has a slot.
+
+    Raises:
+        PromptError: Slots and memories disagree.
+    """
+    rows: list[list[Read]] = []
+    for row, blocks in enumerate(prompts.blocks):
+        slots = int(prompts.slots[row].sum())
+        held = 0 if memories is None else len(memories[row])
+        if slots != held:
+            raise PromptError(
+                f"Row {row} of the prompt has {slots} memory slots but {held} memory vectors; "
+                "build prompt and memories from the same documents."
+            )
+        documents: list[Read] = []
+        taken = 0
+        for number in range(int(blocks.max()) + 1):
+            (places,) = (blocks == number).nonzero(as_tuple=True)
+            if memories is not None and len(places) and prompts.slots[row, places[0]]:
+                vectors = memories[row][taken : taken + len(places)]
+                taken += len(places)
+                words = memory.unpack(vectors, int(prompts.spans[row, places[0]]), embed.weight)
+                documents.append(Read(*words))
+            elif len(places):
+                ids = prompts.ids[row, places]
+                documents.append(Read(ids, embed(ids)))
+        rows.append(documents)
+    return rows
+
+
+def pair_rows(asked: Sequence[Tensor], documents: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Question and document embeddings as padded rows.
+
+    Args:
+        asked: (q, H) of the question of each row.
+        documents: (n, H) of the document of each row.
+
+    Returns:
+        Embeddings (N, T, H), positions (N, T), visibility (N, T, T) bool, and segments (N, T): 1 at the
+        document's words, else 0.
+    """
+    embeddings = pad_sequence([torch.cat(pair) for pair in zip(asked, documents, strict=True)], True)
+    device = embeddings.device
+    places = torch.arange(embeddings.shape[1], device=device).expand(len(asked), -1)
+    question = torch.tensor([len(item) for item in asked], device=device).unsqueeze(1)
+    length = question + torch.tensor([len(item) for item in documents], device=device).unsqueeze(1)
+    visible = (places < length).unsqueeze(1).expand(-1, places.shape[1], -1)
+    return embeddings, places, visible, ((places >= question) & (places < length)).long()
+
+
+def words_of_prompt(
+    states: Sequence[Tensor], documents: Sequence[Read], nothing: Tensor
+) -> tuple[Tensor, Tensor, list[Document]]:
+    """The states of one prompt's documents one after another.
+
+    Args:
+        states: (n, H) of each document.
+        documents: The documents.
+        nothing: (0, H), the states of a prompt without documents.
+
+    Returns:
+        States (W, H), presence (W,) bool, False at closing tokens, and where each document stands.
+    """
+    places, at = [], 0
+    present = []
+    for document in documents:
+        ids = document.ids.tolist()
+        places.append(Document(at, ids))
+        present += [True] * (len(ids) - 1) + [False]
+        at += len(ids)
+    joined = torch.cat([nothing, *states])
+    return joined, torch.tensor(present, dtype=torch.bool, device=joined.device), places

@@ -1,0 +1,110 @@
+"""Every document behind its question: the batch equals each pair alone, in text and in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from clara import roles
+from clara.errors import PromptError
+from clara.model.generation import generate
+from clara.processing import MemorySlot, TextSlot, collate_prompts, collate_texts
+
+TOLERANCE = {"atol": 2e-5, "rtol": 1e-5}
+QUESTIONS = ("w1 w2 w3", "w9")
+TEXTS = ("w4 w5 w6 w7 w8", "w10 w11", "w12 w4 w5 w1 w2 w3 w20")
+
+
+def alone(model: Any, processor: Any, question: str, text: str) -> torch.Tensor:
+    """Scores (n, 2) of one document's words behind a question, as plain BERT reads two texts."""
+    asked, document = processor.encode_questions([question])[0], processor.encode_documents([text])[0]
+    with roles.role(roles.GENERATOR):
+        states = model.base.bert(
+            input_ids=torch.tensor([asked + document]),
+            token_type_ids=torch.tensor([[0] * len(asked) + [1] * len(document)]),
+            attention_mask=torch.ones(1, 1, *[len(asked) + len(document)] * 2, dtype=torch.bool),
+        ).last_hidden_state[0, len(asked) :]
+    return model.span_head.score(states)
+
+
+@pytest.fixture
+def model_and_processor(make_model: Any) -> Any:
+    model, processor = make_model("bert")
+    model.memory.fit(model.get_input_embeddings().weight)
+    return model, processor
+
+
+@torch.no_grad()
+def test_a_batch_equals_each_pair_alone(model_and_processor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, processor = model_and_processor
+    documents = [TextSlot(ids) for ids in processor.encode_documents(TEXTS)]
+    prompts = collate_prompts(
+        [
+            processor.packed_prompt(documents, [(QUESTIONS[0], "w4"), (QUESTIONS[1], "w11")]),
+            processor.prompt(QUESTIONS[1], documents[1:2]),
+            processor.prompt(QUESTIONS[0], []),
+        ]
+    )
+    pairs = [(QUESTIONS[0], TEXTS), (QUESTIONS[1], TEXTS), (QUESTIONS[1], TEXTS[1:2])]
+    for budget in (1, 40, 10_000):
+        monkeypatch.setattr("clara.model.modeling.MAX_ROW_TOKENS", budget)
+        output = model(prompts)
+        for row, (question, texts) in enumerate(pairs):
+            kept = [alone(model, processor, question, text)[:-1] for text in texts]
+            expected = torch.cat(kept).log_softmax(dim=0)
+            places = [
+                document.start + at
+                for document in output.documents[row]
+                for at in range(len(document.ids) - 1)
+            ]
+            torch.testing.assert_close(output.words[row, places], expected, **TOLERANCE)
+    assert output.documents[3] == []
+    assert model.find_spans(prompts)[3] is None
+    prompts = collate_prompts([processor.prompt(question, documents) for question in QUESTIONS])
+    answers = generate(model, prompts, end_token_id=processor.end_token_id, max_new_tokens=3)
+    spans = model.find_spans(prompts, max_words=3)
+    assert answers == [span.ids if span else [] for span in spans]
+    assert all(answers)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("rate", [1, 2, 4])
+def test_memories_read_as_the_text_that_they_spell(model_and_processor: Any, rate: int) -> None:
+    """As long as their context says nothing; beside texts and in any order."""
+    model, processor = model_and_processor
+    torch.nn.init.zeros_(model.memory.into_words.weight)
+    encoded = processor.encode_documents(TEXTS)
+    memories = model.compress(*collate_texts(encoded), rate=rate).unpadded()
+    texts = [TextSlot(ids) for ids in encoded]
+    slots = [MemorySlot(len(memory), rate) for memory in memories]
+    expected = model(collate_prompts([processor.prompt(QUESTIONS[0], texts)] * 2)).words
+    mixed = collate_prompts(
+        [
+            processor.prompt(QUESTIONS[0], slots),
+            processor.prompt(QUESTIONS[0], [slots[0], texts[1], slots[2]]),
+        ]
+    )
+    held = [torch.cat(memories), torch.cat([memories[0], memories[2]])]
+    torch.testing.assert_close(model(mixed, held).words, expected, **TOLERANCE)
+
+
+@torch.no_grad()
+def test_the_context_of_memories_is_read(model_and_processor: Any) -> None:
+    model, processor = model_and_processor
+    memory = model.compress(*collate_texts(processor.encode_documents(TEXTS[:1]))).unpadded()[0]
+    prompts = collate_prompts([processor.prompt(QUESTIONS[0], [MemorySlot(len(memory))])])
+    other = memory.clone()
+    other[:, model.memory.word_size :] += 1
+    torch.nn.init.normal_(model.memory.into_words.weight)
+    assert not torch.allclose(model(prompts, [memory]).words, model(prompts, [other]).words)
+
+
+def test_memories_that_do_not_fit_the_prompt_are_refused(model_and_processor: Any) -> None:
+    model, processor = model_and_processor
+    prompts = collate_prompts([processor.prompt(QUESTIONS[0], [MemorySlot(2)])])
+    with pytest.raises(PromptError, match="has 2 memory slots but 3 memory vectors"):
+        model(prompts, [torch.zeros(3, model.hidden_size)])
+    with pytest.raises(PromptError, match="has 2 memory slots but 0 memory vectors"):
+        model(prompts)
