@@ -84,6 +84,11 @@ def test_ask_prints_the_answer_then_its_sources(
     for source in answer["sources"]:
         assert Path(source["file"]).name in printed
         assert f"{source['score']:.3f}" in printed
+    lines = printed.splitlines()
+    (taken,) = [line for line in lines if "(the answer is from here)" in line]
+    place = [source["id"] for source in answer["sources"]].index(answer["taken_from"])
+    assert taken.startswith(f"{place + 1}. ")
+    assert ("Doubtful" in printed) == answer["is_doubtful"] == (answer["confidence"] < 0)
 
 
 def test_search_shows_the_ranking(

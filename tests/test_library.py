@@ -84,6 +84,19 @@ def test_an_answer_is_what_the_model_generates_from_the_stored_memories(
     assert "".join(library.ask_stream(question, k=3, text_passages=num_text, max_new_tokens=5)) == answer.text
 
 
+def test_an_answer_says_where_it_is_from_and_how_sure_it_is(library: Library, folder: Path) -> None:
+    library.add(folder)
+    answer = library.ask("w1 w2", k=3, max_new_tokens=2)
+    assert answer.confidence is not None
+    if not library.clara.model.config.answers_spans:
+        assert (answer.taken_from, answer.is_doubtful) == (None, False)
+        assert answer.confidence <= 0
+        return
+    texts = {source.id: source.text for source in answer.sources}
+    assert answer.text in texts[answer.taken_from or 0]
+    assert answer.is_doubtful == (answer.confidence < 0)
+
+
 def test_answers_do_not_depend_on_the_batch(clara: Clara, texts: list[str]) -> None:
     questions = ["w5 w6", "w7", "w8 w9 w10"]
     groups = [texts[:1], texts[1:4], texts[2:4]]

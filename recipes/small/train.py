@@ -83,7 +83,7 @@ def memory(rate: int, questions: int, documents: int) -> ReadingForm:
 # have no answer: scores of different documents become comparable, and "not here" is learnt. Memories spell
 # their words, so that a reader of text reads them at once; what their context brings is learnt here.
 ALONE = ReadingForm(16)
-AMONG = ReadingForm(8, documents=3, unanswerable=0.25)
+AMONG = ReadingForm(8, documents=3, unanswerable=0.2)
 PHASES = (
     Phase(900, 15, ((1.0, ALONE),)),
     Phase(
@@ -100,8 +100,9 @@ PHASES = (
     ),
 )
 # The query reasoner starts as a text encoder that searches well; at the rate of reading it would forget that.
-# The span head starts from nothing.
-RATE_FACTORS = ((f".variants.{roles.QUERY_REASONER}.", 0.1), ("span_head.", 3.0))
+# The span head starts from nothing. What a memory's context adds to its words does too, but at the full rate
+# it drowns them within ten steps: word embeddings have a standard deviation of 0.056.
+RATE_FACTORS = ((f".variants.{roles.QUERY_REASONER}.", 0.1), ("span_head.", 3.0), ("memory.", 0.1))
 
 
 def start_model() -> tuple[ClaraModel, ClaraProcessor]:

@@ -62,7 +62,9 @@ def test_a_question_without_an_answer_is_asked_of_the_passages_it_came_with() ->
 
 
 def test_lines_have_names_of_their_own() -> None:
-    plan = Plan(("oracle", "normal", "rerank", "full"), (4, 16), ("bm25", "dense"), True, True, True, True)
+    plan = Plan(
+        ("oracle", "normal", "rerank", "full"), (4, 16), ("bm25", "dense"), True, False, True, True, True
+    )
     lines = plan.conditions()
     names = [line.name for line in lines]
     assert len(set(names)) == len(names)
@@ -71,6 +73,11 @@ def test_lines_have_names_of_their_own() -> None:
         "memories-4x",
         "memories-16x",
     ]
+    joined = Plan(("oracle", "full"), (4,), ("bm25",), hybrid=True).conditions()
+    assert {(line.passages, line.ranking) for line in joined if line.ranking} == {
+        ("oracle", "memories-4x"),
+        ("full", "joined-4x"),
+    }
 
 
 def test_a_model_that_cannot_search_is_given_its_passages() -> None:

@@ -140,7 +140,7 @@ def test_what_is_unpacked_carries_the_context_of_its_segment_and_a_gradient() ->
     part.fit(vocabulary)
     torch.nn.init.normal_(part.into_words.weight)
     context = torch.randn(2, 4)
-    words = part._spell(vocabulary[[3, 5, 7, 9]], 2).reshape(2, 8).detach()
+    words = part.spell(vocabulary[[3, 5, 7, 9]], 2).reshape(2, 8).detach()
     memory = torch.cat([words, context], dim=1).requires_grad_()
     ids, embeddings = part.unpack(memory, 2, vocabulary)
     assert ids.tolist() == [3, 5, 7, 9]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from clara.errors import InputError
+from clara.model.compression import SegmentMemory
 from clara.pipeline import Clara
 from clara.processing import collate_texts
 
@@ -40,11 +41,12 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """A token of the vocabulary near a memory token.
+    """A token of the vocabulary near a memory token, or one of those that it spells.
 
     Attributes:
         text: The token.
-        cosine: Of the memory token and the token's row of the output layer, each less the mean row.
+        cosine: Of the memory token and the token's row of the output layer, each less the mean row; of a
+            memory token that spells its words, of a word's numbers and those of the token.
     """
 
     text: str
@@ -58,7 +60,8 @@ class Inspection:
     Attributes:
         text: A passage, or a question.
         words: Its words with their weights.
-        nearest: Of each memory token the nearest tokens of the vocabulary, nearest first.
+        nearest: Of each memory token the nearest tokens of the vocabulary, nearest first; the words that it
+            spells, in their order, where it does.
     """
 
     text: str
@@ -118,7 +121,12 @@ def inspect_document(
             Word(found.group(), found.start(), weight)
             for found, weight in zip(_WORD.finditer(text), weights, strict=True)
         ),
-        _nearest(clara, torch.from_numpy(memories[0]).to(clara.model.device), nearest),
+        _nearest(
+            clara,
+            torch.from_numpy(memories[0]).to(clara.model.device),
+            rate or clara.model.config.compression_rate,
+            nearest,
+        ),
     )
 
 
@@ -137,7 +145,7 @@ def inspect_question(clara: Clara, question: str, *, nearest: int = NEAREST) -> 
     """
     ids, lengths = collate_texts(clara.processor.encode_questions([question]))
     memories = clara.model.encode_query(ids.to(clara.model.device), lengths.to(clara.model.device))
-    return Inspection(question, (), _nearest(clara, memories.unpadded()[0], nearest))
+    return Inspection(question, (), _nearest(clara, memories.unpadded()[0], ids.shape[1], nearest))
 
 
 def _grouped(text: str, spans: Sequence[tuple[int, int] | None]) -> list[list[int]]:
@@ -208,8 +216,10 @@ def _no_words(clara: Clara) -> list[int]:
 
 
 @torch.inference_mode()
-def _nearest(clara: Clara, memory: Tensor, count: int) -> tuple[tuple[Near, ...], ...]:
-    """The `count` nearest tokens of each row (m, H)."""
+def _nearest(clara: Clara, memory: Tensor, rate: int, count: int) -> tuple[tuple[Near, ...], ...]:
+    """The `count` nearest tokens of each row (m, H), or the first so many that it spells."""
+    if clara.model.memory is not None:
+        return tuple(tokens[:count] for tokens in _spelled(clara, clara.model.memory, memory, rate))
     rows = clara.model.output_rows.float()
     centre = rows.mean(dim=0)
     cosines = torch.nn.functional.normalize(memory.float() - centre, dim=-1) @ (
@@ -225,3 +235,17 @@ def _nearest(clara: Clara, memory: Tensor, count: int) -> tuple[tuple[Near, ...]
         )
         for ids, values in zip(best.indices.tolist(), best.values.tolist(), strict=True)
     )
+
+
+def _spelled(clara: Clara, memory: SegmentMemory, vectors: Tensor, rate: int) -> Iterator[tuple[Near, ...]]:
+    """The words that each memory token spells."""
+    rows = clara.model.input_rows
+    numbers = memory.numbers(vectors, rate)
+    ids, _ = memory.unpack(vectors, rate, rows)
+    cosines = torch.nn.functional.cosine_similarity(numbers[: len(ids)], memory.spell(rows[ids], rate))
+    words = [
+        Near(str(clara.processor.tokenizer.decode([token])).strip(), round(cosine, 4))
+        for token, cosine in zip(ids.tolist(), cosines.tolist(), strict=True)
+    ]
+    each = len(numbers) // len(vectors)
+    return (tuple(words[start : start + each]) for start in range(0, len(words), each))

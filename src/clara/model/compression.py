@@ -143,7 +143,10 @@ class SegmentMemory(nn.Module):
         """
         count, width = ids.shape
         present = length_mask(lengths, width)
-        embeddings = embed(ids.masked_fill(~present, self.pad_token_id))
+        filled = ids.masked_fill(~present, self.pad_token_id)
+        filled = nn.functional.pad(filled, (0, -width % rate), value=self.pad_token_id)
+        words = embed(filled)
+        embeddings = words[:, :width]
         positions = torch.arange(width, device=ids.device).expand(count, -1)
         states = read(embeddings, positions, present.unsqueeze(1).expand(-1, width, -1))
         share, sizes = _segments(lengths, width, rate, states.dtype)
@@ -151,10 +154,10 @@ class SegmentMemory(nn.Module):
         context = self.context(segments)
         context = nn.functional.layer_norm(context, context.shape[-1:])
         memory_present = sizes > 0
-        filled = embed(ids.new_full((count, sizes.shape[1] * rate - width), self.pad_token_id))
-        words = self._spell(torch.cat([embeddings, filled], dim=1), rate).unflatten(1, (-1, rate)).flatten(2)
-        words = nn.functional.pad(words, (0, max(0, self.word_size - words.shape[2])))[..., : self.word_size]
-        vectors = torch.cat([words.to(context.dtype), context], dim=-1) * memory_present.unsqueeze(-1)
+        spelled = self.spell(words, rate).unflatten(1, (-1, rate)).flatten(2)
+        spelled = nn.functional.pad(spelled, (0, max(0, self.word_size - spelled.shape[2])))
+        vectors = torch.cat([spelled[..., : self.word_size].to(context.dtype), context], dim=-1)
+        vectors = vectors * memory_present.unsqueeze(-1)
         weights = sizes / lengths.unsqueeze(1)
         return Memories(
             vectors=vectors,
@@ -174,10 +177,10 @@ class SegmentMemory(nn.Module):
         Returns:
             Token ids (n,), without the words that only fill the last segment, and embeddings (n, H).
         """
-        size, count = self._size(rate), min(rate, self.word_size)
+        numbers = self.numbers(vectors, rate)
+        size = numbers.shape[1]
         with torch.autocast(vectors.device.type, enabled=False):
-            numbers = vectors[:, : size * count].float().reshape(-1, size)
-            ids = _nearest(numbers.detach(), self._spell(vocabulary, rate))
+            ids = _nearest(numbers.detach(), self.spell(vocabulary, rate))
             linear = (numbers * self._scale(size)) @ self.basis[:size].float() + self.centre
         embeddings = vocabulary[ids]
         exact = linear.to(embeddings.dtype) + (embeddings - linear.to(embeddings.dtype)).detach()
@@ -185,7 +188,7 @@ class SegmentMemory(nn.Module):
         context = self.into_words(vectors[:, self.word_size :].to(weight.dtype))
         fills = (ids == self.pad_token_id).tolist()
         end = fills.index(True) if True in fills else len(ids)
-        return ids[:end], (exact + context.repeat_interleave(count, dim=0))[:end]
+        return ids[:end], (exact + context.repeat_interleave(len(ids) // max(1, len(vectors)), dim=0))[:end]
 
     def _size(self, rate: int) -> int:
         """Numbers of a word."""
@@ -194,7 +197,12 @@ class SegmentMemory(nn.Module):
     def _scale(self, size: int) -> Tensor:
         return self.deviation[:size].float().square().mean().sqrt()
 
-    def _spell(self, embeddings: Tensor, rate: int) -> Tensor:
+    def numbers(self, vectors: Tensor, rate: int) -> Tensor:
+        """What memory tokens (m, H) hold of their words: (m * n, W // rate) in float32, n the rate or W."""
+        size = self._size(rate)
+        return vectors[:, : size * min(rate, self.word_size)].float().reshape(-1, size)
+
+    def spell(self, embeddings: Tensor, rate: int) -> Tensor:
         """Numbers (..., W // rate), float32, of word embeddings (..., H)."""
         size = self._size(rate)
         with torch.autocast(embeddings.device.type, enabled=False):
