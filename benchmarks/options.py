@@ -42,7 +42,6 @@ RATES = (4, 16, 64)
 TUNED: dict[str, dict[str, Any]] = {
     "baseline": {},
     "nested_rates": {"nested_rates": list(RATES)},
-    "distillation": {"distillation_weight": 1.0},
 }
 SEARCHED: dict[str, dict[str, Any]] = {
     "baseline": {},

@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer, BertLMHeadModel
 
-from clara import roles
+from clara import loading, roles
 from clara.configuration import ClaraConfig
 from clara.model.modeling import ClaraModel
 from clara.processing import ClaraProcessor
@@ -127,10 +127,10 @@ def start_model() -> tuple[ClaraModel, ClaraProcessor]:
         score="text",
         key_role=roles.QUERY_REASONER,
         prompt_format="pairs",
-        compression_rate=4,
+        compression_rate=16,
         doc_max_tokens=254,
         query_max_tokens=62,
-        num_text_documents=1,
+        num_text_documents=0,
         alignment_weight=0.0,
         memory_token_ids=[tokenizer.vocab[MEMORY_TOKEN]],
     )
@@ -206,6 +206,9 @@ def main() -> None:
     parser.add_argument(
         "--threads", type=int, default=None, help="CPU threads; torch's own choice if not given"
     )
+    parser.add_argument(
+        "--continue-from", type=Path, default=None, help="start from the model in this folder"
+    )
     parser.add_argument("--export", type=Path, default=None, help="write the trained model to this folder")
     parser.add_argument("--only-export", action="store_true", help="export the last checkpoint, do not train")
     arguments = parser.parse_args()
@@ -217,7 +220,9 @@ def main() -> None:
         for example in read_reading_examples(arguments.data / "squad11_train.jsonl.xz")
         if any(answers for _, answers in example.turns)
     ]
-    model, processor = start_model()
+    model, processor = (
+        start_model() if arguments.continue_from is None else loading.load(arguments.continue_from)
+    )
     model.to("cuda" if torch.cuda.is_available() else "cpu").train()
     steps = sum(round(phase.steps * arguments.scale) for phase in PHASES)
 

@@ -145,16 +145,18 @@ def overview_table(runs: Sequence[Figures]) -> str:
     columns = {"gold text": "gold-text"}
     columns |= {f"gold memory {rate}x": f"gold-memory-{rate}x" for rate in rates}
     columns |= {f"wrong memory {rate}x": f"wrong-memory-{rate}x" for rate in rates[:1]}
-    columns |= {"found, best as text": f"full-mixed-{rates[0]}x", "found, text": "full-text"}
+    mixed = f"full-mixed-{rates[0]}x"
+    if any(mixed in run["answers"] for run in runs):
+        columns["found, best as text"] = mixed
+    columns |= {f"found, memories {rates[0]}x": f"full-memory-{rates[0]}x", "found, text": "full-text"}
+    searches = {"BM25": "bm25", "memories": f"memories-{rates[0]}x", "both": f"joined-{rates[0]}x"}
     rows = []
     for run in runs:
-        scores = [run["answers"].get(name, {}).get("f1") for name in columns.values()]
-        searches = [
-            run["retrieval"].get(name, {}).get("recall@5") for name in ("bm25", f"memories-{rates[0]}x")
-        ]
-        cells = [percent(estimate) if estimate else "" for estimate in (*scores, *searches)]
+        found = [run["answers"].get(name, {}).get("f1") for name in columns.values()]
+        found += [run["retrieval"].get(name, {}).get("recall@5") for name in searches.values()]
+        cells = [percent(estimate) if estimate else "" for estimate in found]
         rows.append((run["data"], f"{run['questions']:,}", f"{run['passages']:,}", *cells))
-    head = ("set", "questions", "passages", *columns, "recall@5, BM25", "recall@5, memories")
+    head = ("set", "questions", "passages", *columns, *(f"recall@5, {label}" for label in searches))
     return table(head, rows)
 
 
