@@ -117,6 +117,7 @@ class SegmentMemory(nn.Module):
         self.register_buffer("basis", torch.eye(hidden_size)[: self.word_size].clone())
         self.register_buffer("deviation", torch.ones(self.word_size))
         self.register_buffer("centre", torch.zeros(hidden_size))
+        self._vocabularies: dict[int, tuple[tuple[object, ...], Tensor]] = {}
         self.context = nn.Linear(hidden_size, context_size)
         self.into_words = nn.Linear(context_size, hidden_size, bias=False)
         nn.init.zeros_(self.into_words.weight)
@@ -180,7 +181,7 @@ class SegmentMemory(nn.Module):
         numbers = self.numbers(vectors, rate)
         size = numbers.shape[1]
         with torch.autocast(vectors.device.type, enabled=False):
-            ids = _nearest(numbers.detach(), self.spell(vocabulary, rate))
+            ids = _nearest(numbers.detach(), self._spelled(vocabulary, rate))
             linear = (numbers * self._scale(size)) @ self.basis[:size].float() + self.centre
         embeddings = vocabulary[ids]
         exact = linear.to(embeddings.dtype) + (embeddings - linear.to(embeddings.dtype)).detach()
@@ -189,6 +190,16 @@ class SegmentMemory(nn.Module):
         fills = (ids == self.pad_token_id).tolist()
         end = fills.index(True) if True in fills else len(ids)
         return ids[:end], (exact + context.repeat_interleave(len(ids) // max(1, len(vectors)), dim=0))[:end]
+
+    def _spelled(self, vocabulary: Tensor, rate: int) -> Tensor:
+        """The numbers (V, W // rate) of the whole vocabulary, kept: they take as long as reading a document."""
+        state = (vocabulary.data_ptr(), vocabulary._version, self.basis.data_ptr(), self.basis._version)
+        size = self._size(rate)
+        kept, numbers = self._vocabularies.get(size, (None, None))
+        if numbers is None or kept != state:
+            numbers = self.spell(vocabulary.detach(), rate)
+            self._vocabularies[size] = (state, numbers)
+        return numbers
 
     def _size(self, rate: int) -> int:
         """Numbers of a word."""
