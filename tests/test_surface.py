@@ -17,6 +17,8 @@ from clara.surface import as_written
         ("", ["anything"], ""),
         ("paris", [], "paris"),
         ("us", ["it told us", "US"], "us"),
+        ("ada limon", ["a poem by Ada Limo\u0301n", "Ada Limón"], "Ada Limo\u0301n"),
+        ("limon", ["ein Zug", "Ünder Ada Limón, á"], "Limón"),
     ],
 )
 def test_the_first_text_with_the_words_gives_the_form(answer: str, texts: list[str], written: str) -> None:

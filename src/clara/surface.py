@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 _PIECE = re.compile(r"\w+|[^\w\s]")
@@ -26,10 +27,25 @@ def as_written(answer: str, texts: Sequence[str]) -> str:
 def find_written(answer: str, text: str) -> list[tuple[int, int]]:
     """Where a text contains an answer: begin and end of each place, in characters.
 
-    Case and white space do not count in the comparison, whole words do.
+    Case, accents and white space do not count in the comparison, whole words do.
     """
-    pieces = _PIECE.findall(answer)
+    pieces = _PIECE.findall(_without_accents(answer)[0])
     if not pieces:
         return []
+    folded, places = _without_accents(text)
     pattern = r"(?<!\w)" + r"\s*".join(re.escape(piece) for piece in pieces) + r"(?!\w)"
-    return [found.span() for found in re.finditer(pattern, text, re.IGNORECASE)]
+    found = re.finditer(pattern, folded, re.IGNORECASE)
+    return [(places[one.start()], places[one.end() - 1] + 1) for one in found]
+
+
+def _without_accents(text: str) -> tuple[str, Sequence[int]]:
+    """The text without combining marks, and the place in the text of each character that is left."""
+    if text.isascii():
+        return text, range(len(text))
+    kept = [
+        (part, place)
+        for place, character in enumerate(text)
+        for part in unicodedata.normalize("NFD", character)
+        if not unicodedata.combining(part)
+    ]
+    return "".join(part for part, _ in kept), [place for _, place in kept]

@@ -192,7 +192,7 @@ class SegmentMemory(nn.Module):
         return ids[:end], (exact + context.repeat_interleave(len(ids) // max(1, len(vectors)), dim=0))[:end]
 
     def _spelled(self, vocabulary: Tensor, rate: int) -> Tensor:
-        """The numbers (V, W // rate) of the whole vocabulary, kept: they take as long as reading a document."""
+        """Numbers (V, W // rate) of the vocabulary, kept, as they take as long as reading a document."""
         state = (vocabulary.data_ptr(), vocabulary._version, self.basis.data_ptr(), self.basis._version)
         size = self._size(rate)
         kept, numbers = self._vocabularies.get(size, (None, None))

@@ -317,7 +317,7 @@ class ClaraModel(PreTrainedModel):
         Args:
             prompts: The prompts; of one that asks several questions the answers come one after another.
             memories: As for `forward`.
-            max_words: Longest answer in tokens.
+            max_words: Longest answer in tokens, if less than `clara.model.spans.LONGEST`.
             role: As for `forward`.
 
         Raises:
