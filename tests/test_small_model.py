@@ -17,8 +17,8 @@ from clara.loading import packaged_folder
 from clara.pipeline import Clara
 
 RECALL_FLOOR = 0.95
-F1_FLOOR = 0.4
-MEMORY_MARGIN = 0.015
+F1_FLOOR = 0.8
+MEMORY_MARGIN = 0.7
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
