@@ -71,14 +71,12 @@ def _options(group: str | None) -> str:
 def _dtypes() -> str:
     """Size and F1 of every way of keeping memories."""
     rows = []
-    for dtype, row in _benchmark("memory_dtypes")["dtypes"].items():
-        cells = [f"`{dtype}`", f"{row['memory_bytes_per_passage']:,}", percent(row["recall_at_5"])]
-        for way in ("memories alone", "best as text"):
-            cells.append(percent(row[way]["f1"]))
-            cells.append(signed(row[way]["minus_float16"]) if "minus_float16" in row[way] else "")
-        rows.append(cells)
-    head = ("dtype", "bytes a passage", "recall@5", "F1, memories alone", "difference")
-    return table((*head, "F1, best as text", "difference"), rows)
+    for rate, dtypes in _benchmark("memory_dtypes")["rates"].items():
+        for dtype, row in dtypes.items():
+            difference = signed(row["minus_float16"]) if "minus_float16" in row else ""
+            size = f"{row['memory_bytes_per_passage']:,}"
+            rows.append((rate, f"`{dtype}`", size, percent(row["f1"]), difference))
+    return table(("rate", "dtype", "bytes a passage", "F1", "difference to float16"), rows)
 
 
 def _benchmark(name: str) -> dict[str, Any]:
