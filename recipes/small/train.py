@@ -29,7 +29,6 @@ from clara.training.examples import EndToEndExample, ReadingExample, read_readin
 from clara.training.loop import LoopOptions, TrainingLoop
 from clara.training.objectives import end_to_end_loss
 from clara.training.reading import ReadingForm, reading_loss
-from clara.training.retrieval import retrieval_loss
 
 MEMORY_TOKEN = "[unused1]"
 
@@ -45,18 +44,7 @@ class EndToEndForm:
     questions: int
 
 
-@dataclass(frozen=True)
-class RetrievalForm:
-    """Questions against the passages of a step, from labels.
-
-    Attributes:
-        passages: Passages of a step, of which each is another's negative.
-    """
-
-    passages: int
-
-
-Form = ReadingForm | EndToEndForm | RetrievalForm
+Form = ReadingForm | EndToEndForm
 
 
 @dataclass(frozen=True)
@@ -65,8 +53,7 @@ class Phase:
 
     Attributes:
         steps: Steps at scale 1.
-        passages: Passages of a step. Small steps at first: what counts until looking up is learnt is the
-            number of updates.
+        passages: Passages that a step draws its questions from.
         forms: (weight, form) pairs; each step draws one.
     """
 
@@ -100,8 +87,8 @@ PHASES = (
     ),
 )
 # The query reasoner starts as a text encoder that searches well; at the rate of reading it would forget that.
-# The span head starts from nothing. What a memory's context adds to its words does too, but at the full rate
-# it drowns them within ten steps: word embeddings have a standard deviation of 0.056.
+# The span head starts from nothing. The memory's tenth is how the packaged model was trained, without a reason
+# that held (LOG.md).
 RATE_FACTORS = ((f".variants.{roles.QUERY_REASONER}.", 0.1), ("span_head.", 3.0), ("memory.", 0.1))
 
 
@@ -235,10 +222,6 @@ def main() -> None:
         weights, forms = zip(*phase.forms, strict=True)
         form = rng.choices(forms, weights)[0]
         passages = passages_of_step(examples, first, phase.passages, arguments.seed)
-        if isinstance(form, RetrievalForm):
-            start = rng.randrange(len(examples))
-            passages = passages_of_step(examples, start, form.passages, arguments.seed)
-            return retrieval_loss(model, processor, passages, rng)
         if isinstance(form, EndToEndForm):
             result = end_to_end_loss(model, processor, unlabelled(passages, form, rng))
             return result.total(), {name: mean for name, (mean, _) in result.parts().items()}

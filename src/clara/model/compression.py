@@ -188,6 +188,7 @@ class SegmentMemory(nn.Module):
         weight = self.into_words.weight
         context = self.into_words(vectors[:, self.word_size :].to(weight.dtype))
         fills = (ids == self.pad_token_id).tolist()
+        fills[:1] = [False]  # the opening token, which a lossy memory may have lost, still has a place
         end = fills.index(True) if True in fills else len(ids)
         return ids[:end], (exact + context.repeat_interleave(len(ids) // max(1, len(vectors)), dim=0))[:end]
 
