@@ -87,8 +87,8 @@ PHASES = (
     ),
 )
 # The query reasoner starts as a text encoder that searches well; at the rate of reading it would forget that.
-# The span head starts from nothing. The memory's tenth is how the packaged model was trained, without a reason
-# that held (LOG.md).
+# The span head starts from nothing. The memory's tenth is how the packaged model was trained; the reason for
+# it did not hold (LOG.md).
 RATE_FACTORS = ((f".variants.{roles.QUERY_REASONER}.", 0.1), ("span_head.", 3.0), ("memory.", 0.1))
 
 
