@@ -108,3 +108,14 @@ def test_memories_that_do_not_fit_the_prompt_are_refused(model_and_processor: An
         model(prompts, [torch.zeros(3, model.hidden_size)])
     with pytest.raises(PromptError, match="has 2 memory slots but 0 memory vectors"):
         model(prompts)
+
+
+def test_a_pair_longer_than_the_model_is_refused(model_and_processor: Any) -> None:
+    model, processor = model_and_processor
+    (document,) = processor.encode_documents(TEXTS[:1])
+    prompts = collate_prompts([processor.prompt(QUESTIONS[0], [TextSlot(document)])])
+    model.config.text_config.max_position_embeddings = 12
+    model(prompts)  # five tokens and seven
+    model.config.text_config.max_position_embeddings = 11
+    with pytest.raises(PromptError, match="take 12 positions together, but the model has 11"):
+        model(prompts)

@@ -28,7 +28,7 @@ from clara.batching import by_length
 from clara.checkpoints import adapters, layout, own, storage
 from clara.checkpoints.folders import find_folder
 from clara.configuration import ClaraConfig
-from clara.errors import CheckpointError, MissingRoleError
+from clara.errors import CheckpointError, MissingRoleError, PromptError
 from clara.model import pairs, selection
 from clara.model.compression import Memories, SegmentMemory, compress_appended, length_mask
 from clara.model.fusion import splice
@@ -280,6 +280,12 @@ class ClaraModel(PreTrainedModel):
         rows = [(question, document) for question in asked for document in documents[question.row]]
         states: list[Tensor] = [torch.empty(0)] * len(rows)
         sizes = [len(question.ids) + len(document.ids) for question, document in rows]
+        limit = getattr(self.config.text_config, "max_position_embeddings", None)
+        if limit is not None and max(sizes, default=0) > limit:
+            raise PromptError(
+                f"A question and a document take {max(sizes)} positions together, but the model has {limit}; "
+                "ask a shorter question or cut the document."
+            )
         for batch in by_length(sizes, MAX_ROW_TOKENS):
             chosen = [rows[index] for index in batch]
             embeddings, positions, visible, segments = pairs.pair_rows(
