@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from clara.errors import InputError
 from clara.model.modeling import ClaraModel
 from clara.processing import ClaraProcessor
-from clara.training.examples import ReadingExample
+from clara.training.examples import EndToEndExample, ReadingExample
 from clara.training.loop import LoopOptions, TrainingLoop, learning_rate
+from clara.training.objectives import ObjectiveOptions, end_to_end_loss
 from clara.training.reading import ReadingForm, reading_loss
-from clara.training.retrieval import retrieval_loss
 from conftest import WORDS, tiny_model
 
 
@@ -95,11 +93,17 @@ def test_it_learns_eight_examples_and_leaves_the_rest_alone(tmp_path: Path) -> N
     frozen = {name: p.clone() for name, p in model.named_parameters() if name not in dict(trained(model))}
     before = {name: p.clone() for name, p in trained(model)}
     data, form = examples(), ReadingForm(16, memory_share=0.5, rate=1)
+    contents = tuple(example.content for example in data)
+    asked = [
+        EndToEndExample(question, contents, answers[0], positives=(place,))
+        for place, example in enumerate(data)
+        for question, answers in example.turns[:1]
+    ]
 
     def step_loss(step: int) -> tuple[torch.Tensor, dict[str, float]]:
         answer, parts = reading_loss(model, processor, data, form, random.Random(step))
-        contrastive, more = retrieval_loss(model, processor, data, random.Random(step))
-        return answer + 0.5 * contrastive, {**parts, **more}
+        found = end_to_end_loss(model, processor, asked, ObjectiveOptions(contrastive_weight=0.5))
+        return answer + found.total(), {**parts, "contrastive": found.parts()["contrastive"][0]}
 
     first = step_loss(0)[1]
     make_loop(model, tmp_path, 150, learning_rate=3e-3).run(step_loss)
@@ -169,13 +173,6 @@ def test_rate_factors_hold_for_the_parameters_that_they_name(tmp_path: Path) -> 
     for name, parameter in trained(model):
         if ".variants.query_reasoner." not in name:
             assert torch.equal(parameter, before[name]) == (".variants.generator." in name), name
-
-
-def test_retrieval_needs_questions() -> None:
-    model, processor = tiny_model("bert")
-    silent = replace(examples()[0], turns=(("w1", ()),))
-    with pytest.raises(InputError, match="no answerable question"):
-        retrieval_loss(model, processor, [silent], random.Random(0))
 
 
 def test_the_rate_rises_holds_and_falls() -> None:
