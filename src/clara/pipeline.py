@@ -17,7 +17,6 @@ from clara import loading, roles
 from clara.batching import by_length
 from clara.checkpoints.fingerprint import fingerprint
 from clara.errors import InputError, PromptError
-from clara.model.compression import Memories
 from clara.model.generation import Confidence, generate, stream
 from clara.model.modeling import ClaraModel
 from clara.model.prompts import PromptBatch
@@ -32,6 +31,7 @@ from clara.processing import (
 )
 from clara.records import Answer, Hit, Passage, Reply, Source
 from clara.store import Explanation, Filter, MemoryStore, explain
+from clara.store.search import Match
 from clara.support import with_support
 from clara.surface import as_written
 
@@ -54,6 +54,19 @@ class _Written:
     ids: list[int]
     confidence: float
     document: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A question as it is searched with.
+
+    Attributes:
+        vector: Its key (H,), or its memory (M, H) where memories are compared.
+        match: Scores stored memories by the words that they hold, where the model does so.
+    """
+
+    vector: NDArray[np.float32]
+    match: Match | None
 
 
 class Clara:
@@ -150,7 +163,7 @@ class Clara:
     @property
     def is_hybrid(self) -> bool:
         """Whether a search is by default joined with one by words."""
-        return bool(self.model.config.score == "text")
+        return self.model.config.score in ("text", "words")
 
     @property
     def passage_tokens(self) -> int:
@@ -191,10 +204,34 @@ class Clara:
             InputError: The question is empty or too long.
             MissingRoleError: The model has no query reasoner.
         """
-        memories = self._encode_queries([question])
-        query = self.model.keys(memories) if self.key_size else memories.vectors
-        vector: NDArray[np.float32] = query[0].float().cpu().numpy()
-        return vector
+        return self.query(question).vector
+
+    @torch.inference_mode()
+    def query(self, question: str, rate: int | None = None) -> Query:
+        """A question as it is searched with.
+
+        Args:
+            question: The question.
+            rate: Of the memories to be searched, where it is not the model's own.
+
+        Raises:
+            InputError: The question is empty or too long.
+            MissingRoleError: The model has no query reasoner.
+        """
+        ids, lengths = self._texts(self.processor.encode_questions([question]))
+        encoded = self.model.encode_query(ids, lengths)
+        compared = self.model.keys(encoded) if self.key_size else encoded.vectors
+
+        @torch.inference_mode()
+        def match(memories: Sequence[NDArray[np.float16]]) -> NDArray[np.float32]:
+            documents = [self._tensor(memory) for memory in memories]
+            scores: NDArray[np.float32] = (
+                self.model.match(ids, lengths, encoded, documents, rate)[0].cpu().numpy()
+            )
+            return scores
+
+        vector: NDArray[np.float32] = compared[0].float().cpu().numpy()
+        return Query(vector, match if self.model.matching is not None else None)
 
     def search(
         self,
@@ -232,11 +269,13 @@ class Clara:
     ) -> Explanation:
         """What `search` finds, with the candidates and scores of each of its steps; arguments as there."""
         is_hybrid = self.is_hybrid if hybrid is None else hybrid
+        query = self.query(question)
         return explain(
             store,
-            self.encode_query(question),
+            query.vector,
             self._count(k),
             question=question if is_hybrid else None,
+            match=query.match,
             where=Filter.parse(where) if where else None,
         )
 
@@ -419,9 +458,6 @@ class Clara:
     def _texts(self, encoded: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         ids, lengths = collate_texts(encoded)
         return ids.to(self.model.device), lengths.to(self.model.device)
-
-    def _encode_queries(self, questions: Sequence[str]) -> Memories:
-        return self.model.encode_query(*self._texts(self.processor.encode_questions(questions)))
 
     def _found(
         self,

@@ -159,6 +159,8 @@ class ClaraProcessor(ProcessorMixin):
         if self.prompt_format == "released":
             # cut after the end token was added: a long text loses it (a trait of the released checkpoints)
             return [ids[: self.doc_max_tokens + 3] for ids in self._tokenize_enclosed(texts)]
+        if self.prompt_format == "pairs":
+            return [self._enclose(ids[: self.doc_max_tokens]) for ids in self._tokenize_titled(texts)]
         return [self._enclose(ids[: self.doc_max_tokens]) for ids in self.tokenize(texts)]
 
     def document_spans(self, text: str) -> list[tuple[int, int] | None]:
@@ -166,20 +168,27 @@ class ClaraProcessor(ProcessorMixin):
 
         None for the special tokens around it.
         """
-        released = self.prompt_format == "released"
-        opening = self._opening if released else ""
-        offsets = self.tokenizer(
-            f"{opening}{text}", add_special_tokens=False, return_offsets_mapping=True, verbose=False
-        )["offset_mapping"]
-        spans: list[tuple[int, int] | None] = [
-            (max(0, start - len(opening)), end - len(opening)) if end > len(opening) else None
-            for start, end in offsets
-        ]
-        if not released:
+        if self.prompt_format == "pairs":
+            title, line_end, body = text.partition("\n")
+            spans = self._offsets(title)
+            if of_body := self._offsets(body, len(title) + len(line_end)):
+                spans += [*[None] * (self._end is not None), *of_body]
+        else:
+            opening = self._opening if self.prompt_format == "released" else ""
+            spans = self._offsets(opening + text, -len(opening))
+        if self.prompt_format != "released":
             before = len(self._enclose([])) - (self._end is not None)
             spans = [*[None] * before, *spans[: self.doc_max_tokens]]
         (ids,) = self.encode_documents([text])
         return [*spans, None][: len(ids)]
+
+    def _offsets(self, text: str, shift: int = 0) -> list[tuple[int, int] | None]:
+        """Where each token of a text stands in it, moved by `shift`; None for one that stands before 0."""
+        found = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        return [
+            (max(0, start + shift), end + shift) if end + shift > 0 else None
+            for start, end in found["offset_mapping"]
+        ]
 
     def encode_questions(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of questions as the query reasoner reads them.
@@ -208,6 +217,19 @@ class ClaraProcessor(ProcessorMixin):
         """
         end = self._token_text(self._end)
         return self.tokenize([self._opening + text + end for text in texts])
+
+    def _tokenize_titled(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of texts whose first line, the title, ends with the tokenizer's end token.
+
+        White space is no token of such tokenizers; without the end token the reader could not tell title and
+        text apart.
+        """
+        titles, _, bodies = (
+            zip(*(text.partition("\n") for text in texts), strict=True) if texts else ((), (), ())
+        )
+        end = [] if self._end is None else [self._end]
+        pairs = zip(self.tokenize(titles), self.tokenize(bodies), strict=True)
+        return [[*title, *end, *body] if body else title for title, body in pairs]
 
     def _enclose(self, ids: list[int]) -> list[int]:
         """`ids` between the special tokens that a text to compress carries."""

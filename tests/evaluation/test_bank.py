@@ -12,15 +12,24 @@ from clara.store import MemoryStore
 from conftest import tiny_model
 
 
+@pytest.mark.parametrize("score", ["mean", "words"])
 @pytest.mark.parametrize("hybrid", [False, True])
-def test_searches_are_those_of_the_model(tmp_path: Path, texts: list[str], hybrid: bool) -> None:
-    clara = Clara(*tiny_model("bert"), name="tiny")
+def test_searches_are_those_of_the_model(tmp_path: Path, texts: list[str], hybrid: bool, score: str) -> None:
+    clara = Clara(*tiny_model("bert", score=score), name="tiny")
     bank = MemoryBank.filled(clara, tmp_path, texts, None)
-    question = " ".join(texts[2].split()[:2])
+    question = " ".join(texts[4].split()[:2])
     found = {"search": bank.search(question, len(texts)), "joined": bank.joined(question, len(texts))}
     bank.close()
     with MemoryStore.open(tmp_path) as store:
         hits = clara.search(question, store, k=len(texts), hybrid=hybrid)
     chosen = found["joined" if hybrid else "search"]
     assert [texts[number] for number in chosen] == [hit.stored.passage.text for hit in hits]
-    assert found["joined"] != found["search"]
+    # a match orders what either search finds, here everything
+    assert (found["joined"] == found["search"]) == (score == "words")
+
+
+def test_a_match_orders_some_passages_as_all(tmp_path: Path, texts: list[str]) -> None:
+    bank = MemoryBank.filled(Clara(*tiny_model("bert", score="words"), name="tiny"), tmp_path, texts, 2)
+    whole = bank.search("w1 w2", len(texts))
+    assert bank.search("w1 w2", 2, among=[1, 3, 5]) == [number for number in whole if number % 2][:2]
+    bank.close()

@@ -54,19 +54,25 @@ def test_compress_texts_keeps_the_order(make_model: Any, texts: list[str], kind:
             torch.testing.assert_close(found.text_means, expected.text_means, **CLOSE)
 
 
-@pytest.mark.parametrize("kind", ["mistral", "bert"])
+@pytest.mark.parametrize(("kind", "score"), [("mistral", "slots"), ("bert", "mean"), ("bert", "words")])
 def test_end_to_end_equals_one_example_at_a_time(
-    make_model: Any, end_to_end: list[EndToEndExample], kind: str
+    make_model: Any, end_to_end: list[EndToEndExample], kind: str, score: str
 ) -> None:
-    model, processor = make_model(kind)
+    model, processor = make_model(kind, score=score)
     result = end_to_end_loss(model, processor, end_to_end)
     loss = result.total()
     total, tokens = torch.zeros(()), 0
     for example in end_to_end:
         with torch.no_grad():
             documents = model.compress(*collate_texts(processor.encode_documents(example.documents)))
-            query = model.encode_query(*collate_texts(processor.encode_questions([example.question])))
-            chosen = top_k(model.score(query, documents), min(2, len(example.documents)))[0].tolist()
+            asked = collate_texts(processor.encode_questions([example.question]))
+            query = model.encode_query(*asked)
+            scores = (
+                model.match(*asked, query, documents.unpadded())
+                if score == "words"
+                else model.score(query, documents)
+            )
+            chosen = top_k(scores, min(2, len(example.documents)))[0].tolist()
             memories = [documents.unpadded()[index] for index in chosen]
             row = processor.prompt(example.question, [MemorySlot(len(m)) for m in memories], example.answer)
             count = sum(target >= 0 for target in row.targets)

@@ -10,6 +10,7 @@ import torch
 from clara import roles
 from clara.errors import PromptError
 from clara.model.generation import generate
+from clara.model.spans import best_span
 from clara.processing import MemorySlot, TextSlot, collate_prompts, collate_texts
 
 TOLERANCE = {"atol": 2e-5, "rtol": 1e-5}
@@ -72,9 +73,8 @@ def test_a_batch_equals_each_pair_alone(model_and_processor: Any, monkeypatch: p
 @torch.no_grad()
 @pytest.mark.parametrize("rate", [1, 2, 4])
 def test_memories_read_as_the_text_that_they_spell(model_and_processor: Any, rate: int) -> None:
-    """As long as their context says nothing; beside texts and in any order."""
+    """Beside texts and in any order."""
     model, processor = model_and_processor
-    torch.nn.init.zeros_(model.memory.into_words.weight)
     encoded = processor.encode_documents(TEXTS)
     memories = model.compress(*collate_texts(encoded), rate=rate).unpadded()
     texts = [TextSlot(ids) for ids in encoded]
@@ -91,14 +91,23 @@ def test_memories_read_as_the_text_that_they_spell(model_and_processor: Any, rat
 
 
 @torch.no_grad()
-def test_the_context_of_memories_is_read(model_and_processor: Any) -> None:
+def test_a_title_ends_with_the_closing_token_and_no_answer_runs_over_it(model_and_processor: Any) -> None:
     model, processor = model_and_processor
-    memory = model.compress(*collate_texts(processor.encode_documents(TEXTS[:1]))).unpadded()[0]
-    prompts = collate_prompts([processor.prompt(QUESTIONS[0], [MemorySlot(len(memory))])])
-    other = memory.clone()
-    other[:, model.memory.word_size :] += 1
-    torch.nn.init.normal_(model.memory.into_words.weight)
-    assert not torch.allclose(model(prompts, [memory]).words, model(prompts, [other]).words)
+    (plain,), (titled,) = (processor.encode_documents([text]) for text in ("w1 w2 w3", "w1 w2\nw3"))
+    assert titled == [*plain[:3], plain[-1], *plain[3:]]
+    prompts = collate_prompts([processor.prompt(QUESTIONS[1], [TextSlot(titled)])])
+    output = model(prompts)
+    assert output.words[0].exp().gt(0).all(dim=1).tolist() == [True] * 3 + [False, True, False]
+    # the likeliest begin is in the title, the likeliest end in the text
+    scores = torch.full((len(titled), 2), -9.0)
+    scores[1, 0] = scores[4, 1] = -0.1
+    (document,) = output.documents[0]
+    for words, wanted in (([1], titled[1:2]), ([4], titled[4:5])):
+        scores[words, :] += 0.01
+        found = best_span(scores, [document], 9)
+        assert found is not None
+        assert found.ids == wanted
+        scores[words, :] -= 0.01
 
 
 def test_memories_that_do_not_fit_the_prompt_are_refused(model_and_processor: Any) -> None:

@@ -291,3 +291,35 @@ def test_an_explanation_tells_every_step(tmp_path: Path) -> None:
         read = json.loads(told.to_json())
         assert [hit["stored"]["id"] for hit in read["hits"]] == [hit.stored.id for hit in told.hits]
         assert all(step["milliseconds"] >= 0 for step in read["steps"])
+
+
+def test_a_match_orders_the_best_candidates_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its own scores, from the memories as they are stored; the candidates are those of the keys."""
+    monkeypatch.setattr(import_module("clara.store.search"), "MATCHED", 6)
+    rng = np.random.default_rng(0)
+    memories = [rng.normal(size=(2, 4)).astype(np.float16) for _ in range(20)]
+    keys = rng.normal(size=(20, 3)).astype(np.float16)
+    query = rng.normal(size=3)
+
+    def match(given: Sequence[Array]) -> Array:
+        return np.array([float(memory[1, 2]) for memory in given])
+
+    with create(tmp_path, 4, 3) as store:
+        store.add([item(str(at), [memories[at]], keys[at : at + 1]) for at in range(20)])
+        numbers = {store.passages([number])[0].source: number for number in store.vectors().ids.tolist()}
+        candidates = [int(hit.stored.source) for hit in search(store, query, 6)]
+        wanted = sorted(candidates, key=lambda at: -float(memories[at][1, 2]))
+        trace = explain(store, query, 3, match=match)
+        assert [int(hit.stored.source) for hit in trace.hits] == wanted[:3]
+        assert [hit.score for hit in trace.hits] == [float(memories[at][1, 2]) for at in wanted[:3]]
+        assert [step.name for step in trace.steps] == ["exact", "matched"]
+        assert [one.id for one in trace.steps[1].candidates] == [numbers[str(at)] for at in wanted]
+        # more are wanted than are matched: all of them are
+        deep = search(store, query, 20, match=match)
+        scores = [hit.score for hit in deep]
+        assert len(deep) == 20
+        assert scores == sorted(scores, reverse=True)
+        equal = search(store, query, 20, match=lambda given: np.zeros(len(given)))
+        assert [hit.stored.id for hit in equal] == sorted(numbers.values())

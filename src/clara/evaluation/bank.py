@@ -12,7 +12,7 @@ from clara.pipeline import Clara
 from clara.records import Document, Passage
 from clara.store import MemoryStore, NewDocument
 from clara.store.scoring import best_of
-from clara.store.search import explain
+from clara.store.search import MATCHED, explain
 
 PASSAGES_AT_ONCE = 256
 
@@ -79,21 +79,27 @@ class MemoryBank:
 
     def search(self, question: str, k: int, among: Collection[int] | None = None) -> list[int]:
         """Numbers of the k passages whose memories score best, of all or of some."""
-        query = np.atleast_2d(self._clara.encode_query(question)).astype(np.float64)
+        query = self._clara.query(question, self.rate)
+        vector = np.atleast_2d(query.vector).astype(np.float64)
         if self.rate is not None and self._store.key_size is None:
             # a memory of a higher rate is the first slots of the whole one
-            query = query[: max(1, self._clara.passage_tokens // self.rate)]
+            vector = vector[: max(1, self._clara.passage_tokens // self.rate)]
         with self._store.snapshot():
             table = self._store.vectors()
             if among is not None:
                 wanted = {self._ids[number] for number in among}
                 table = table.take(np.flatnonzero([own in wanted for own in table.ids.tolist()]))
-            ids, _ = best_of(table, query / np.linalg.norm(query), k)
+            depth = k if query.match is None else max(k, MATCHED)
+            ids, _ = best_of(table, vector / np.linalg.norm(vector), depth)
+            if query.match is not None:
+                scores = query.match(self._store.memories(ids.tolist()))
+                ids = ids[np.lexsort((ids, -scores))][:k]
         return list(dict.fromkeys(self._numbers[own] for own in ids.tolist()))
 
     def joined(self, question: str, k: int) -> list[int]:
         """Numbers of the k best passages, as `Clara.search` finds them when it joins a search by words."""
-        found = explain(self._store, self._clara.encode_query(question), k, question=question)
+        query = self._clara.query(question, self.rate)
+        found = explain(self._store, query.vector, k, question=question, match=query.match)
         return list(dict.fromkeys(self._numbers[hit.stored.id] for hit in found.hits))
 
     def memories(self, numbers: Sequence[int]) -> list[NDArray[np.float16]]:

@@ -8,11 +8,13 @@ Shapes: D documents, T text tokens, M memory tokens, H hidden.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+from clara.model.nearest import NearestRows
 
 Reader = Callable[..., Tensor]
 """(embeddings (D, T, H), positions (D, T), visible (D, T, T) bool or None) -> final states (D, T, H)."""
@@ -27,12 +29,14 @@ class Memories:
         lengths: (D,) memory tokens of each document.
         weights: (D, M) share of each memory token in the memory's mean; sums to 1 in every row.
         text_means: (D, H) mean final state over the text positions, for the alignment loss.
+        states: (D, T, H) final states of the text's own tokens, None for appended memory tokens.
     """
 
     vectors: Tensor
     lengths: Tensor
     weights: Tensor
     text_means: Tensor
+    states: Tensor | None = None
 
     @property
     def means(self) -> Tensor:
@@ -93,12 +97,15 @@ class SegmentMemory(nn.Module):
     The H numbers of a memory token are W = 2H/3 for words and C = H - W for context. Each of the r words of a
     segment has W // r numbers: its embedding, less the vocabulary's mean, along as many of the vocabulary's
     principal directions, brought to a mean square of 1. Words are few and numbers fine, so the nearest word
-    of the vocabulary is the word itself, down to 4 numbers a word. The context is the segment's mean final
-    state under the compressor, projected and normalised, so that it too has a mean square of 1. It does not
-    depend on the rate: one pass over the text gives memories of any.
+    of the vocabulary is the word itself, down to 4 numbers a word.
 
-    `unpack` turns memory tokens into the words that they hold, each with the context of its segment; in the
-    backward pass a word is the linear map of its numbers, so that gradients reach the memory.
+    The context is what the words alone do not say: the segment's mean final state under the compressor, less
+    what is expected of its words, along C directions, brought to a mean square of 1. It does not depend on
+    what the words are spelled with: one pass over the text gives memories of any rate.
+
+    `unpack` turns memory tokens into words to read; in the backward pass a word is the linear map of its
+    numbers, so that gradients reach the memory. `word_states` turns them into words to search: what is
+    expected of each word, and the context of its segment.
 
     Args:
         hidden_size: H.
@@ -117,10 +124,10 @@ class SegmentMemory(nn.Module):
         self.register_buffer("basis", torch.eye(hidden_size)[: self.word_size].clone())
         self.register_buffer("deviation", torch.ones(self.word_size))
         self.register_buffer("centre", torch.zeros(hidden_size))
-        self._vocabularies: dict[int, tuple[tuple[object, ...], Tensor]] = {}
-        self.context = nn.Linear(hidden_size, context_size)
-        self.into_words = nn.Linear(context_size, hidden_size, bias=False)
-        nn.init.zeros_(self.into_words.weight)
+        self._tables: dict[int, tuple[tuple[object, ...], NearestRows]] = {}
+        self.expected = nn.Linear(hidden_size, hidden_size)
+        self.context = nn.Linear(hidden_size, context_size, bias=False)
+        self.from_context = nn.Linear(context_size, hidden_size, bias=False)
 
     @torch.no_grad()
     def fit(self, vocabulary: Tensor) -> None:
@@ -129,6 +136,28 @@ class SegmentMemory(nn.Module):
         _, sizes, directions = torch.linalg.svd(vocabulary.float() - self.centre, full_matrices=False)
         self.basis.copy_(directions[: self.word_size])
         self.deviation.copy_(sizes[: self.word_size] / len(vocabulary) ** 0.5)
+
+    @torch.no_grad()
+    def fit_context(self, embeddings: Tensor, states: Tensor) -> None:
+        """Start the context from how words were read.
+
+        What is expected of a word is the best linear guess of its state from its embedding, and the context's
+        directions are the principal ones of what the guess leaves over.
+
+        Args:
+            embeddings: (n, H) of n words of a text.
+            states: (n, H) their final states under the compressor.
+        """
+        words, states = embeddings.float(), states.float()
+        guess = torch.linalg.lstsq(words - words.mean(0), states - states.mean(0)).solution
+        self.expected.weight.copy_(guess.T)
+        self.expected.bias.copy_(states.mean(0) - words.mean(0) @ guess)
+        left = states - self.expected(words)
+        _, _, directions = torch.linalg.svd(left, full_matrices=False)
+        directions = directions[: len(self.context.weight)]
+        scale = (left @ directions.T).square().mean().sqrt()
+        self.context.weight.copy_(directions / scale)
+        self.from_context.weight.copy_(directions.T * scale)
 
     def compress(
         self, read: Reader, embed: Callable[[Tensor], Tensor], ids: Tensor, lengths: Tensor, rate: int
@@ -152,8 +181,7 @@ class SegmentMemory(nn.Module):
         states = read(embeddings, positions, present.unsqueeze(1).expand(-1, width, -1))
         share, sizes = _segments(lengths, width, rate, states.dtype)
         segments = share @ states
-        context = self.context(segments)
-        context = nn.functional.layer_norm(context, context.shape[-1:])
+        context = self.context(segments - self.expected(share @ embeddings.to(share.dtype)))
         memory_present = sizes > 0
         spelled = self.spell(words, rate).unflatten(1, (-1, rate)).flatten(2)
         spelled = nn.functional.pad(spelled, (0, max(0, self.word_size - spelled.shape[2])))
@@ -165,6 +193,7 @@ class SegmentMemory(nn.Module):
             lengths=memory_present.sum(dim=1),
             weights=weights,
             text_means=torch.einsum("dm,dmh->dh", weights.to(states.dtype), segments),
+            states=states,
         )
 
     def unpack(self, vectors: Tensor, rate: int, vocabulary: Tensor) -> tuple[Tensor, Tensor]:
@@ -179,28 +208,53 @@ class SegmentMemory(nn.Module):
             Token ids (n,), without the words that only fill the last segment, and embeddings (n, H).
         """
         numbers = self.numbers(vectors, rate)
+        ids = self._words(numbers, rate, vocabulary)
         size = numbers.shape[1]
         with torch.autocast(vectors.device.type, enabled=False):
-            ids = _nearest(numbers.detach(), self._spelled(vocabulary, rate))
-            linear = (numbers * self._scale(size)) @ self.basis[:size].float() + self.centre
+            linear = (numbers[: len(ids)] * self._scale(size)) @ self.basis[:size].float() + self.centre
         embeddings = vocabulary[ids]
-        exact = linear.to(embeddings.dtype) + (embeddings - linear.to(embeddings.dtype)).detach()
-        weight = self.into_words.weight
-        context = self.into_words(vectors[:, self.word_size :].to(weight.dtype))
+        return ids, linear.to(embeddings.dtype) + (embeddings - linear.to(embeddings.dtype)).detach()
+
+    def word_states(self, memories: Sequence[Tensor], rate: int, vocabulary: Tensor) -> list[Tensor]:
+        """The states (n, H) of every word of documents, as far as their memories hold them.
+
+        Args:
+            memories: (m, H) memory tokens of each document.
+            rate: Text tokens per memory token.
+            vocabulary: (V, H) token embeddings.
+        """
+        together = torch.cat(list(memories))
+        numbers = self.numbers(together, rate)
+        with torch.no_grad():
+            ids = self._table(vocabulary, rate)(numbers)
+        context = self.from_context(together[:, self.word_size :].to(self.from_context.weight.dtype))
+        per_token = len(ids) // max(1, len(together))
+        states = self.expected(vocabulary[ids]) + context.repeat_interleave(per_token, dim=0)
+        sizes = [len(memory) * per_token for memory in memories]
+        return [
+            part[: self._end(own)] for part, own in zip(states.split(sizes), ids.split(sizes), strict=True)
+        ]
+
+    def _words(self, numbers: Tensor, rate: int, vocabulary: Tensor) -> Tensor:
+        """Token ids of one document's words from their numbers (n, W // rate)."""
+        ids = self._table(vocabulary, rate)(numbers.detach())
+        return ids[: self._end(ids)]
+
+    def _end(self, ids: Tensor) -> int:
+        """Words of a document before those that only fill its last segment."""
         fills = (ids == self.pad_token_id).tolist()
         fills[:1] = [False]  # the opening token, which a lossy memory may have lost, still has a place
-        end = fills.index(True) if True in fills else len(ids)
-        return ids[:end], (exact + context.repeat_interleave(len(ids) // max(1, len(vectors)), dim=0))[:end]
+        return fills.index(True) if True in fills else len(ids)
 
-    def _spelled(self, vocabulary: Tensor, rate: int) -> Tensor:
-        """Numbers (V, W // rate) of the vocabulary, kept, as they take as long as reading a document."""
+    def _table(self, vocabulary: Tensor, rate: int) -> NearestRows:
+        """Finds words by their numbers; kept, as making it takes as long as reading a document."""
         state = (vocabulary.data_ptr(), vocabulary._version, self.basis.data_ptr(), self.basis._version)
         size = self._size(rate)
-        kept, numbers = self._vocabularies.get(size, (None, None))
-        if numbers is None or kept != state:
-            numbers = self.spell(vocabulary.detach(), rate)
-            self._vocabularies[size] = (state, numbers)
-        return numbers
+        kept, table = self._tables.get(size, (None, None))
+        if table is None or kept != state:
+            table = NearestRows(self.spell(vocabulary.detach(), rate))
+            self._tables[size] = (state, table)
+        return table
 
     def _size(self, rate: int) -> int:
         """Numbers of a word."""
@@ -219,12 +273,6 @@ class SegmentMemory(nn.Module):
         size = self._size(rate)
         with torch.autocast(embeddings.device.type, enabled=False):
             return (embeddings - self.centre).float() @ self.basis[:size].float().T / self._scale(size)
-
-
-def _nearest(numbers: Tensor, words: Tensor, rows: int = 256) -> Tensor:
-    """For each row of (n, d) the index of the nearest row of (V, d), a few rows at a time to save memory."""
-    half = words.square().sum(dim=1) / 2
-    return torch.cat([(some @ words.T - half).argmax(dim=1) for some in numbers.split(rows)])
 
 
 def _segments(lengths: Tensor, width: int, rate: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

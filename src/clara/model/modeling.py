@@ -33,6 +33,7 @@ from clara.model import pairs, selection
 from clara.model.compression import Memories, SegmentMemory, compress_appended, length_mask
 from clara.model.fusion import splice
 from clara.model.losses import IGNORE, answer_loss
+from clara.model.matching import WordMatching
 from clara.model.prompts import PromptBatch
 from clara.model.spans import Document, Span, SpanHead, best_span, span_loss
 
@@ -87,6 +88,7 @@ class ClaraModel(PreTrainedModel):
             else None
         )
         self.span_head = SpanHead(self.hidden_size).to(self.base.dtype) if config.answers_spans else None
+        self.matching = WordMatching(config.text_config.vocab_size) if config.score == "words" else None
         self.base_rows: layout.BaseRows | None = None
         self.memory_tokens: nn.Parameter | None = None
         roles.add_roles(
@@ -180,13 +182,13 @@ class ClaraModel(PreTrainedModel):
             ids: (B, T) token ids of the questions, padded on the right.
             lengths: (B,) tokens of each.
             num_memory_tokens: As for `compress`.
-            rate: As for `compress`; a single memory token by default where the score is "text".
+            rate: As for `compress`; a single memory token by default where the score is "text" or "words".
 
         Raises:
             MissingRoleError: The model has no query reasoner.
         """
         self.require_role(roles.QUERY_REASONER, "Searching by memory")
-        if rate is None and self.config.score == "text":
+        if rate is None and self.config.score in ("text", "words"):
             rate = ids.shape[1]  # only the text's own states count: one memory token is the cheapest
         return self._memorise(roles.QUERY_REASONER, ids, lengths, num_memory_tokens, rate)
 
@@ -210,6 +212,30 @@ class ClaraModel(PreTrainedModel):
         if self.config.key_role == roles.COMPRESSOR:
             return self.keys(self.compress(ids, lengths) if memories is None else memories)
         return self.keys(self.encode_query(ids, lengths))
+
+    def match(
+        self,
+        ids: Tensor,
+        lengths: Tensor,
+        queries: Memories,
+        documents: Sequence[Tensor],
+        rate: int | None = None,
+    ) -> Tensor:
+        """Scores (B, N), float32, of documents by their words (`clara.model.matching`).
+
+        Args:
+            ids: (B, T) token ids of the questions, padded on the right.
+            lengths: (B,) tokens of each.
+            queries: Of `encode_query`, of the same questions.
+            documents: (m, H) memories of each document.
+            rate: Of the documents' memories, if not the configuration's.
+        """
+        assert self.memory is not None
+        assert self.matching is not None
+        assert queries.states is not None
+        rate = rate or self.config.compression_rate
+        words = self.memory.word_states(documents, rate, self.input_rows)
+        return self.matching(ids, lengths, queries.states, words)  # type: ignore[no-any-return]
 
     def score(self, queries: Memories, documents: Memories, num_candidates: int | None = None) -> Tensor:
         """Scores (B, N) of candidates.

@@ -143,14 +143,15 @@ def words_of_prompt(
         nothing: (0, H), the states of a prompt without documents.
 
     Returns:
-        States (W, H), presence (W,) bool, False at closing tokens, and where each document stands.
+        States (W, H), presence (W,) bool, False at closing tokens and the same
+        token behind a title, and where each document stands.
     """
     places, at = [], 0
     present = []
     for document in documents:
         ids = document.ids.tolist()
         places.append(Document(at, ids))
-        present += [True] * (len(ids) - 1) + [False]
+        present += [token != ids[-1] for token in ids]
         at += len(ids)
     joined = torch.cat([nothing, *states])
     return joined, torch.tensor(present, dtype=torch.bool, device=joined.device), places

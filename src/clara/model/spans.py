@@ -37,6 +37,12 @@ class Document:
     start: int
     ids: list[int]
 
+    @property
+    def title_end(self) -> int:
+        """Words of the title before the text, 0 if it has none; the closing token ends a title too."""
+        inside = self.ids[1:-1]
+        return inside.index(self.ids[-1]) if self.ids[-1] in inside else 0
+
     def find(self, words: Sequence[int]) -> list[tuple[int, int]]:
         """First and last place in the row of every occurrence of `words`."""
         inside, count = self.ids[1:-1], len(words)
@@ -146,6 +152,7 @@ def best_span(log_probabilities: Tensor, documents: Sequence[Document], max_word
         begins, ends = log_probabilities[document.start + 1 :][:count].unbind(dim=1)
         scores = begins.unsqueeze(1) + ends.unsqueeze(0)
         allowed = torch.ones_like(scores, dtype=torch.bool).triu().tril(max_words - 1)
+        allowed[: document.title_end, document.title_end :] = False
         highest, at = scores.masked_fill(~allowed, -math.inf).flatten().max(dim=0)
         if best is None or float(highest) > best[0]:
             best = (float(highest), number, *divmod(int(at), count))

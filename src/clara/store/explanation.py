@@ -27,11 +27,12 @@ class Step:
     """One step of a search.
 
     Attributes:
-        name: "filter", "index", "exact", "words" or "fused".
+        name: "filter", "index", "exact", "words", "fused" or "matched".
         milliseconds: Time that it took.
         count: Passages that came out of it, or for "exact" that were compared.
         candidates: The best of them, at most 100; none for "filter". Scores are cosines as far as the index
-            knows them, exact cosines, BM25, or what the ranking was joined by.
+            knows them, exact cosines, BM25, what the ranking was joined by, or what the memories
+            were matched with.
     """
 
     name: str

@@ -8,7 +8,7 @@ candidates reach.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,12 @@ logger = logging.getLogger(__name__)
 WORD_CANDIDATES = 100
 """Passages that a search by words puts forward."""
 
+MATCHED = 50
+"""Passages whose memories are matched, where the model does so."""
+
+Match = Callable[[Sequence[NDArray[np.float16]]], NDArray[np.floating]]
+"""Scores (n,) of stored memories, each (m, H), for a question."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
@@ -51,6 +57,7 @@ def search(
     k: int,
     *,
     question: str | None = None,
+    match: Match | None = None,
     where: Filter | None = None,
     index: bool | None = None,
 ) -> list[Hit]:
@@ -64,6 +71,8 @@ def search(
         k: How many passages to return, if there are as many.
         question: The question's words for hybrid search: the order is then made of cosines and BM25, and a
             score stays the cosine. None to search by the vectors alone.
+        match: Scores the memories of the best candidates; the order and the scores are then its own. None to
+            leave them as they were found.
         where: Which passages may be returned; None for all.
         index: Whether to use an index; None to use one where there is one that is worth it.
 
@@ -76,7 +85,7 @@ def search(
         StoreError: The store cannot be read, or `index` is true and there is none that can be used.
         MissingExtraError: `index` is true and FAISS is not installed.
     """
-    return explain(store, query, k, question=question, where=where, index=index).hits
+    return explain(store, query, k, question=question, match=match, where=where, index=index).hits
 
 
 def explain(
@@ -85,6 +94,7 @@ def explain(
     k: int,
     *,
     question: str | None = None,
+    match: Match | None = None,
     where: Filter | None = None,
     index: bool | None = None,
 ) -> Explanation:
@@ -92,7 +102,7 @@ def explain(
     unit = _unit(query, store, k)
     with store.snapshot():
         run = _Run(store, where, index)
-        run.trace.hits = run.hits(k, lambda depth: run.ranking(unit, depth, question))
+        run.trace.hits = run.hits(k, lambda depth: run.ordered(unit, depth, question, match))
     return run.trace
 
 
@@ -180,6 +190,23 @@ class _Run:
         """A ranking that was made already, or a deeper one if that is too short."""
         is_enough = len(ranking[0]) >= min(depth, self.trace.allowed)
         return ranking if is_enough else self.ranking(unit, depth, None)
+
+    def ordered(
+        self, unit: NDArray[np.float64], depth: int, question: str | None, match: Match | None
+    ) -> Ranking:
+        """The best `depth` passages, or all that were found, the best of them in the order of a match."""
+        if match is None:
+            return self.ranking(unit, depth, question)
+        depth = max(depth, MATCHED)
+        ids = self.ranking(unit, depth, question)[0][:depth]
+        with self.trace.step("matched") as step:
+            found = match(self._store.memories(ids.tolist())) if len(ids) else []
+            scores = np.asarray(found, np.float64)
+            order = np.lexsort((ids, -scores))
+            ids, scores = ids[order], scores[order]
+            step.count = len(ids)
+            step.rank(ids, scores)
+        return ids, scores
 
     def ranking(self, unit: NDArray[np.float64], depth: int, question: str | None) -> Ranking:
         """The best `depth` passages, or all that were found."""

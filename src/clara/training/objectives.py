@@ -272,12 +272,15 @@ def end_to_end_loss(
         raise InputError("An end-to-end example has no candidate documents; give each at least one.")
     k = options.k or model.config.num_selected
     candidates = _candidates(model, processor, examples, options, cache)
-    ids, query_lengths = collate_texts(processor.encode_questions([example.question for example in examples]))
-    rate = None if model.config.score == "text" else options.rate
-    queries = model.encode_query(
-        ids.to(model.device), query_lengths.to(model.device), memory_length(model, options.rate), rate
-    )
-    scores = selection.cosine_scores(model.keys(queries), candidates.keys)
+    encoded = processor.encode_questions([example.question for example in examples])
+    ids, query_lengths = (tensor.to(model.device) for tensor in collate_texts(encoded))
+    rate = None if model.config.score in ("text", "words") else options.rate
+    queries = model.encode_query(ids, query_lengths, memory_length(model, options.rate), rate)
+    if model.matching is None:
+        scores = selection.cosine_scores(model.keys(queries), candidates.keys)
+    else:
+        matches = model.match(ids, query_lengths, queries, candidates.distinct, options.rate)
+        scores = matches.gather(1, candidates.index)
     mask = candidates.mask
     weights, indices = selection.straight_through_top_k(
         scores, min(k, mask.shape[1]), model.config.selection_temperature, mask
@@ -360,6 +363,8 @@ class _Candidates:
         memories: (B, N, M, H).
         lengths: (B, N) memory tokens.
         keys: (B, N, ...).
+        distinct: (m, H) memory of every distinct candidate.
+        index: (B, N) number of each candidate among them.
         positives: (B, N) bool, True at documents that are known to hold the answer.
     """
 
@@ -368,6 +373,8 @@ class _Candidates:
     memories: Tensor
     lengths: Tensor
     keys: Tensor
+    distinct: list[Tensor]
+    index: Tensor
     positives: Tensor
 
 
@@ -405,6 +412,8 @@ def _candidates(
         memories=memories[index],
         lengths=lengths[index],
         keys=document_keys[index],
+        distinct=vectors,
+        index=index,
         positives=positives,
     )
 

@@ -1,4 +1,4 @@
-"""One training step of reading: answers from documents that stand as text or as memory, among distractors."""
+"""One training step of reading: answers from documents that stand as text, among distractors."""
 
 from __future__ import annotations
 
@@ -6,19 +6,10 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from clara.model.modeling import ClaraModel
-from clara.processing import (
-    ClaraProcessor,
-    MemorySlot,
-    Prompt,
-    Slot,
-    TextSlot,
-    collate_prompts,
-    collate_texts,
-)
+from clara.processing import ClaraProcessor, TextSlot, collate_prompts
 from clara.training.examples import ReadingExample
 
 
@@ -29,16 +20,12 @@ class ReadingForm:
     Attributes:
         questions: Questions of a step, drawn from all of its passages.
         documents: Documents of each, the one asked about and neighbours of it, in any order.
-        memory_share: Probability that a document stands as its memory; else as text.
-        rate: Text tokens per memory token.
         unanswerable: Probability that the document asked about is left out (neighbours stay), and the answer
             is that no document has one. Needs two documents or more.
     """
 
     questions: int = 16
     documents: int = 1
-    memory_share: float = 0.0
-    rate: int = 4
     unanswerable: float = 0.0
 
 
@@ -63,27 +50,17 @@ def reading_loss(
         processor: Of the same configuration.
         examples: The step's passages; consecutive ones are each other's neighbours.
         form: How they are asked about.
-        rng: Draws questions, answers of several, neighbours, and which documents stand as memory.
+        rng: Draws questions, answers of several, and the order of documents.
 
     Returns:
         The scalar loss, and its parts by name.
     """
     documents = processor.encode_documents([example.content for example in examples])
-    asked = _draw(processor, examples, form, rng)
-    used = sorted({place for item in asked for place in item.places})
-    as_memory = {place for place in used if rng.random() < form.memory_share}
-    memories: dict[int, Tensor] = {}
-    if as_memory:
-        chosen = sorted(as_memory)
-        ids, lengths = collate_texts([documents[place] for place in chosen])
-        compressed = model.compress(ids.to(model.device), lengths.to(model.device), rate=form.rate)
-        memories = dict(zip(chosen, compressed.unpadded(), strict=True))
-    prompts, held = [], []
-    nothing = torch.zeros(0, model.hidden_size, device=model.device)
-    for item in asked:
-        prompts.append(_prompt(processor, item, documents, memories, form.rate))
-        held.append(torch.cat([nothing, *(memories[place] for place in item.places if place in memories)]))
-    output = model(collate_prompts(prompts).to(model.device), held)
+    prompts = [
+        processor.prompt(asked.question, [TextSlot(documents[place]) for place in asked.places], asked.answer)
+        for asked in _draw(processor, examples, form, rng)
+    ]
+    output = model(collate_prompts(prompts).to(model.device))
     return output.loss, {"answer": float(output.loss.detach())}
 
 
@@ -109,17 +86,3 @@ def _draw(
         rng.shuffle(places)
         asked.append(_Asked(question, rng.choice(answers) if has_answer else "", tuple(places)))
     return asked
-
-
-def _prompt(
-    processor: ClaraProcessor,
-    asked: _Asked,
-    documents: Sequence[list[int]],
-    memories: dict[int, Tensor],
-    rate: int,
-) -> Prompt:
-    slots: list[Slot] = [
-        MemorySlot(len(memories[place]), rate) if place in memories else TextSlot(documents[place])
-        for place in asked.places
-    ]
-    return processor.prompt(asked.question, slots, asked.answer)

@@ -1,0 +1,66 @@
+"""Late interaction: a question's words matched with the words of documents, each in its context.
+
+A document's score is the mean over the question's words of their highest cosine with any word of the
+document; a word weighs as much as it tells documents apart. Where one vector for a whole passage blurs what
+it names, this keeps it.
+
+Source: ColBERT (Khattab and Zaharia, 2020). Differs from it: a document's word states are made from its
+memory (`SegmentMemory.word_states`), and question words are weighted. Differs from the paper, whose score
+compares memories slot by slot.
+
+Shapes: B questions, T question tokens, N documents, W words of the longest, H hidden, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from clara.model.compression import length_mask
+
+
+class WordMatching(nn.Module):
+    """Scores of documents for questions.
+
+    Args:
+        vocabulary_size: V.
+    """
+
+    importance: Tensor
+
+    def __init__(self, vocabulary_size: int) -> None:
+        super().__init__()
+        self.register_buffer("importance", torch.ones(vocabulary_size))
+
+    @torch.no_grad()
+    def fit(self, texts: Sequence[Sequence[int]]) -> None:
+        """Weigh every word by its inverse document frequency among texts, given as token ids."""
+        holding = torch.zeros(len(self.importance))
+        for text in texts:
+            holding[list(set(text))] += 1
+        self.importance.copy_(((len(texts) + 1) / (holding + 1)).log())
+
+    def forward(
+        self, questions: Tensor, lengths: Tensor, states: Tensor, documents: Sequence[Tensor]
+    ) -> Tensor:
+        """Scores (B, N), float32, in [-1, 1].
+
+        Args:
+            questions: (B, T) token ids, padded on the right.
+            lengths: (B,) tokens of each.
+            states: (B, T, H) final states of the questions' tokens.
+            documents: (w, H) word states of each document.
+        """
+        weights = self.importance[questions].float() * length_mask(lengths, questions.shape[1])
+        weights = weights / weights.sum(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+        words = pad_sequence([F.normalize(document.float(), dim=-1) for document in documents], True)
+        sizes = torch.tensor([len(document) for document in documents], device=words.device)
+        absent = ~length_mask(sizes, words.shape[1])
+        with torch.autocast(states.device.type, enabled=False):
+            cosines = torch.einsum("bth,nwh->bntw", F.normalize(states.float(), dim=-1), words)
+        best = cosines.masked_fill(absent.unsqueeze(1), -1.0).amax(dim=-1)
+        return torch.einsum("bnt,bt->bn", best, weights)
