@@ -83,7 +83,7 @@ ALONE = ReadingForm(16)
 AMONG = ReadingForm(8, documents=3, unanswerable=0.2)
 READING = Part(
     "reading",
-    (Phase(2500, 15, ((1.0, ALONE),)), Phase(2000, 15, ((0.5, ALONE), (0.5, AMONG)))),
+    (Phase(2000, 15, ((1.0, ALONE),)), Phase(1600, 15, ((0.5, ALONE), (0.5, AMONG)))),
     neighbours=5,
     trained=(f".variants.{roles.GENERATOR}.", "span_head."),
     learning_rate=2e-4,
@@ -270,7 +270,7 @@ def main() -> None:
         for number, example in enumerate(examples)
     ]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model.train().to(device)  # type: ignore[arg-type]
+    model.train().to(device)
     steps = {name: train(model, processor, examples, PARTS[name], arguments) for name in arguments.parts}
     if arguments.export is not None:
         model.eval().save_pretrained(arguments.export, weights="int8")

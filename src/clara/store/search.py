@@ -200,8 +200,9 @@ class _Run:
         depth = max(depth, MATCHED)
         ids = self.ranking(unit, depth, question)[0][:depth]
         with self.trace.step("matched") as step:
-            found = match(self._store.memories(ids.tolist())) if len(ids) else []
-            scores = np.asarray(found, np.float64)
+            scores = np.zeros(len(ids))
+            if len(ids):
+                scores[:] = match(self._store.memories(ids.tolist()))
             order = np.lexsort((ids, -scores))
             ids, scores = ids[order], scores[order]
             step.count = len(ids)
