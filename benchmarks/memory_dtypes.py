@@ -5,7 +5,8 @@
 Questions of SQuAD dev over a sample of its passages. Each is answered from memories, the gold passage
 among the five that search finds most like the question, at each of two rates. Memories are read from
 stores of each dtype, made by compacting copies of one store. Differences to float16 are paired by question;
-95 % bootstrap intervals. Keys, and so the search, are the same for all.
+95 % bootstrap intervals. Candidates
+are the same for all, but they are ordered by what the stored memories hold.
 """
 
 from __future__ import annotations
@@ -67,12 +68,13 @@ def fill(clara: Clara, store: MemoryStore, contents: Sequence[str], rate: int) -
 
 
 def groups_of(
-    clara: Clara, store: MemoryStore, asked: Sequence[tuple[str, Any, int]]
+    clara: Clara, store: MemoryStore, asked: Sequence[tuple[str, Any, int]], rate: int
 ) -> tuple[list[list[int]], list[float]]:
     """Numbers of the K passages of each question, the gold one among them, and whether it was found."""
     groups, found = [], []
     for question, _, gold in asked:
-        best = [int(hit.stored.source) for hit in search(store, clara.encode_query(question), K)]
+        query = clara.query(question, rate)
+        best = [int(hit.stored.source) for hit in search(store, query.vector, K, match=query.match)]
         found.append(float(gold in best))
         groups.append(best if gold in best else [*best[:-1], gold])
     return groups, found
@@ -124,7 +126,7 @@ def of_rate(
                         f"{dtype} is learned from {report.learns_from} rows, more than there are at {rate}x."
                     )
                     continue
-                groups, found = groups_of(clara, store, asked)
+                groups, found = groups_of(clara, store, asked, rate)
                 info = store.info()
                 f1 = scores(clara, store, contents, asked, groups, rate)
                 before = before or f1

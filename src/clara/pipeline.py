@@ -167,8 +167,10 @@ class Clara:
 
     @property
     def passage_tokens(self) -> int:
-        """Longest passage that is compressed whole, in tokens."""
-        return int(self.model.config.doc_max_tokens)
+        """Longest passage that is compressed whole, title included, in tokens of its words."""
+        config = self.model.config
+        # in pairs a token stands between title and text
+        return int(config.doc_max_tokens) - (config.prompt_format == "pairs")
 
     def memory_tokens(self, rate: int | None) -> int | None:
         """How many of the appended memory tokens make a rate; None for the model's own and for segments.
@@ -323,9 +325,16 @@ class Clara:
         text_passages: int | None = None,
         max_new_tokens: int = MAX_ANSWER_TOKENS,
     ) -> Iterator[str]:
-        """The answer's text as it grows, piece by piece; arguments as for `ask`."""
+        """The answer's text as it grows, piece by piece; arguments as for `ask`.
+
+        A span of a document, which is found all at once, comes in one piece.
+        """
         hits = self._found(question, store, k, hybrid, where)
-        prompts, memories, _ = self.prepare(question, hits, store, text_passages)
+        prompts, memories, sources = self.prepare(question, hits, store, text_passages)
+        if self.model.config.answers_spans:
+            (found,) = self._write(prompts, memories, max_new_tokens)
+            yield self._answer(question, found, sources).text
+            return
         tokens: list[int] = []
         written = ""
         for (token,) in stream(

@@ -37,6 +37,27 @@ def test_documents_are_cut_before_the_end_token(make_model: Any) -> None:
     assert processor.count_tokens(["w1 w2 w3", "w4"]) == [3, 1]
 
 
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("w1 w2\nw3\nw4", ["w1", "w2", "</s>", "w3", "w4"]),
+        ("\nw1", ["</s>", "w1"]),
+        ("w1\n", ["w1"]),
+        ("", []),
+        ("w1\n" + "w2 " * 30, ["w1", "</s>", *["w2"] * 14]),
+        ("w1 " * 30 + "\nw2", ["w1"] * 16),
+    ],
+)
+def test_a_title_ends_with_the_end_token_in_pairs(make_model: Any, text: str, tokens: list[str]) -> None:
+    _, processor = make_model("bert")
+    (ids,) = processor.encode_documents([text])
+    assert names(processor, ids) == ["<s>", *tokens, "</s>"]
+    spans = processor.document_spans(text)
+    assert [text[slice(*span)] if span else "</s>" for span in spans[1:-1]] == tokens
+    assert spans[0] is spans[-1] is None
+    assert len(spans) == len(ids)
+
+
 @pytest.mark.parametrize(("kind", "form"), FORMATS)
 def test_questions_are_never_cut(make_model: Any, kind: str, form: str) -> None:
     _, processor = make_model(kind, prompt_format=form)
