@@ -12,23 +12,20 @@ import copy
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.utils.generic import ModelOutput
 
 from clara import roles
-from clara.batching import by_length
 from clara.checkpoints import adapters, layout, own, storage
 from clara.checkpoints.folders import find_folder
 from clara.configuration import ClaraConfig
-from clara.errors import CheckpointError, MissingRoleError, PromptError
+from clara.errors import CheckpointError, MissingRoleError
 from clara.model import pairs, selection
 from clara.model.compression import Memories, SegmentMemory, compress_appended, length_mask
 from clara.model.fusion import splice
@@ -36,9 +33,6 @@ from clara.model.losses import IGNORE, answer_loss
 from clara.model.matching import WordMatching
 from clara.model.prompts import PromptBatch
 from clara.model.spans import Document, Span, SpanHead, best_span, span_loss
-
-MAX_ROW_TOKENS = 2_048
-"""Padded tokens of pairs of question and document that are read at once."""
 
 
 @dataclass
@@ -303,34 +297,13 @@ class ClaraModel(PreTrainedModel):
         embed = cast(nn.Embedding, self.base.get_input_embeddings())
         asked = pairs.questions(prompts)
         documents = pairs.read_documents(prompts, embed, self.memory, memories)
-        rows = [(question, document) for question in asked for document in documents[question.row]]
-        states: list[Tensor] = [torch.empty(0)] * len(rows)
-        sizes = [len(question.ids) + len(document.ids) for question, document in rows]
+
+        def read(embeddings: Tensor, positions: Tensor, visible: Tensor, segments: Tensor) -> Tensor:
+            return self._read(embeddings, positions, visible, role, segments=segments)
+
         limit = getattr(self.config.text_config, "max_position_embeddings", None)
-        if limit is not None and max(sizes, default=0) > limit:
-            raise PromptError(
-                f"A question and a document take {max(sizes)} positions together, but the model has {limit}; "
-                "ask a shorter question or cut the document."
-            )
-        for batch in by_length(sizes, MAX_ROW_TOKENS):
-            chosen = [rows[index] for index in batch]
-            embeddings, positions, visible, segments = pairs.pair_rows(
-                [embed(question.ids) for question, _ in chosen],
-                [document.embeddings for _, document in chosen],
-            )
-            read = self._read(embeddings, positions, visible, role, segments=segments)
-            for row, (index, (question, document)) in enumerate(zip(batch, chosen, strict=True)):
-                states[index] = read[row, len(question.ids) :][: len(document.ids)]
-        nothing = self.input_rows.new_zeros(0, self.hidden_size)
-        remaining = iter(states)
-        joined = [
-            pairs.words_of_prompt(
-                list(islice(remaining, len(documents[question.row]))), documents[question.row], nothing
-            )
-            for question in asked
-        ]
-        words, present, places = (list(items) for items in zip(*joined, strict=True))
-        scores = self.span_head(pad_sequence(words, True), pad_sequence(present, True))
+        words, present, places = pairs.words_of_prompts(asked, documents, embed, read, limit)
+        scores = self.span_head(words, present)
         output = ClaraOutput(words=scores, documents=places)
         if prompts.targets is not None:
             output.loss = span_loss(scores, places, [question.answer for question in asked])

@@ -8,17 +8,22 @@ Shapes: B prompts, N rows, T tokens of the longest, H hidden.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from clara.batching import by_length
 from clara.errors import PromptError
 from clara.model.compression import SegmentMemory
 from clara.model.prompts import PromptBatch
 from clara.model.spans import Document
+
+MAX_ROW_TOKENS = 2_048
+"""Padded tokens of pairs of question and document that are read at once."""
 
 
 def question_block(turn: int) -> int:
@@ -132,20 +137,64 @@ def pair_rows(asked: Sequence[Tensor], documents: Sequence[Tensor]) -> tuple[Ten
     return embeddings, places, visible, ((places >= question) & (places < length)).long()
 
 
-def words_of_prompt(
-    states: Sequence[Tensor], documents: Sequence[Read], nothing: Tensor
-) -> tuple[Tensor, Tensor, list[Document]]:
-    """The states of one prompt's documents one after another.
+def words_of_prompts(
+    asked: Sequence[Asked],
+    documents: Sequence[Sequence[Read]],
+    embed: nn.Embedding,
+    read: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor],
+    limit: int | None,
+) -> tuple[Tensor, Tensor, list[list[Document]]]:
+    """Every document read behind every question of its prompt, a question's documents one after another.
 
     Args:
-        states: (n, H) of each document.
-        documents: The documents.
-        nothing: (0, H), the states of a prompt without documents.
+        asked: B questions.
+        documents: Of each prompt.
+        embed: The base's token embeddings.
+        read: Final states (N, T, H) of rows as `pair_rows` returns them.
+        limit: Positions that the base has, if it says so.
 
     Returns:
-        States (W, H), presence (W,) bool, False at closing tokens and the same
-        token behind a title, and where each document stands.
+        States (B, W, H), presence (B, W) bool, False at closing tokens and the same token behind a title,
+        and where the documents of each question stand.
+
+    Raises:
+        PromptError: A question and a document are longer than the limit together.
     """
+    rows = [(question, document) for question in asked for document in documents[question.row]]
+    sizes = [len(question.ids) + len(document.ids) for question, document in rows]
+    if limit is not None and max(sizes, default=0) > limit:
+        raise PromptError(
+            f"A question and a document take {max(sizes)} positions together, but the model has {limit}; "
+            "ask a shorter question or cut the document."
+        )
+    states: list[Tensor] = [torch.empty(0)] * len(rows)
+    for batch in by_length(sizes, MAX_ROW_TOKENS):
+        chosen = [rows[index] for index in batch]
+        found = read(
+            *pair_rows(
+                [embed(question.ids) for question, _ in chosen],
+                [document.embeddings for _, document in chosen],
+            )
+        )
+        for row, (index, (question, document)) in enumerate(zip(batch, chosen, strict=True)):
+            states[index] = found[row, len(question.ids) :][: len(document.ids)]
+    # a prompt without documents has no states, but their width
+    nothing = embed.weight.new_zeros(0, embed.embedding_dim)
+    remaining = iter(states)
+    joined = [
+        _one_after_another(
+            list(islice(remaining, len(documents[question.row]))), documents[question.row], nothing
+        )
+        for question in asked
+    ]
+    words, present, places = (list(items) for items in zip(*joined, strict=True))
+    return pad_sequence(words, True), pad_sequence(present, True), places
+
+
+def _one_after_another(
+    states: Sequence[Tensor], documents: Sequence[Read], nothing: Tensor
+) -> tuple[Tensor, Tensor, list[Document]]:
+    """States (W, H), presence (W,) and places of one question's documents."""
     places, at = [], 0
     present = []
     for document in documents:
