@@ -302,6 +302,14 @@ def test_records_and_the_standard_input_are_indexed(
     (result,) = json.loads(capsys.readouterr().out)["results"]
     assert (result["metadata"], result["lines"]) == ({"author": "Kim"}, [1, 1])
     assert "w9" not in result["text"]
+    # the same files are passed over, unless they are read by other fields
+    again = ("index", tmp_path / "in", "-s", tmp_path / "s", "-m", model, *fields[2:], "--json")
+    for other, unchanged in ((fields[:2], 2), (("--text-fields", "note,body"), 0)):
+        assert run(monkeypatch, *again, *other) == 0
+        report = json.loads(capsys.readouterr().out)
+        assert (report["unchanged"], report["replaced"]) == (unchanged, 2 - unchanged)
+    assert run(monkeypatch, *search, "-w", "author=Kim") == 0
+    assert "w9" in json.loads(capsys.readouterr().out)["results"][0]["text"]
     assert run(monkeypatch, "index", tmp_path / "in", "-s", tmp_path / "s", "--text-fields", ",") == 1
     assert "No field is named" in capsys.readouterr().err
     assert run(monkeypatch, "index", tmp_path / "in", "-s", tmp_path / "t", "--memory-dtype", "int2") == 1

@@ -223,7 +223,7 @@ def _read_all(
     for file in files:
         seen: set[str] = set()
         try:
-            for part in file_parts(file):
+            for part in file_parts(file, options):
                 seen.add(part.source)
                 if known.get(part.source) == part.sha256:
                     yield _Unchanged()

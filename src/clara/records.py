@@ -40,7 +40,7 @@ class Document:
         source: The absolute path of the file, or any other name unique within a store.
         title: The title that the file states, or its name without ending.
         sections: The text in order.
-        sha256: Hex digest of the file's bytes; tells whether it changed.
+        sha256: Hex digest of the file's bytes, and of the fields that were chosen; tells whether it changed.
         modified: Modification time, seconds since the epoch (0 where there is no file).
     """
 

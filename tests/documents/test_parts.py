@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clara.documents import (
+    ReadOptions,
     cut,
     file_of,
     file_parts,
@@ -134,6 +135,19 @@ def test_table_of_another_header_has_other_parts(tmp_path: Path) -> None:
     before = [part.sha256 for part in file_parts(path)]
     path.write_text(table(200).replace("some", "what"))
     assert not {part.sha256 for part in file_parts(path)} & set(before)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "differs"), [(".csv", True), (".jsonl", True), (".json", True), (".md", False)]
+)
+def test_records_read_by_other_fields_are_other_parts(tmp_path: Path, suffix: str, differs: bool) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_text('{"a": "some text", "b": "more text"}\n')
+    chosen = [ReadOptions(), ReadOptions(text_fields=("a",)), ReadOptions(text_fields=("b",))]
+    digests = [[part.sha256 for part in file_parts(path, options)] for options in chosen]
+    assert digests == [[part.sha256 for part in file_parts(path, options)] for options in chosen]
+    assert digests[0] == [hashlib.sha256(path.read_bytes()).hexdigest()]
+    assert len(set(map(tuple, digests))) == (3 if differs else 1)
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])

@@ -43,7 +43,8 @@ class FilePart:
         source: The file's absolute path with links resolved, and "#part-2" and so on from the second part on.
         path: The file as it was named.
         data: The bytes.
-        sha256: Hex digest of the bytes, and of `head` where there is one.
+        sha256: Hex digest of the bytes, of `head` where there is one, and of the options of records that were
+            chosen.
         modified: Modification time of the file, seconds since the epoch.
         first_line: The file's line that the bytes begin on, from 1.
         head: The first row of a table of which this is a later part.

@@ -36,6 +36,7 @@ class _Format:
     read: _Read
     border: Border | None = None
     keeps_head: bool = False
+    has_fields: bool = False
     max_bytes: int = 500_000_000  # of a file that has no borders, by what its parser needs for each byte
 
 
@@ -46,9 +47,14 @@ def _plain(read: Callable[[bytes], Reading], border: Border | None = None) -> _F
 _TEXT = _plain(read_text, after_paragraph)
 _MARKDOWN = _plain(read_markdown, after_paragraph)
 _HTML = replace(_plain(read_html), max_bytes=50_000_000)
-_TABLE = _Format(lambda part, options: read_table(part.data, options, part.head), after_row, keeps_head=True)
-_JSON = _Format(lambda part, options: read_json(part.data, options), max_bytes=200_000_000)
-_JSON_LINES = _Format(lambda part, options: read_json_lines(part.data, options), after_line)
+_TABLE = _Format(
+    lambda part, options: read_table(part.data, options, part.head),
+    after_row,
+    keeps_head=True,
+    has_fields=True,
+)
+_JSON = _Format(lambda part, options: read_json(part.data, options), has_fields=True, max_bytes=200_000_000)
+_JSON_LINES = _Format(lambda part, options: read_json_lines(part.data, options), after_line, has_fields=True)
 _CODE = _Format(lambda part, _: read_code(part.data, part.path.name), after_paragraph)
 
 _FORMATS: dict[str, _Format] = {
@@ -93,7 +99,7 @@ def read_document(path: str | os.PathLike[str], options: ReadOptions = _DEFAULTS
         DocumentError: The file cannot be opened, is empty, binary, damaged, encrypted or protected, changes
             while it is read, is an image-only PDF, or holds no text.
     """
-    (part,) = _parts(Path(path), whole=True)
+    (part,) = _parts(Path(path), options, whole=True)
     return read_part(part, options)
 
 
@@ -103,21 +109,22 @@ def read_documents(path: str | os.PathLike[str], options: ReadOptions = _DEFAULT
     Raises:
         DocumentError: As `read_document`; the parts before one that cannot be read have been given then.
     """
-    return (read_part(part, options) for part in file_parts(path))
+    return (read_part(part, options) for part in file_parts(path, options))
 
 
-def file_parts(path: str | os.PathLike[str]) -> Iterator[FilePart]:
+def file_parts(path: str | os.PathLike[str], options: ReadOptions = _DEFAULTS) -> Iterator[FilePart]:
     """The bytes of a file, in several parts where it is large, each to be given to `read_part`.
 
-    A caller that knows the `sha256` of a part's `source` can pass over what has not changed. Text, Markdown,
-    tables, JSON lines, logs and code are parted, about every eight megabytes; other files are not.
+    A caller that knows the `sha256` of a part's `source` can pass over what has not changed; that of records
+    changes with the options too. Text, Markdown, tables, JSON lines, logs and code are parted, about every
+    eight megabytes; other files are not.
 
     A part that `read_part` refuses does not end the file: the parts after it can still be read.
 
     Raises:
         DocumentError: The file cannot be opened, changes while it is read, or is too large.
     """
-    return _parts(Path(path), whole=False)
+    return _parts(Path(path), options, whole=False)
 
 
 def read_part(part: FilePart, options: ReadOptions = _DEFAULTS) -> Document:
@@ -156,16 +163,20 @@ def read_stream(
     return Document(name, title or name, sections, part.sha256)
 
 
-def _parts(path: Path, *, whole: bool) -> Iterator[FilePart]:
+def _parts(path: Path, options: ReadOptions, *, whole: bool) -> Iterator[FilePart]:
     format = _format(path)
     try:
-        yield from divide(
+        for part in divide(
             path,
             format.border,
             keeps_head=format.keeps_head,
             max_whole_bytes=format.max_bytes,
             whole=whole,
-        )
+        ):
+            if format.has_fields and options != _DEFAULTS:
+                yield replace(part, sha256=hashlib.sha256(f"{part.sha256} {options}".encode()).hexdigest())
+            else:
+                yield part
     except UnreadableError as error:
         raise DocumentError(f"{path} {error}.") from error
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
