@@ -5,7 +5,8 @@
 
 A table stands between `<!-- figures: RUN TABLE -->` and `<!-- end -->`. RUN is a folder of docs/results, and
 TABLE a name of `clara.evaluation.tables.TABLES`; `<!-- figures: overview -->` takes all runs, and
-`<!-- figures: options GROUP -->` and `<!-- figures: dtypes -->` are made from benchmarks/results.
+`<!-- figures: options GROUP -->`, `<!-- figures: dtypes -->` and `<!-- figures: recall SET -->` are made from
+benchmarks/results.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ def _made(run: str, name: str | None) -> str:
         return _options(name)
     if run == "dtypes":
         return _dtypes()
+    if run == "recall":
+        return _recall(name)
     if run == "overview":
         return overview_table([_figures(folder) for folder in sorted(RESULTS.iterdir()) if folder.is_dir()])
     if name not in TABLES:
@@ -75,8 +78,33 @@ def _dtypes() -> str:
         for dtype, row in dtypes.items():
             difference = signed(row["minus_float16"]) if "minus_float16" in row else ""
             size = f"{row['memory_bytes_per_passage']:,}"
-            rows.append((rate, f"`{dtype}`", size, percent(row["f1"]), difference))
-    return table(("rate", "dtype", "bytes a passage", "F1", "difference to float16"), rows)
+            found = percent(row["recall_at_5"])
+            rows.append((rate, f"`{dtype}`", size, found, percent(row["f1"]), difference))
+    return table(("rate", "dtype", "bytes a passage", "recall@5", "F1", "difference to float16"), rows)
+
+
+def _recall(name: str | None) -> str:
+    """Recall of every way to search one corpus."""
+    found = _benchmark("retrieval")
+    if name not in found:
+        raise SystemExit(f"There is no corpus {name!r} in the retrieval benchmark.")
+    ways = {way: row for way, row in found[name].items() if isinstance(row, dict)}
+    metrics = list(next(iter(ways.values())))
+    rows = [
+        (way, *(_recalled(row[metric]) for metric in metrics), _above(row["recall@5"]))
+        for way, row in ways.items()
+    ]
+    return table(("search", *metrics, "recall@5 above MiniLM and BM25"), rows)
+
+
+def _recalled(figure: dict[str, Any]) -> str:
+    low, high = figure["interval"]
+    return f"{figure['mean']:.1f} ({low:.1f} to {high:.1f})"
+
+
+def _above(figure: dict[str, Any]) -> str:
+    mean, low, high = figure["above fusion"]
+    return "" if mean == low == high == 0 else f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def _benchmark(name: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from clara.records import Source
-from clara.rendering import print_sources
+from clara.rendering.answers import print_sources
 from clara.support import sentence_spans, with_support
 from clara.surface import find_written
 
@@ -79,7 +79,7 @@ def test_a_terminal_shows_the_sentence_and_its_lines(capsys: pytest.CaptureFixtu
     st.floats(0, 1),
 )
 def test_a_window_holds_what_it_should_in_whole_words(words: list[str], one: float, other: float) -> None:
-    from clara.rendering import EXCERPT_CHARACTERS, _window
+    from clara.rendering.answers import EXCERPT_CHARACTERS, _window
 
     text = " ".join(words)
     if len(text) <= EXCERPT_CHARACTERS:
@@ -102,10 +102,10 @@ def test_text_without_spaces_is_shown(capsys: pytest.CaptureFixture[str], text: 
 
 
 def test_the_answer_stands_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    from clara import rendering
+    from clara.rendering import answers
 
     console = Console(force_terminal=True, record=True, width=200, color_system="standard")
-    monkeypatch.setattr(rendering, "Console", lambda **_: console)
+    monkeypatch.setattr(answers, "Console", lambda **_: console)
     print_sources(with_support([source(TEXT)], "When was the bridge opened?", "24 May 1883"))
     assert "\x1b[1m24 May 1883\x1b[0m" in console.export_text(styles=True)
 

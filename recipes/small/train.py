@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer, BertLMHeadModel
 
-from clara import roles
+from clara import loading, roles
 from clara.configuration import ClaraConfig
 from clara.model.modeling import ClaraModel
 from clara.processing import ClaraProcessor, collate_texts
@@ -250,6 +250,9 @@ def main() -> None:
     parser.add_argument(
         "--parts", nargs="+", choices=list(PARTS), default=list(PARTS), help="what is trained now"
     )
+    parser.add_argument(
+        "--continue-from", type=Path, default=None, help="start from the model in this folder"
+    )
     parser.add_argument("--export", type=Path, default=None, help="write the trained model to this folder")
     parser.add_argument(
         "--only-export", action="store_true", help="export the last checkpoints, do not train"
@@ -263,8 +266,11 @@ def main() -> None:
         for example in read_reading_examples(arguments.data / "squad11_train.jsonl.xz")
         if any(answers for _, answers in example.turns)
     ]
-    model, processor = start_model()
-    fit_search(model, processor, [example.content for example in examples])
+    if arguments.continue_from is None:
+        model, processor = start_model()
+        fit_search(model, processor, [example.content for example in examples])
+    else:
+        model, processor = loading.load(arguments.continue_from)
     examples = [
         replace(example, title="") if number % UNTITLED == 0 else example
         for number, example in enumerate(examples)

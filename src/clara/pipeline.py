@@ -170,7 +170,7 @@ class Clara:
         """Longest passage that is compressed whole, title included, in tokens of its words."""
         config = self.model.config
         # in pairs a token stands between title and text
-        return int(config.doc_max_tokens) - (config.prompt_format == "pairs")
+        return int(config.doc_max_tokens) - int(config.prompt_format == "pairs")
 
     def memory_tokens(self, rate: int | None) -> int | None:
         """How many of the appended memory tokens make a rate; None for the model's own and for segments.

@@ -74,7 +74,8 @@ def index(
 ) -> None:
     """Compress documents into a store; unchanged files are skipped, changed ones replaced."""
     from clara.documents import ReadOptions, find_files, read_stream
-    from clara.rendering import print_report, progress_bar
+    from clara.rendering.progress import progress_bar
+    from clara.rendering.stores import print_report
 
     options = ReadOptions(_names(text_fields), title_field, _names(metadata_fields))
     files = [path for path in paths if path != STDIN]
@@ -129,7 +130,7 @@ def ask(
         sources = _as_dicts(answer.sources, around)
         typer.echo(json.dumps({**answer.to_dict(), "sources": sources}, ensure_ascii=False))
         return
-    from clara.rendering import print_answer
+    from clara.rendering.answers import print_answer
 
     print_answer(answer, around)
 
@@ -164,7 +165,7 @@ def search(
         result = {"question": question, "results": _as_dicts(sources, around)}
         typer.echo(json.dumps(result | ({"steps": steps} if explain else {}), ensure_ascii=False))
         return
-    from clara.rendering import print_sources, print_steps
+    from clara.rendering.answers import print_sources, print_steps
 
     print_sources(sources, around, full=True)
     if explain:
@@ -182,7 +183,7 @@ def _names(joined: str | None) -> tuple[str, ...] | None:
 
 def _refresh_index(library: Library, *, quiet: bool) -> bool:
     """Build the index of a large store if it is due."""
-    from clara.rendering import step_progress
+    from clara.rendering.progress import step_progress
     from clara.store import refresh_index
 
     with step_progress(quiet=quiet) as show:

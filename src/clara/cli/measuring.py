@@ -76,7 +76,7 @@ def evaluate(
     """Measure answers and search beside controls and baselines, into a folder with a report."""
     if compare is not None:
         from clara.evaluation.compare import compare as pair
-        from clara.rendering import print_compared
+        from clara.rendering.measures import print_compared
 
         print_compared(pair(*compare), as_json=as_json)
         return
@@ -86,7 +86,8 @@ def evaluate(
         if not source.startswith("hub:") and not Path(source).is_file():
             raise InputError(f"{source} does not exist or is not a file.")
     from clara.evaluation import command
-    from clara.rendering import evaluation_progress, print_figures
+    from clara.rendering.measures import print_figures
+    from clara.rendering.progress import evaluation_progress
 
     options = command.options(
         settings=settings,
@@ -175,7 +176,7 @@ def _show_inspections(
     inspections: Sequence[Inspection], page: Path | None, png: Path | None, as_json: bool
 ) -> None:
     from clara.evaluation.wordpage import write_page, write_picture
-    from clara.rendering import print_inspections
+    from clara.rendering.measures import print_inspections
 
     try:
         if page is not None:

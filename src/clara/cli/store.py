@@ -27,7 +27,7 @@ DtypeOption = Annotated[
 @store_app.command()
 def info(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
     """Show what a store holds and how large it is."""
-    from clara.rendering import print_store
+    from clara.rendering.stores import print_store
 
     with _open(store, read_only=True) as opened:
         print_store(opened.info(), as_json=as_json)
@@ -42,7 +42,8 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Compare everything with its checksum; fails if something is damaged."""
-    from clara.rendering import print_check, step_progress
+    from clara.rendering.progress import step_progress
+    from clara.rendering.stores import print_check
     from clara.store.maintenance import check as look
 
     with _open(store, damaged=True) as opened:
@@ -58,7 +59,8 @@ def compact(
     store: StoreOption = DEFAULT_STORE, memory_dtype: DtypeOption = None, as_json: JsonOption = False
 ) -> None:
     """Give the space of what was removed back; with --memory-dtype keep memories in fewer bytes."""
-    from clara.rendering import print_compaction, step_progress
+    from clara.rendering.progress import step_progress
+    from clara.rendering.stores import print_compaction
     from clara.store.maintenance import compact as shrink
 
     with _open(store) as opened:
@@ -70,7 +72,8 @@ def compact(
 @store_app.command()
 def index(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
     """Build the index that finds candidates among millions, anew; needs the extra "index"."""
-    from clara.rendering import print_index, step_progress
+    from clara.rendering.progress import step_progress
+    from clara.rendering.stores import print_index
     from clara.store import build_index
 
     with _open(store) as opened:
@@ -86,7 +89,7 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Write texts as Parquet and memories as safetensors; needs the extra "export"."""
-    from clara.rendering import step_progress
+    from clara.rendering.progress import step_progress
     from clara.store.transfer import export as write
 
     with _open(store, read_only=True) as opened, step_progress(quiet=as_json) as show:
@@ -102,7 +105,7 @@ def import_folder(
     as_json: JsonOption = False,
 ) -> None:
     """Make a store of what was exported, without compressing anything again."""
-    from clara.rendering import step_progress
+    from clara.rendering.progress import step_progress
     from clara.store.transfer import import_store
 
     with step_progress(quiet=as_json) as show:

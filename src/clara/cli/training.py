@@ -59,7 +59,7 @@ def train(
         runs = {stage: read_settings(config, stage, changes or ())}
     for name, settings in runs.items():  # a fault in the last stage's data is told before the first one runs
         ExampleFile([*settings.data.train, *settings.data.validation], name).close()
-    from clara.rendering import training_progress
+    from clara.rendering.progress import training_progress
     from clara.training.run import train as run_stage
 
     for name, settings in runs.items():
@@ -88,7 +88,7 @@ def check_data(
     from clara.training.data import check_data as check
 
     report = check(file, stage)
-    from clara.rendering import print_data_report
+    from clara.rendering.measures import print_data_report
 
     print_data_report(report, as_json=as_json)
     if report.num_faults:

@@ -1,0 +1,128 @@
+"""Answers with their sources, and how a search found them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from clara.records import Answer, Source
+from clara.rendering.basics import short
+
+if TYPE_CHECKING:
+    from clara.store import Explanation
+
+
+EXCERPT_CHARACTERS = 160
+
+
+def print_steps(found: Explanation) -> None:
+    """How a search came to what it found."""
+    console = Console(highlight=False)
+    console.print()
+    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
+    for name in ("step", "passages", "ms", "best candidates (number: score)"):
+        table.add_column(name, justify="right" if name in ("passages", "ms") else "left")
+    for step in found.steps:
+        best = ", ".join(f"{one.id}: {one.score:.3f}" for one in step.candidates[:5])
+        table.add_row(step.name, f"{step.count:,}", f"{step.milliseconds:.1f}", best)
+    console.print(table)
+    console.print(f"{found.allowed:,} of {found.passages:,} passages could be returned.", style="dim")
+
+
+def print_answer(answer: Answer, around: Mapping[int, Sequence[str]]) -> None:
+    """The answer, then its sources; see `print_sources`."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(Text(answer.text or "(no answer)", style="bold"))
+    if answer.is_doubtful:
+        console.print("Doubtful: the passages found probably do not hold the answer.", style="yellow")
+    console.print()
+    console.print("Sources", style="dim")
+    print_sources(answer.sources, around, taken_from=answer.taken_from)
+
+
+def print_sources(
+    sources: Sequence[Source],
+    around: Mapping[int, Sequence[str]] | None = None,
+    *,
+    full: bool = False,
+    taken_from: int | None = None,
+) -> None:
+    """One block a source: rank, score, file, place; then what of the passage bears the answer, or all of it.
+
+    The sentence that best supports the answer stands out from the rest, and the answer from the sentence.
+
+    Args:
+        sources: Best first.
+        around: Texts of the passages around a source, itself among them, by its number.
+        full: Show the whole of each passage.
+        taken_from: Number of the source whose words the answer is.
+    """
+    console = Console(highlight=False)
+    for source in sources:
+        place = _place(source)
+        line = Text(f"{source.rank}. ")
+        line.append(f"{source.score:.3f}  ", style="cyan")
+        line.append(short(source.file), style="bold")
+        line.append(f"  {place}" if place else "", style="dim")
+        if source.id == taken_from:
+            line.append("  (the answer is from here)", style="green")
+        elif source.read_as == "text":
+            line.append("  (read as text)", style="dim")
+        console.print(line, soft_wrap=True)
+        if source.also_in:
+            console.print(f"   also in {', '.join(map(short, source.also_in))}", style="dim", soft_wrap=True)
+        texts = (around or {}).get(source.id, [source.text])
+        for text in texts:
+            shown = (
+                _excerpt(source, full=full)
+                if text == source.text
+                else Text(" ".join(text.split()), style="dim")
+            )
+            console.print(Padding(shown, (0, 0, 0, 3), expand=False))
+
+
+def _place(source: Source) -> str:
+    """Where a passage stands in its file."""
+    parts = [source.heading] if source.heading else []
+    if source.page is not None:
+        parts.append(f"page {source.page}")
+    elif source.lines is not None:
+        first, last = source.lines
+        parts.append(f"line {first}" if first == last else f"lines {first}-{last}")
+    return " · ".join(parts)
+
+
+def _excerpt(source: Source, *, full: bool) -> Text:
+    """A passage on one line, or the part of it around the sentence that supports the answer."""
+    text = Text(source.text, style="dim")
+    support = source.support
+    if support is not None:
+        text.stylize("not dim", support.start, support.stop)
+        if support.answer is not None:
+            text.stylize("bold not dim", *support.answer)
+    start, stop = 0, len(source.text)
+    if not full and len(source.text) > EXCERPT_CHARACTERS:
+        start, stop = _window(
+            source.text, *((support.start, support.stop) if support is not None else (0, 0))
+        )
+    shown = Text(" ").join(text[start:stop].split())
+    before, after = ("… " if start else ""), (" …" if stop < len(source.text) else "")
+    return Text.assemble((before, "dim"), shown, (after, "dim"))
+
+
+def _window(text: str, start: int, stop: int) -> tuple[int, int]:
+    """A part of a long text, whole words if there are any, that holds what lies from `start` to `stop`."""
+    if stop - start >= EXCERPT_CHARACTERS:
+        return start, stop
+    first = max(0, min(start, len(text) - EXCERPT_CHARACTERS))
+    last = first + EXCERPT_CHARACTERS
+    if first:
+        first = max(first, text.find(" ", first, start) + 1)
+    if last < len(text):
+        last = max(stop, text.rfind(" ", stop, last)) or last
+    return first, last
