@@ -155,16 +155,16 @@ def found(rankings: Sequence[Sequence[int]], gold: Sequence[int]) -> dict[int, N
     }
 
 
-def figures(hits: dict[int, NDArray[np.float64]], fusion: dict[int, NDArray[np.float64]]) -> dict[str, Any]:
-    """Recalls in per cent with their intervals, and how they differ from the fusion's."""
+def figures(hits: dict[int, NDArray[np.float64]], others: dict[int, NDArray[np.float64]]) -> dict[str, Any]:
+    """Recalls in per cent with their intervals, and how they differ from others."""
     result: dict[str, Any] = {}
     for k, values in hits.items():
         low, high = bootstrap_interval(values)
-        difference = asdict(paired_difference(fusion[k], values))
+        difference = asdict(paired_difference(others[k], values))
         result[f"recall@{k}"] = {
             "mean": round(100 * float(values.mean()), 1),
             "interval": [round(100 * low, 1), round(100 * high, 1)],
-            "above fusion": [round(100 * difference[name], 1) for name in ("mean", "low", "high")],
+            "difference": [round(100 * difference[name], 1) for name in ("mean", "low", "high")],
         }
     return result
 

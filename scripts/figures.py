@@ -103,7 +103,7 @@ def _recalled(figure: dict[str, Any]) -> str:
 
 
 def _above(figure: dict[str, Any]) -> str:
-    mean, low, high = figure["above fusion"]
+    mean, low, high = figure["difference"]
     return "" if mean == low == high == 0 else f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
 
 

@@ -76,7 +76,9 @@ def test_end_to_end_equals_one_example_at_a_time(
             memories = [documents.unpadded()[index] for index in chosen]
             row = processor.prompt(example.question, [MemorySlot(len(m)) for m in memories], example.answer)
             count = sum(target >= 0 for target in row.targets)
-            total += model(collate_prompts([row]), [torch.cat(memories)]).loss * count
+            priors = [(scores[0, chosen] / model.config.selection_temperature).softmax(dim=0).log()]
+            given = {} if kind == "mistral" else {"priors": priors}
+            total += model(collate_prompts([row]), [torch.cat(memories)], **given).loss * count
             tokens += count
     torch.testing.assert_close(loss.detach(), total / tokens, **CLOSE)
     loss.backward()

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from clara.model.pairs import of_words
 from clara.model.spans import Document, SpanHead, best_span, span_loss
 
 OPENING, CLOSING = 1, 2
@@ -82,3 +83,19 @@ def test_best_span_against_a_slow_twin(scores: torch.Tensor, max_words: int) -> 
 def test_no_words_no_span(scores: torch.Tensor) -> None:
     assert best_span(scores[0], [], 5) is None
     assert best_span(scores[0], [Document(0, [OPENING, CLOSING])], 5) is None
+
+
+def test_a_prior_weighs_documents_as_bayes_does(scores: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    head = SpanHead(4)
+    present = torch.ones(2, WIDTH, dtype=torch.bool)
+    present[:, [5, 9]] = False
+    states = torch.randn(2, WIDTH, 4)
+    prior = torch.tensor([[0.8, 0.2], [0.5, 0.5]])
+    priors = of_words(list(prior.log()), [[FIRST, SECOND]] * 2, WIDTH)
+    with torch.no_grad():
+        found, plain = head(states, present, priors).exp(), head(states, present).exp()
+    weights = torch.cat([prior[:, :1].expand(-1, 6), prior[:, 1:].expand(-1, 4)], dim=1).unsqueeze(-1)
+    expected = plain * weights / (plain * weights).sum(dim=1, keepdim=True)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(found[1], plain[1])

@@ -259,6 +259,7 @@ class ClaraModel(PreTrainedModel):
         memories: Sequence[Tensor] | None = None,
         use_cache: bool = False,
         role: str | None = roles.GENERATOR,
+        priors: Sequence[Tensor] | None = None,
     ) -> ClaraOutput:
         """The generator over prompts with memories in their slots.
 
@@ -268,12 +269,14 @@ class ClaraModel(PreTrainedModel):
                 prompt has a slot.
             use_cache: Return the prompt's key-value cache.
             role: Who reads them; None for the base model alone.
+            priors: Where answers are spans: for each question (n,) log of how likely each of its documents is
+                before it is read; equally if None.
 
         Raises:
             PromptError: Slots and memories disagree.
         """
         if self.span_head is not None:
-            return self._forward_pairs(prompts, memories, role)
+            return self._forward_pairs(prompts, memories, role, priors)
         embeddings = self.base.get_input_embeddings()(prompts.ids)
         if memories is not None:
             embeddings = splice(embeddings, prompts.slots, memories)
@@ -289,7 +292,11 @@ class ClaraModel(PreTrainedModel):
         return ClaraOutput(loss=loss, logits=logits, past_key_values=cache)
 
     def _forward_pairs(
-        self, prompts: PromptBatch, memories: Sequence[Tensor] | None, role: str | None
+        self,
+        prompts: PromptBatch,
+        memories: Sequence[Tensor] | None,
+        role: str | None,
+        priors: Sequence[Tensor] | None = None,
     ) -> ClaraOutput:
         """Every document together with every question of its prompt; see `clara.model.pairs`."""
         assert self.memory is not None
@@ -303,7 +310,9 @@ class ClaraModel(PreTrainedModel):
 
         limit = getattr(self.config.text_config, "max_position_embeddings", None)
         words, present, places = pairs.words_of_prompts(asked, documents, embed, read, limit)
-        scores = self.span_head(words, present)
+        scores = self.span_head(
+            words, present, None if priors is None else pairs.of_words(priors, places, words.shape[1])
+        )
         output = ClaraOutput(words=scores, documents=places)
         if prompts.targets is not None:
             output.loss = span_loss(scores, places, [question.answer for question in asked])

@@ -191,6 +191,22 @@ def words_of_prompts(
     return pad_sequence(words, True), pad_sequence(present, True), places
 
 
+def of_words(values: Sequence[Tensor], documents: Sequence[Sequence[Document]], width: int) -> Tensor:
+    """A value of every document at each of its words, (B, width); 0 where there is no word.
+
+    Args:
+        values: (n,) of each question's documents.
+        documents: Of each question.
+        width: Words of the question that has most.
+    """
+    rows = []
+    for own, held in zip(values, documents, strict=True):
+        sizes = torch.tensor([len(document.ids) for document in held], device=own.device)
+        spread = own.repeat_interleave(sizes)
+        rows.append(nn.functional.pad(spread, (0, width - len(spread))))
+    return torch.stack(rows)
+
+
 def _one_after_another(
     states: Sequence[Tensor], documents: Sequence[Read], nothing: Tensor
 ) -> tuple[Tensor, Tensor, list[Document]]:

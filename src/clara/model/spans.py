@@ -83,14 +83,17 @@ class SpanHead(nn.Module):
         super().__init__()
         self.score = nn.Linear(hidden_size, 2)
 
-    def forward(self, states: Tensor, present: Tensor) -> Tensor:
+    def forward(self, states: Tensor, present: Tensor, priors: Tensor | None = None) -> Tensor:
         """Log probabilities (B, W, 2) of beginning and ending at each word; next to -inf where there is none.
 
         Args:
             states: (B, W, H) final states of the words of each prompt's documents.
             present: (B, W) bool, True at opening tokens and words.
+            priors: (B, W) log of how likely each word's document is before it was read; equally if None.
         """
         scores: Tensor = self.score(states).float()
+        if priors is not None:
+            scores = scores + priors.unsqueeze(-1)
         # not -inf, of which a prompt without documents would have nothing else, and so no gradient
         scores = scores.masked_fill(~present.unsqueeze(-1), torch.finfo(scores.dtype).min)
         return scores.log_softmax(dim=1)

@@ -250,7 +250,9 @@ def end_to_end_loss(
 
     Trains query reasoner (through the straight-through selection) and generator; the compressor runs
     without gradient or dropout, so that documents stay compressed offline. Source: the paper's end-to-end
-    stage.
+    stage. A reader whose answers are spans gets the softmax of the selected scores as each document's prior
+    instead: where the answer stands tells which document should have scored higher (retrieval as a latent
+    variable, as in REALM, Guu et al. 2020), while the mixed words of several memories tell nothing.
 
     Args:
         model: The model.
@@ -285,17 +287,28 @@ def end_to_end_loss(
     weights, indices = selection.straight_through_top_k(
         scores, min(k, mask.shape[1]), model.config.selection_temperature, mask
     )
-    selected = selection.mix(weights, candidates.memories)
+    chosen = [
+        own[: min(k, count)] for own, count in zip(indices.tolist(), mask.sum(dim=1).tolist(), strict=True)
+    ]
+    priors = None
+    if model.config.answers_spans:
+        selected = candidates.memories.gather(
+            1, indices[..., None, None].expand(-1, -1, *candidates.memories.shape[2:])
+        )
+        priors = [
+            (scores[row, own] / model.config.selection_temperature).log_softmax(dim=0)
+            for row, own in enumerate(chosen)
+        ]
+    else:
+        selected = selection.mix(weights, candidates.memories)
     rows: list[Prompt] = []
     held: list[Tensor] = []
-    chosen = indices.tolist()
-    counts = mask.sum(dim=1).tolist()
     for row, example in enumerate(examples):
-        sizes = [int(candidates.lengths[row, index]) for index in chosen[row][: min(k, counts[row])]]
+        sizes = [int(candidates.lengths[row, index]) for index in chosen[row]]
         slots = [MemorySlot(size, options.rate) for size in sizes]
         rows.append(processor.prompt(example.question, slots, example.answer))
         held.append(torch.cat([selected[row, slot, :size] for slot, size in enumerate(sizes)]))
-    output = model(collate_prompts(rows).to(model.device), held)
+    output = model(collate_prompts(rows).to(model.device), held, priors=priors)
     loss = StageLoss({"answer": Term(output.loss, sum(row.num_targets for row in rows))})
     labelled = [row for row, example in enumerate(examples) if example.positives]
     if labelled:
@@ -310,7 +323,7 @@ def end_to_end_loss(
         texts = [
             processor.prompt(
                 example.question,
-                _as_text(processor, [candidates.texts[row][at] for at in chosen[row][: min(k, counts[row])]]),
+                _as_text(processor, [candidates.texts[row][at] for at in chosen[row]]),
                 example.answer,
             )
             for row, example in enumerate(examples)
