@@ -16,7 +16,7 @@ from pathlib import Path
 from clara.evaluation import command
 from clara.pipeline import Clara
 
-RATES = "16,4"
+RATES = "16"
 BRIEF = "oracle,full"
 FIGURES = ("metrics.json",)
 PICTURES = ("rates.png", "retrieval.png", "abstention.png", "map.png", "words.png")
@@ -36,7 +36,7 @@ class TestSet:
 
 
 SETS = {
-    "squad": TestSet(("squad11_dev",), 200, rates="16,4,64", kept=FIGURES + PICTURES),
+    "squad": TestSet(("squad11_dev",), 500, rates="16,4", kept=FIGURES + PICTURES),
     "squad-unanswerable": TestSet(("squad11_dev", "squad20_dev_unanswerable"), 120, 150),
     "nq": TestSet(("nq_qed_nqdev_dev",), 40, 150),
     "hotpotqa": TestSet(("hotpotqa_dev",), 40, 150),

@@ -229,7 +229,8 @@ class SegmentMemory(nn.Module):
             ids = self._table(vocabulary, rate)(numbers)
         context = self.from_context(together[:, self.word_size :].to(self.from_context.weight.dtype))
         per_token = len(ids) // max(1, len(together))
-        states = self.expected(vocabulary[ids]) + context.repeat_interleave(per_token, dim=0)
+        words, places = ids.unique(return_inverse=True)  # the same words come again and again
+        states = self.expected(vocabulary[words])[places] + context.repeat_interleave(per_token, dim=0)
         sizes = [len(memory) * per_token for memory in memories]
         return [
             part[: self._end(own)] for part, own in zip(states.split(sizes), ids.split(sizes), strict=True)
