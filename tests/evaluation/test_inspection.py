@@ -68,10 +68,10 @@ def test_words_are_those_of_the_text(clara: Clara) -> None:
 
 def test_words_beyond_the_model_have_no_weight(clara: Clara) -> None:
     found = inspect_document(clara, " ".join(WORDS[:30]))
-    beyond = [word.weight for word in found.words[clara.passage_tokens :]]
+    beyond = [word.weight for word in found.words[clara.processor.doc_max_tokens :]]
     assert beyond
     assert set(beyond) == {0.0}
-    assert all(word.weight > 0 for word in found.words[: clara.passage_tokens])
+    assert all(word.weight > 0 for word in found.words[: clara.processor.doc_max_tokens])
 
 
 def test_spans_are_where_the_tokens_stand(clara: Clara) -> None:

@@ -28,7 +28,7 @@ def test_changes_with_the_weights_that_matter(make_model: Any, kind: str) -> Non
         is_head = name.startswith(("base.lm_head", "base.cls"))
         is_words = parameter is model.input_rows
         matters = (
-            ("projection" not in name and name.startswith("memory."))
+            ("from_context" not in name and name.startswith("memory."))
             or ".variants.compressor." in name
             or ".variants.query_reasoner." in name
             or is_words

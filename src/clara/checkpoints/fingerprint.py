@@ -44,8 +44,8 @@ _BASE_CHOICES = (
 """What the weights' shapes do not tell; fields that depend on the version of transformers are left out."""
 
 _READERS = (roles.COMPRESSOR, roles.QUERY_REASONER)
-_NOT_MEMORY = ("projection.",)
-"""Weights of the segment compressor that only the generator uses."""
+_NOT_MEMORY = ("from_context.",)
+"""Weights of the segment compressor that only read its memories."""
 
 _WHOLE, _SAMPLE = 2**20, 2**18
 """Tensors up to the first size count whole; of larger ones about the second number of elements."""
