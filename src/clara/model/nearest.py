@@ -34,9 +34,7 @@ class NearestRows:
             return _nearest(queries, self._rows)
         distances = torch.cdist(queries, self._landmarks)
         (near, second), (cells, _) = (part.unbind(1) for part in distances.topk(2, largest=False))
-        found = torch.zeros(len(queries), dtype=torch.long)
-        # inf for a query whose cell is empty: it is compared with every row
-        distance = torch.full((len(queries),), torch.inf)
+        found = torch.zeros(len(queries), dtype=torch.long)  # a row of another cell where one's own is empty
         by_cell = cells.argsort()
         of_cells, counts = cells[by_cell].unique_consecutive(return_counts=True)
         for cell, members in zip(of_cells.tolist(), by_cell.split(counts.tolist()), strict=True):
