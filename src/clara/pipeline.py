@@ -251,7 +251,7 @@ class Clara:
             store: Written by this model.
             k: How many; the model's own K by default.
             hybrid: Join the search by memories with one by words (BM25); None to do so where the key is that
-                of a sentence encoder, as the small model's, which it makes better (`benchmarks/retrieval.py`).
+                of a sentence encoder, as the small model's, which it makes better.
             where: Conditions that passages must meet, such as "format=pdf"; see `clara.store.Filter`.
 
         Raises:

@@ -98,7 +98,7 @@ _COMMON = frozenset(
 )
 
 VECTOR_WEIGHT = 0.6
-"""Weight of cosines beside BM25 in a joined ranking; of 0.3 to 0.8 the best on SQuAD and Natural Questions."""
+"""Weight of cosines beside BM25 in a joined ranking; of 0.3 to 0.8 best on SQuAD and Natural Questions."""
 
 _LEAST_BEST = 1e-3  # where the best is next to zero, or below, nothing is like the question
 
