@@ -83,7 +83,7 @@ ALONE = ReadingForm(16)
 AMONG = ReadingForm(8, documents=3, unanswerable=0.2)
 READING = Part(
     "reading",
-    (Phase(2000, 15, ((1.0, ALONE),)), Phase(1600, 15, ((0.5, ALONE), (0.5, AMONG)))),
+    (Phase(2000, 15, ((1.0, ALONE),)), Phase(1200, 15, ((0.5, ALONE), (0.5, AMONG)))),
     neighbours=5,
     trained=(f".variants.{roles.GENERATOR}.", "span_head."),
     learning_rate=2e-4,
