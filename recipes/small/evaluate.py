@@ -36,7 +36,7 @@ class TestSet:
 
 
 SETS = {
-    "squad": TestSet(("squad11_dev",), 500, rates="16,4", kept=FIGURES + PICTURES),
+    "squad": TestSet(("squad11_dev",), 400, rates="16,4", kept=FIGURES + PICTURES),
     "squad-unanswerable": TestSet(("squad11_dev", "squad20_dev_unanswerable"), 120, 150),
     "nq": TestSet(("nq_qed_nqdev_dev",), 40, 150),
     "hotpotqa": TestSet(("hotpotqa_dev",), 40, 150),

@@ -44,6 +44,8 @@ class ClaraConfig(PreTrainedConfig):
         num_selected: Documents that answer a question by default (K).
         num_text_documents: How many of them, best first, a prompt holds as text beside the memories of the
             rest.
+        prior_weight: Where answers are spans, how much a document's score in search counts in reading: this
+            many times the score is the log of its prior.
         selection_temperature: Temperature of the straight-through selection (the paper: 0.02).
         alignment_weight: Weight of the alignment loss (the paper: 0.1).
         lora_rank: Rank of "lora" roles.
@@ -77,6 +79,7 @@ class ClaraConfig(PreTrainedConfig):
         query_max_tokens: int = 256,
         num_selected: int = 5,
         num_text_documents: int = 0,
+        prior_weight: float = 0.0,
         selection_temperature: float = 0.02,
         alignment_weight: float = 0.1,
         lora_rank: int = 16,
@@ -111,6 +114,7 @@ class ClaraConfig(PreTrainedConfig):
         self.query_max_tokens = query_max_tokens
         self.num_selected = num_selected
         self.num_text_documents = num_text_documents
+        self.prior_weight = prior_weight
         self.selection_temperature = selection_temperature
         self.alignment_weight = alignment_weight
         self.lora_rank = lora_rank

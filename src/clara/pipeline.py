@@ -311,7 +311,7 @@ class Clara:
         """
         hits = self._found(question, store, k, hybrid, where)
         prompts, memories, sources = self.prepare(question, hits, store, text_passages)
-        (written,) = self._write(prompts, memories, max_new_tokens)
+        (written,) = self._write(prompts, memories, max_new_tokens, scores=[[hit.score for hit in hits]])
         return self._answer(question, written, sources)
 
     def ask_stream(
@@ -332,7 +332,7 @@ class Clara:
         hits = self._found(question, store, k, hybrid, where)
         prompts, memories, sources = self.prepare(question, hits, store, text_passages)
         if self.model.config.answers_spans:
-            (found,) = self._write(prompts, memories, max_new_tokens)
+            (found,) = self._write(prompts, memories, max_new_tokens, scores=[[hit.score for hit in hits]])
             yield self._answer(question, found, sources).text
             return
         tokens: list[int] = []
@@ -388,6 +388,7 @@ class Clara:
         *,
         rate: int | None = None,
         role: str | None = roles.GENERATOR,
+        scores: Sequence[Sequence[float]] | None = None,
         max_new_tokens: int = MAX_ANSWER_TOKENS,
     ) -> list[Reply]:
         """Answers to a batch of questions from documents as they are given.
@@ -397,6 +398,8 @@ class Clara:
             documents: Of each, any number; a text stands in the prompt as text, an array (m, H) as a memory.
             rate: Of the memories, where it is not the model's own.
             role: Who reads; None for the base model alone, which reads texts only.
+            scores: Of each document in search, which a model with a `prior_weight` takes into account; none
+                counts more than another if None.
             max_new_tokens: Longest answer.
 
         Raises:
@@ -406,7 +409,7 @@ class Clara:
         rows = [self._prompt(*pair, rate) for pair in zip(questions, documents, strict=True)]
         prompts = self._collate([prompt for prompt, _ in rows])
         memories = [memory for _, memory in rows]
-        replies = self._write(prompts, memories, max_new_tokens, role)
+        replies = self._write(prompts, memories, max_new_tokens, role, scores)
         return [
             Reply(self.processor.decode_answer(written.ids), written.confidence, len(prompt))
             for written, (prompt, _) in zip(replies, rows, strict=True)
@@ -532,10 +535,15 @@ class Clara:
         memories: Sequence[Tensor],
         max_new_tokens: int,
         role: str | None = roles.GENERATOR,
+        scores: Sequence[Sequence[float]] | None = None,
     ) -> list[_Written]:
         """The answer to each prompt."""
         if self.model.config.answers_spans:
-            spans = self.model.find_spans(prompts, memories, max_new_tokens, role)
+            weight = self.model.config.prior_weight
+            priors = None
+            if scores is not None and weight:
+                priors = [weight * torch.tensor(own, device=self.model.device) for own in scores]
+            spans = self.model.find_spans(prompts, memories, max_new_tokens, role, priors)
             return [
                 _Written(span.ids, span.log_odds, span.document) if span else _Written([], UNANSWERED, None)
                 for span in spans

@@ -70,6 +70,7 @@ class Asker:
             [self._documents(group) for group in groups],
             rate=self.condition.rate if self.condition.reading == MEMORY else None,
             role=None if self.condition.reading == BASE else roles.GENERATOR,
+            scores=self._scores(questions, groups),
             max_new_tokens=self.max_new_tokens,
         )
         lines = []
@@ -79,6 +80,17 @@ class Asker:
             line |= {"confidence": round(reply.confidence, 6), "prompt_tokens": reply.prompt_tokens}
             lines.append(line | {"passages": list(group)})
         return lines
+
+    def _scores(
+        self, questions: Sequence[Question], groups: Sequence[Sequence[int]]
+    ) -> list[list[float]] | None:
+        """Of every passage in search, as a user's question would have them, where the reader heeds them."""
+        if not self.clara.model.config.prior_weight:
+            return None
+        scores = [
+            self.bank.scores(question.text, group) for question, group in zip(questions, groups, strict=True)
+        ]
+        return [own or [0.0] * len(group) for own, group in zip(scores, groups, strict=True)]
 
     def _documents(self, group: Sequence[int]) -> list[Document]:
         texts, memories = self._split(group)

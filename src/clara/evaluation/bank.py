@@ -102,6 +102,14 @@ class MemoryBank:
         found = explain(self._store, query.vector, k, question=question, match=query.match)
         return list(dict.fromkeys(self._numbers[hit.stored.id] for hit in found.hits))
 
+    def scores(self, question: str, numbers: Sequence[int]) -> list[float] | None:
+        """What a search gives passages for a question by the words of their memories; None if it does not."""
+        match = self._clara.query(question, self.rate).match
+        if match is None or not numbers:
+            return None
+        scores: list[float] = match(self.memories(numbers)).tolist()
+        return scores
+
     def memories(self, numbers: Sequence[int]) -> list[NDArray[np.float16]]:
         """Memories (m, H) of passages."""
         return self._store.memories([self._ids[number] for number in numbers])

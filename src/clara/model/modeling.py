@@ -325,6 +325,7 @@ class ClaraModel(PreTrainedModel):
         memories: Sequence[Tensor] | None = None,
         max_words: int = 64,
         role: str | None = roles.GENERATOR,
+        priors: Sequence[Tensor] | None = None,
     ) -> list[Span | None]:
         """The answer of each prompt, of a model whose answers are spans of documents.
 
@@ -333,11 +334,12 @@ class ClaraModel(PreTrainedModel):
             memories: As for `forward`.
             max_words: Longest answer in tokens, if less than `clara.model.spans.LONGEST`.
             role: As for `forward`.
+            priors: As for `forward`.
 
         Raises:
             PromptError: Slots and memories disagree.
         """
-        output = self._forward_pairs(prompts, memories, role)
+        output = self._forward_pairs(prompts, memories, role, priors)
         assert output.words is not None
         assert output.documents is not None
         scores = output.words.cpu()
