@@ -97,6 +97,27 @@ def test_an_answer_says_where_it_is_from_and_how_sure_it_is(library: Library, fo
     assert answer.is_doubtful == (answer.confidence < 0)
 
 
+def test_scores_of_a_search_count_in_reading_where_the_model_says_so(tmp_path: Path, folder: Path) -> None:
+    """By so much that the best match alone is read, or not at all."""
+    question = "w3 w10 w17"
+    for weight in (0.0, 1e6):
+        clara = Clara(*tiny_model("bert", score="words", prior_weight=weight), name="tiny")
+        with Library(clara, tmp_path / str(weight)) as library:
+            library.add(folder)
+            answer = library.ask(question, k=4)
+            hits = library.search(question, k=4)
+            assert [source.id for source in answer.sources] == [hit.stored.id for hit in hits]
+            documents = library.store.memories([hit.stored.id for hit in hits])
+            best = max(range(4), key=lambda at: hits[at].score)
+            assert best == 0
+            (plain,) = clara.read([question], [documents])
+            (alone,) = clara.read([question], [documents[:1]])
+            (heeded,) = clara.read([question], [documents], scores=[[hit.score for hit in hits]])
+            assert alone.text != plain.text
+            assert heeded.text == answer.text == (alone.text if weight else plain.text)
+            assert "".join(library.ask_stream(question, k=4)) == answer.text
+
+
 def test_answers_do_not_depend_on_the_batch(clara: Clara, texts: list[str]) -> None:
     questions = ["w5 w6", "w7", "w8 w9 w10"]
     groups = [texts[:1], texts[1:4], texts[2:4]]
