@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+_OF_CELLS = 8  # numbers that cells go by
+_PROBED = 6  # cells that a query is compared with before all rows are
 _AT_ONCE = 256  # queries that are compared with all rows at once, to save memory
 
 
@@ -12,9 +14,10 @@ class NearestRows:
     """Finds the nearest row of a table for queries most of which lie close to one.
 
     Rows are kept in cells, each with the landmark that is nearest to it. A query is compared with the rows of
-    its own cell. A row of another cell is farther away than half of what the second nearest landmark is
-    farther than the nearest, so that a match closer than this is the nearest of all; the few others are
-    compared with every row.
+    the cells around it, the nearest cell first. A row of another cell is farther away than half of what
+    that cell's landmark is farther than the nearest one, so that a match closer than this for all cells that
+    are left is the nearest of all; few queries need to be compared with every row. Cells go by the first
+    numbers alone, which are no farther apart than all are: with many, a few cells would hold most rows.
 
     Args:
         rows: The table (V, d), float32.
@@ -23,28 +26,40 @@ class NearestRows:
     def __init__(self, rows: Tensor) -> None:
         self._rows = rows
         count = max(1, int(len(rows) ** 0.5))
-        self._landmarks = rows[:: max(1, len(rows) // count)]
-        cells = _nearest(rows, self._landmarks)
+        self._landmarks = rows[:: max(1, len(rows) // count), :_OF_CELLS]
+        cells = _nearest(rows[:, :_OF_CELLS], self._landmarks)
         self._order = cells.argsort(stable=True)
         self._ends = torch.bincount(cells, minlength=len(self._landmarks)).cumsum(0).tolist()
 
     def __call__(self, queries: Tensor) -> Tensor:
         """Number (n,) of the row nearest to each of the queries (n, d), float32; of equals the first."""
-        if queries.device.type != "cpu" or len(self._landmarks) < 3:
+        if queries.device.type != "cpu" or len(self._landmarks) <= _PROBED:
             return _nearest(queries, self._rows)
-        distances = torch.cdist(queries, self._landmarks)
-        (near, second), (cells, _) = (part.unbind(1) for part in distances.topk(2, largest=False))
-        found = torch.zeros(len(queries), dtype=torch.long)  # a row of another cell where one's own is empty
+        landmarks = torch.cdist(queries[:, :_OF_CELLS], self._landmarks).topk(_PROBED + 1, largest=False)
+        found = torch.zeros(len(queries), dtype=torch.long)
+        distances = torch.full((len(queries),), torch.inf)
+        left = torch.arange(len(queries))
+        for probe in range(_PROBED):
+            self._compare(queries, left, landmarks.indices[left, probe], found, distances)
+            beyond = (landmarks.values[left, probe + 1] - landmarks.values[left, 0]) / 2
+            left = left[distances[left] > beyond]
+        found[left] = _nearest(queries[left], self._rows)
+        return found
+
+    def _compare(
+        self, queries: Tensor, chosen: Tensor, cells: Tensor, found: Tensor, distances: Tensor
+    ) -> None:
+        """Compare chosen queries with the rows of a cell each, and keep what is nearer than before."""
         by_cell = cells.argsort()
         of_cells, counts = cells[by_cell].unique_consecutive(return_counts=True)
-        for cell, members in zip(of_cells.tolist(), by_cell.split(counts.tolist()), strict=True):
+        for cell, members in zip(of_cells.tolist(), chosen[by_cell].split(counts.tolist()), strict=True):
             rows = self._order[self._ends[cell - 1] if cell else 0 : self._ends[cell]]
             if len(rows):
-                found[members] = rows[_nearest(queries[members], self._rows[rows])]
-        distance = (queries - self._rows[found]).norm(dim=1)
-        unsure = (distance > (second - near) / 2).nonzero().squeeze(1)
-        found[unsure] = _nearest(queries[unsure], self._rows)
-        return found
+                best = rows[_nearest(queries[members], self._rows[rows])]
+                distance = (queries[members] - self._rows[best]).norm(dim=1)
+                nearer = distance < distances[members]
+                found[members[nearer]] = best[nearer]
+                distances[members[nearer]] = distance[nearer]
 
 
 def _nearest(queries: Tensor, rows: Tensor) -> Tensor:
