@@ -116,6 +116,8 @@ def test_scores_of_a_search_count_in_reading_where_the_model_says_so(tmp_path: P
             assert alone.text != plain.text
             assert heeded.text == answer.text == (alone.text if weight else plain.text)
             assert "".join(library.ask_stream(question, k=4)) == answer.text
+            nothing, again = clara.read([question] * 2, [[], documents[:1]], scores=[[], [hits[0].score]])
+            assert (nothing.text, again.text) == ("", alone.text)
 
 
 def test_answers_do_not_depend_on_the_batch(clara: Clara, texts: list[str]) -> None:

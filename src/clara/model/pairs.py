@@ -201,7 +201,7 @@ def of_words(values: Sequence[Tensor], documents: Sequence[Sequence[Document]], 
     """
     rows = []
     for own, held in zip(values, documents, strict=True):
-        sizes = torch.tensor([len(document.ids) for document in held], device=own.device)
+        sizes = torch.tensor([len(document.ids) for document in held], dtype=torch.long, device=own.device)
         spread = own.repeat_interleave(sizes)
         rows.append(nn.functional.pad(spread, (0, width - len(spread))))
     return torch.stack(rows)
