@@ -36,8 +36,8 @@ from clara.store.search import MATCHED, WORD_CANDIDATES
 
 SETS = {
     "squad-dev": ("squad11_dev",),
-    "squad-dev-and-train": ("squad11_dev", "squad11_train"),
     "nq": ("nq_qed_nqdev_dev",),
+    "squad-dev-and-train": ("squad11_dev", "squad11_train"),
 }
 QUESTIONS = 500
 RECALL_AT = (1, 5, 20)
@@ -178,7 +178,7 @@ def main() -> None:
     result = {"conditions": conditions(clara.name), "sqlite": sqlite3.sqlite_version}
     for name in options.sets:
         result[name] = measure(clara, [options.data / f"{file}.jsonl.xz" for file in SETS[name]])
-    write(options.json, result)
+        write(options.json, result)
 
 
 if __name__ == "__main__":
