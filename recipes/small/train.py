@@ -129,7 +129,7 @@ def start_model() -> tuple[ClaraModel, ClaraProcessor]:
         doc_max_tokens=254,
         query_max_tokens=62,
         num_text_documents=0,
-        prior_weight=20.0,
+        prior_weight=10.0,
         alignment_weight=0.0,
         memory_token_ids=[tokenizer.vocab[MEMORY_TOKEN]],
     )
