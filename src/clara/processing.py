@@ -224,12 +224,11 @@ class ClaraProcessor(ProcessorMixin):
         White space is no token of such tokenizers; without the end token the reader could not tell title and
         text apart.
         """
-        titles, _, bodies = (
-            zip(*(text.partition("\n") for text in texts), strict=True) if texts else ((), (), ())
-        )
         end = [] if self._end is None else [self._end]
-        pairs = zip(self.tokenize(titles), self.tokenize(bodies), strict=True)
-        return [[*title, *end, *body] if body else title for title, body in pairs]
+        parts = [text.partition("\n") for text in texts]
+        titles = self.tokenize([title for title, _, _ in parts])
+        bodies = self.tokenize([body for _, _, body in parts])
+        return [[*title, *end, *body] if body else title for title, body in zip(titles, bodies, strict=True)]
 
     def _enclose(self, ids: list[int]) -> list[int]:
         """`ids` between the special tokens that a text to compress carries."""
