@@ -95,7 +95,7 @@ precision = "float32"
     start, end = text.index("[model]"), text.index("[data]")
     recipe.write_text(
         text[:start].replace("reading", "asking").replace("log_every = 50", "log_every = 5")
-        + f'[model]\npath = "{tmp_path / "reading" / "model"}"\nselection_temperature = 0.1\n'
+        + f'[model]\npath = "{tmp_path / "reading" / "model"}"\nselection_temperature = 0.2\n'
         + text[end:].replace("reading.jsonl", "asking.jsonl")
     )
     written(tmp_path / "asking.jsonl", [corpus.question() for _ in range(2000)])
