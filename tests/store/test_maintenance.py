@@ -9,11 +9,13 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pyarrow import parquet
 from test_store import content, create, expected, item
 
 from clara.errors import InputError, StoreError
@@ -343,6 +345,21 @@ def test_the_manifest_of_an_export_names_every_file(tmp_path: Path) -> None:
         export(store, tmp_path / "out")
     manifest = json.loads((tmp_path / "out" / "store.json").read_text())
     assert {*manifest["files"], "store.json"} == {file.name for file in (tmp_path / "out").iterdir()}
+
+
+def test_an_import_in_another_order_is_refused(tmp_path: Path) -> None:
+    with create(tmp_path / "store") as store:
+        store.add([item("a", 1), item("b", 2)])
+        export(store, tmp_path / "out")
+    file, manifest = tmp_path / "out" / "documents.parquet", tmp_path / "out" / "store.json"
+    table = parquet.read_table(file)
+    parquet.write_table(table.take([1, 0]), file)
+    told = json.loads(manifest.read_text())
+    told["files"][file.name] = zlib.crc32(file.read_bytes())
+    manifest.write_text(json.dumps(told))
+    with pytest.raises(InputError, match="is not in the order of documents"):
+        import_store(tmp_path / "out", tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
 
 
 def test_documents_without_a_hash_are_no_copies(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from clara.errors import InputError, StoreError, StoreMismatchError
 from clara.records import Document, Passage, StoredDocument
-from clara.store import MemoryStore, NewDocument, search
+from clara.store import Filter, MemoryStore, NewDocument, search
 
 FINGERPRINT = "0123456789abcdef" * 4
 
@@ -624,3 +624,18 @@ def test_a_segment_cut_while_open_is_an_error(tmp_path: Path) -> None:
         os.truncate(tmp_path / "segments" / "memories-000001.f16", 10)
         with pytest.raises(StoreError, match=r"memories-000001\.f16 is damaged: it cannot be read"):
             store.memories(store.vectors().ids.tolist())
+
+
+def test_a_filter_follows_changes_of_the_store(tmp_path: Path) -> None:
+    with create(tmp_path) as store:
+        store.add([item("a.md", 1, 1), item("b.pdf", 1)])
+        filters = [Filter.parse(f"page<={page}") for page in range(20)]
+        markdown = Filter.parse("format=md")
+        for _ in range(2):  # more of them than are kept
+            assert [len(store.matching(where)) for where in filters[:3]] == [0, 1, 1]
+            assert {len(store.matching(where)) for where in filters[3:]} == {1}
+            assert len(store.matching(markdown)) == 2
+        store.add([item("c.md", 1)])
+        assert len(store.matching(markdown)) == 3
+        store.remove(["a.md"])
+        assert len(store.matching(markdown)) == 1

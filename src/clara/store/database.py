@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -164,10 +164,14 @@ class Database(Connection):
                 some = [int(number) for number in ids[start : start + _IDS_A_QUERY]]
                 yield from self._connection.execute(query.format(",".join("?" * len(some))), some).fetchall()
 
-    def all_places(self) -> Iterator[tuple[int, Place]]:
-        """The number and place of every passage, by number; go through it within one snapshot."""
+    def places_by_row(self) -> Iterator[tuple[int, Place]]:
+        """The number and place of every passage, those that share a memory one after another.
+
+        Go through it within one transaction, which may move them: SQLite sorts all before it gives the first.
+        """
         with self.snapshot():
-            for row in self._connection.execute("SELECT * FROM places ORDER BY passage"):
+            query = "SELECT * FROM places ORDER BY memory_segment, memory_row, passage"
+            for row in self._connection.execute(query):
                 yield row[0], Place(*row[1:])
 
     def searched(self, of_memories: bool, after: int) -> NDArray[np.void]:
@@ -249,17 +253,20 @@ class Database(Connection):
             return np.fromiter((row[0] for row in rows), np.int64)
 
     def lexical(
-        self, expression: str, limit: int, where: Filter | None
+        self, expression: str, limit: int, allowed: NDArray[np.int64] | None
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Numbers and BM25 scores, higher is better, of the passages that match, best first."""
+        """Numbers and BM25 scores, higher is better, of the allowed passages that match, best first."""
         if not expression:
             return np.empty(0, np.int64), np.empty(0)
-        within = f" AND rowid IN ({where.sql})" if where else ""
         with self.snapshot():
+            if allowed is not None:
+                # for each match a look at a byte; joined in SQL, every passage would be gone through
+                self._connection.create_function("is_allowed", 1, _member_of(allowed), deterministic=True)
             rows = self._connection.execute(
-                f"SELECT rowid, -bm25(words) FROM words WHERE words MATCH ?{within}"
+                "SELECT rowid, -bm25(words) FROM words WHERE words MATCH ?"
+                f"{'' if allowed is None else ' AND is_allowed(rowid)'}"
                 " ORDER BY bm25(words), rowid LIMIT ?",
-                (expression, *(where.parameters if where else ()), limit),
+                (expression, limit),
             ).fetchall()
         ids, scores = zip(*rows, strict=True) if rows else ((), ())
         return np.array(ids, np.int64), np.array(scores, np.float64)
@@ -384,6 +391,15 @@ def _stored_passage(row: Sequence[Any]) -> StoredPassage:
     lines = None if first is None else (first, last)
     facts = json.loads(metadata) if metadata else {}
     return StoredPassage(number, source, Passage(text, title, heading, page, position, lines, facts))
+
+
+def _member_of(ids: NDArray[np.int64]) -> Callable[[int], int]:
+    """Whether a number is among these, given in ascending order."""
+    last = int(ids[-1]) if len(ids) else -1
+    flags = np.zeros(last + 1, np.uint8)
+    flags[ids] = 1
+    held = flags.tobytes()
+    return lambda number: held[number] if number <= last else 0
 
 
 def _columns(passage: Passage) -> tuple[Any, ...]:

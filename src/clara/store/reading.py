@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 _WORTH_KEEPING = 10_000  # places that are asked of the database in some hundredths of a second
 
+_FILTERS_KEPT = 8
+
 _T = TypeVar("_T")
 
 
@@ -85,6 +87,7 @@ class OpenStore:
         self._max_segment_bytes = max_segment_bytes
         self._is_open = True
         self._cached: tuple[int, VectorTable] | None = None
+        self._matching: tuple[int, dict[Filter, NDArray[np.int64]]] = (0, {})
         self._readers = ReaderLock(folder)
         self._database = Database(folder / DATABASE, read_only=lock is None)
         self._manifest = self._database.manifest
@@ -316,25 +319,34 @@ class OpenStore:
             return self._database.generation()
 
     def matching(self, where: Filter) -> NDArray[np.int64]:
-        """Numbers of the passages that a filter allows, ascending."""
+        """Numbers of the passages that a filter allows, ascending; those of the last filters are kept."""
         with self.snapshot():
-            return self._database.matching(where)
+            generation = self._database.generation()
+            if self._matching[0] != generation:
+                self._matching = (generation, {})
+            kept = self._matching[1]
+            if where not in kept:
+                if len(kept) == _FILTERS_KEPT:
+                    del kept[next(iter(kept))]
+                kept[where] = self._database.matching(where)
+                kept[where].flags.writeable = False
+            return kept[where]
 
     def lexical(
-        self, expression: str, limit: int, where: Filter | None = None
+        self, expression: str, limit: int, allowed: NDArray[np.int64] | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Numbers and BM25 scores of the passages that match an expression of full-text search, best first.
 
         Args:
             expression: As of `clara.store.lexical.match_expression`; an empty one matches nothing.
             limit: How many to return, if there are as many.
-            where: Which passages may be returned; None for all.
+            allowed: Numbers of the passages that may be returned, ascending; None for all.
 
         Raises:
             StoreError: The store is of a format that has no index of words.
         """
         with self.snapshot():
-            return self._database.lexical(expression, limit, where)
+            return self._database.lexical(expression, limit, allowed)
 
     def _memory(self, place: Place, segments: Mapping[int, Segment] | None = None) -> Rows:
         segments = segments or self._database.segments(MEMORIES)

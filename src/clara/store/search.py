@@ -147,7 +147,6 @@ class _Run:
     def __init__(self, store: MemoryStore, where: Filter | None, use_index: bool | None) -> None:
         self.trace = Explanation()
         self._store = store
-        self._where = where
         self._table = store.vectors()
         self._allowed: Ids | None = None
         if where is not None:
@@ -217,7 +216,7 @@ class _Run:
         near = self._by_vectors(unit[None], depth)[0]
         with self.trace.step("words") as step:
             expression = match_expression(question)
-            words = self._store.lexical(expression, depth, self._where)
+            words = self._store.lexical(expression, depth, self._allowed)
             step.count = len(words[0])
             step.rank(*words)
         with self.trace.step("fused") as step:

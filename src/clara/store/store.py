@@ -330,21 +330,20 @@ class MemoryStore(OpenStore):
         progress: Callable[[int, int], None],
     ) -> None:
         """Append what every place refers to, shared rows once, and let the place refer to that."""
-        moved: dict[tuple[int, int], Place] = {}
-        places = list(self._database.all_places())
-        for done, (number, place) in enumerate(places):
+        total = self._database.totals().passages
+        spot: tuple[int, int] | None = None
+        for done, (number, place) in enumerate(self._database.places_by_row()):
             if done % _MOVED_AT_ONCE == 0:
-                progress(done, len(places))
-            spot = (place.memory_segment, place.memory_row)
-            if spot not in moved:
+                progress(done, total)
+            if spot != (place.memory_segment, place.memory_row):
+                spot = (place.memory_segment, place.memory_row)
                 keys = None
                 if place.key_segment is not None and place.key_row is not None:
                     rows = self._files[KEYS].rows(place.key_segment, old[KEYS][place.key_segment])
                     keys = rows[place.key_row : place.key_row + 1]
-                vectors = Vectors([self._memory(place, old[MEMORIES])], keys)
-                (moved[spot],) = append(vectors, appenders)
-            self._database.move(number, moved[spot])
-        progress(len(places), len(places))
+                (moved,) = append(Vectors([self._memory(place, old[MEMORIES])], keys), appenders)
+            self._database.move(number, moved)
+        progress(total, total)
 
     def _place(self, number: int, source: str) -> Place:
         found = self._database.places([number])

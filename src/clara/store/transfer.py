@@ -30,6 +30,10 @@ from clara.store.store import MemoryStore, NewDocument
 Progress = Callable[[str, int, int], None]
 """Told of each step by name, with how many passages are done and how many there are."""
 
+_Vectors = NDArray[np.float16]
+_Stored = tuple[dict[str, Any], _Vectors, _Vectors | None]
+"""A passage's row, its memory and its key."""
+
 MANIFEST = "store.json"
 DOCUMENTS = "documents.parquet"
 PASSAGES = "passages.parquet"
@@ -74,27 +78,28 @@ def export(store: MemoryStore, folder: Path, progress: Progress = lambda *_: Non
             documents = store.documents()
             rows = _rows(store, [document.source for document in documents])
             total = sum(document.num_passages for document in documents)
-            columns: dict[str, list[Any]] = {}
-            files = []
-            for number, part in enumerate(_parts(rows), start=1):
-                memories = store.memories([stored.id for stored in part])
-                for stored, memory in zip(part, memories, strict=True):
-                    for name, value in _columns(stored, len(memory)).items():
-                        columns.setdefault(name, []).append(value)
-                path = folder / f"vectors-{number:05d}.safetensors"
-                tensors = {"memories": np.concatenate(memories)}
-                if store.key_size is not None:
-                    tensors["keys"] = store.keys([stored.id for stored in part])
-                save_file(tensors, path)
-                files.append(path)
-                progress("Exporting", len(columns["text"]), total)
-            parquet.write_table(arrow.table(columns), folder / PASSAGES)
+            done, files = 0, []
+            with parquet.ParquetWriter(folder / PASSAGES, _passage_schema(arrow)) as written:
+                for number, part in enumerate(_parts(rows), start=1):
+                    memories = store.memories([stored.id for stored in part])
+                    facts = [
+                        _columns(stored, len(memory)) for stored, memory in zip(part, memories, strict=True)
+                    ]
+                    written.write_table(arrow.Table.from_pylist(facts, written.schema))
+                    path = folder / f"vectors-{number:05d}.safetensors"
+                    tensors = {"memories": np.concatenate(memories)}
+                    if store.key_size is not None:
+                        tensors["keys"] = store.keys([stored.id for stored in part])
+                    save_file(tensors, path)
+                    files.append(path)
+                    done += len(part)
+                    progress("Exporting", done, total)
             sources = [_facts(document) for document in documents]
             sources += [
                 {"source": copy, "modified": modified, "copy_of": source}
                 for copy, source, modified in store.copies()
             ]
-            parquet.write_table(arrow.Table.from_pylist(sources, _schema(arrow)), folder / DOCUMENTS)
+            parquet.write_table(arrow.Table.from_pylist(sources, _document_schema(arrow)), folder / DOCUMENTS)
             manifest = {
                 "format": FORMAT_VERSION,
                 "fingerprint": store.fingerprint,
@@ -150,31 +155,39 @@ def import_store(
 def _import(folder: Path, path: Path, memory_dtype: str | None, progress: Progress) -> TransferReport:
     _, parquet = _arrow()
     manifest = _manifest(folder)
-    table = parquet.read_table(folder / PASSAGES).to_pylist()
     sources = parquet.read_table(folder / DOCUMENTS).to_pylist()
     documents = [row for row in sources if row["copy_of"] is None]
     names = [name for name in manifest["files"] if name not in (DOCUMENTS, PASSAGES)]
-    vectors = _vectors(folder, names, [row["memory_rows"] for row in table])
     numbers = {name: manifest[name] for name in ("fingerprint", "model", "memory_size", "key_size")}
-    passages = {source: list(rows) for source, rows in groupby(table, key=lambda row: row["source"])}
-    with MemoryStore.create(path, **numbers, memory_dtype=memory_dtype or manifest["memory_dtype"]) as store:
+    with (
+        parquet.ParquetFile(folder / PASSAGES) as table,
+        MemoryStore.create(path, **numbers, memory_dtype=memory_dtype or manifest["memory_dtype"]) as store,
+    ):
+        total = table.metadata.num_rows
+        passages = groupby(_stored(table, folder, names), key=lambda one: one[0]["source"])
+        nothing: tuple[str | None, Iterator[_Stored]] = (None, iter(()))
+        source, own = next(passages, nothing)
         items: list[NewDocument] = []
         done = waiting = 0
         for document in documents:
-            rows = passages.get(document["source"], [])
-            own = [next(vectors) for _ in rows]
-            items.append(_item(document, rows, own, store.key_size))
-            waiting += len(rows)
+            stored = []
+            if document["source"] == source:
+                stored = list(own)
+                source, own = next(passages, nothing)
+            items.append(_item(document, stored, store.key_size))
+            waiting += len(stored)
             if waiting >= _PASSAGES_A_COMMIT:
                 store.add(items)
                 items, done, waiting = [], done + waiting, 0
-                progress("Importing", done, len(table))
+                progress("Importing", done, total)
         store.add(items)
-        progress("Importing", len(table), len(table))
+        if source is not None:
+            raise InputError(f"The file {folder / PASSAGES} is not in the order of {DOCUMENTS}.")
+        progress("Importing", total, total)
         hashes = {document["source"]: document["sha256"] for document in documents}
         copies = [row for row in sources if row["copy_of"] is not None]
         store.add_copies((row["source"], row["modified"], hashes[row["copy_of"]]) for row in copies)
-    return TransferReport(len(documents), len(table))
+    return TransferReport(len(documents), total)
 
 
 def _rows(store: MemoryStore, sources: Sequence[str]) -> Iterator[StoredPassage]:
@@ -193,7 +206,25 @@ def _parts(rows: Iterator[StoredPassage]) -> Iterator[list[StoredPassage]]:
         yield part
 
 
-def _schema(arrow: Any) -> Any:
+def _passage_schema(arrow: Any) -> Any:
+    text, number = arrow.string(), arrow.int64()
+    return arrow.schema(
+        {
+            "source": text,
+            "position": number,
+            "title": text,
+            "heading": text,
+            "page": number,
+            "first_line": number,
+            "last_line": number,
+            "metadata": text,
+            "text": text,
+            "memory_rows": number,
+        }
+    )
+
+
+def _document_schema(arrow: Any) -> Any:
     text = arrow.string()
     return arrow.schema(
         {"source": text, "title": text, "sha256": text, "modified": arrow.float64(), "copy_of": text}
@@ -209,18 +240,14 @@ def _facts(document: StoredDocument) -> dict[str, Any]:
     }
 
 
-def _item(
-    document: dict[str, Any],
-    rows: Sequence[dict[str, Any]],
-    vectors: Sequence[tuple[NDArray[np.float16], NDArray[np.float16] | None]],
-    key_size: int | None,
-) -> NewDocument:
+def _item(document: dict[str, Any], stored: Sequence[_Stored], key_size: int | None) -> NewDocument:
     """A document as a store takes it."""
     facts = Document(document["source"], document["title"], (), document["sha256"], document["modified"])
     keys = None
     if key_size is not None:
-        keys = np.array([key for _, key in vectors], np.float16).reshape(-1, key_size)
-    return NewDocument(facts, [_passage(row) for row in rows], [memory for memory, _ in vectors], keys)
+        keys = np.array([key for *_, key in stored], np.float16).reshape(-1, key_size)
+    passages = [_passage(row) for row, *_ in stored]
+    return NewDocument(facts, passages, [memory for _, memory, _ in stored], keys)
 
 
 def _columns(stored: StoredPassage, memory_rows: int) -> dict[str, Any]:
@@ -277,22 +304,29 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _vectors(
-    folder: Path, names: Sequence[str], counts: Sequence[int]
-) -> Iterator[tuple[NDArray[np.float16], NDArray[np.float16] | None]]:
-    """The memory and key of each passage, in order."""
-    remaining = iter(counts)
-    for name in names:
-        try:
-            tensors = load_file(folder / name)
-        except (SafetensorError, OSError) as error:
-            raise InputError(f"The file {folder / name} cannot be read ({error}).") from error
-        first, at = 0, 0
-        while first < len(tensors["memories"]):
-            count = next(remaining)
-            keys = tensors.get("keys")
-            yield tensors["memories"][first : first + count], None if keys is None else keys[at]
-            first, at = first + count, at + 1
+def _stored(table: Any, folder: Path, names: Sequence[str]) -> Iterator[_Stored]:
+    """Each passage with its memory and key, in order, of which a file's are in memory at once."""
+    files = iter(names)
+    memories, keys = np.empty((0, 0), np.float16), None
+    first = at = 0
+    for batch in table.iter_batches(batch_size=_PASSAGES_A_COMMIT):
+        for row in batch.to_pylist():
+            if first == len(memories):
+                memories, keys = _vectors(folder, next(files, None))
+                first = at = 0
+            yield row, memories[first : first + row["memory_rows"]], None if keys is None else keys[at]
+            first, at = first + row["memory_rows"], at + 1
+
+
+def _vectors(folder: Path, name: str | None) -> tuple[_Vectors, _Vectors | None]:
+    """The memories and keys of a file."""
+    if name is None:
+        raise InputError(f"The folder {folder} has fewer memories than passages; export the store again.")
+    try:
+        tensors = load_file(folder / name)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"The file {folder / name} cannot be read ({error}).") from error
+    return tensors["memories"], tensors.get("keys")
 
 
 def _crc(path: Path) -> int:
