@@ -44,7 +44,10 @@ def compress_real(clara: Clara, data: Path, folder: Path, count: int) -> None:
             whole = [at for at, memory in enumerate(memories) if len(memory) == RATE]
             assert keys is not None
             unfinished = path.with_suffix(".tmp.npz")
-            np.savez(unfinished, memories=np.stack([memories[at] for at in whole]), keys=keys[whole])
+            kept = [texts[at] for at in whole]
+            np.savez(
+                unfinished, memories=np.stack([memories[at] for at in whole]), keys=keys[whole], texts=kept
+            )
             unfinished.replace(path)
 
 
@@ -66,16 +69,35 @@ def load_real(folder: Path, case: str, count: int) -> tuple[Matrix, Matrix]:
     return vectors[HELD_OUT:], vectors[:HELD_OUT]
 
 
+def load_passages(folder: Path, count: int) -> tuple[list[str], NDArray[np.float16], Matrix]:
+    """The texts of the real passages, their memories (n, RATE, width) and their keys (n, width)."""
+    parts = [np.load(path) for path in sorted(folder.glob("????.npz"))[: -(-count // _PART)]]
+    texts = [text for part in parts for text in part["texts"].tolist()]
+    memories, keys = (np.concatenate([part[case] for part in parts]) for case in ("memories", "keys"))
+    return texts, memories, unit(keys.astype(np.float32))
+
+
 def squad_questions(clara: Clara, data: Path) -> Matrix:
     """Keys of questions of SQuAD dev, shape (HELD_OUT, width)."""
+    return unit(np.stack([clara.encode_query(question) for question in squad_texts(data)]))
+
+
+def squad_texts(data: Path) -> list[str]:
+    """HELD_OUT questions of SQuAD dev."""
     with lzma.open(data / "squad11_dev.jsonl.xz", "rt", encoding="utf-8") as lines:
         questions = [qa["question"] for line in lines for qa in json.loads(line)["qas"]]
     chosen = np.random.default_rng(0).choice(len(questions), HELD_OUT, replace=False)
-    return unit(np.stack([clara.encode_query(questions[at]) for at in chosen]))
+    return [questions[at] for at in chosen]
 
 
 def made(real: Matrix, number: int) -> Iterator[Matrix]:
     """The real vectors and then made ones, `number` in all, in blocks."""
+    for vectors, _ in made_of(real, number):
+        yield vectors
+
+
+def made_of(real: Matrix, number: int) -> Iterator[tuple[Matrix, NDArray[np.int64]]]:
+    """As `made`, and of each the two real ones (n, 2) that it lies between."""
     mean = real.mean(axis=0)
     centred = real - mean
     for start in range(0, number, CHUNK):
@@ -84,7 +106,8 @@ def made(real: Matrix, number: int) -> Iterator[Matrix]:
         towards, angle = rng.integers(0, len(real), len(at)), rng.uniform(0, np.pi / 4, len(at))
         angle[at < len(real)] = 0
         first, second = centred[at % len(real)], centred[towards]
-        yield unit(mean + np.cos(angle)[:, None] * first + np.sin(angle)[:, None] * second)
+        vectors = unit(mean + np.cos(angle)[:, None] * first + np.sin(angle)[:, None] * second)
+        yield vectors, np.stack([at % len(real), towards], axis=1)
 
 
 class Truth:

@@ -7,33 +7,52 @@ import unicodedata
 from collections.abc import Sequence
 
 _PIECE = re.compile(r"\w+|[^\w\s]")
+# what ties the parts of one name together: file names, modules, versions; not the end of a sentence
+_NAME_BEFORE = re.compile(r"(?:[^\W_]+(?:\.|_+))+\Z")
+_NAME_AFTER = re.compile(r"(?:(?:\.(?=[a-z0-9])|_+)[^\W_]+)+")
+_LONGEST_NAME = 100
 
 
 def as_written(answer: str, texts: Sequence[str]) -> str:
     """`answer` as the first text that contains it writes it; unchanged if none does.
 
-    A model with an uncased vocabulary answers "32 . 5 km"; the source says "32.5 km".
+    A model with an uncased vocabulary answers "32 . 5 km"; the source says "32.5 km". An answer that is a part
+    of a name wherever it stands, "lock" of "Cargo.lock", becomes the whole name.
 
     Args:
         answer: What the model wrote.
         texts: Sources, the likeliest first.
     """
     for text in texts:
-        for start, stop in find_written(answer, text):
+        places = find_written(answer, text)
+        if places:
+            wholes = [_whole(text, *place) for place in places]
+            alone = (whole for whole, place in zip(wholes, places, strict=True) if whole == place)
+            start, stop = next(alone, wholes[0])
             return " ".join(text[start:stop].split())
     return answer
+
+
+def _whole(text: str, start: int, stop: int) -> tuple[int, int]:
+    """Where the name begins and ends that a place is a part of; the place itself if it is of none."""
+    if text[start].islower() or text[start].isdigit() or text[start - 1 : start] == "_":
+        before = _NAME_BEFORE.search(text, max(0, start - _LONGEST_NAME), start)
+        start = before.start() if before else start
+    after = _NAME_AFTER.match(text, stop)
+    return start, after.end() if after else stop
 
 
 def find_written(answer: str, text: str) -> list[tuple[int, int]]:
     """Where a text contains an answer: begin and end of each place, in characters.
 
-    Case, accents and white space do not count in the comparison, whole words do.
+    Case, accents and white space do not count in the comparison; words are whole, parts of a name with
+    underscores count as words.
     """
     pieces = _PIECE.findall(_without_accents(answer)[0])
     if not pieces:
         return []
     folded, places = _without_accents(text)
-    pattern = r"(?<!\w)" + r"\s*".join(re.escape(piece) for piece in pieces) + r"(?!\w)"
+    pattern = r"(?<![^\W_])" + r"\s*".join(re.escape(piece) for piece in pieces) + r"(?![^\W_])"
     found = re.finditer(pattern, folded, re.IGNORECASE)
     return [(places[one.start()], places[one.end() - 1] + 1) for one in found]
 
