@@ -143,7 +143,7 @@ class Clara:
         memories: list[NDArray[np.float16]] = [np.empty((0, 0), np.float16)] * len(texts)
         keys = np.zeros((len(texts), self.key_size), np.float16) if self.key_size else None
         for batch in by_length([len(ids) for ids in encoded], MAX_BATCH_TOKENS):
-            ids, lengths = self._texts([encoded[index] for index in batch])
+            ids, lengths = collate_texts([encoded[index] for index in batch], device=self.model.device)
             result = self.model.compress(ids, lengths, count, rate)
             batch_keys = _unit(self.model.document_keys(ids, lengths, result)) if keys is not None else None
             for row, (index, memory) in enumerate(zip(batch, result.unpadded(), strict=True)):
@@ -220,7 +220,7 @@ class Clara:
             InputError: The question is empty or too long.
             MissingRoleError: The model has no query reasoner.
         """
-        ids, lengths = self._texts(self.processor.encode_questions([question]))
+        ids, lengths = collate_texts(self.processor.encode_questions([question]), device=self.model.device)
         encoded = self.model.encode_query(ids, lengths)
         compared = self.model.keys(encoded) if self.key_size else encoded.vectors
 
@@ -466,10 +466,6 @@ class Clara:
         return self._collate([prompt]), [memory], sources
 
     # -- inside --------------------------------------------------------------------------------------
-
-    def _texts(self, encoded: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        ids, lengths = collate_texts(encoded)
-        return ids.to(self.model.device), lengths.to(self.model.device)
 
     def _found(
         self,

@@ -450,11 +450,13 @@ def collate_prompts(rows: Sequence[Prompt], pad_token_id: int = 0) -> PromptBatc
     )
 
 
-def collate_texts(texts: Sequence[Sequence[int]], pad_token_id: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids (D, T), padded on the right to the longest, and lengths (D,)."""
+def collate_texts(
+    texts: Sequence[Sequence[int]], pad_token_id: int = 0, device: torch.device | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids (D, T), padded on the right to the longest, and lengths (D,), on a device."""
     width = max(len(ids) for ids in texts)
-    ids = torch.tensor([[*ids, *[pad_token_id] * (width - len(ids))] for ids in texts])
-    return ids, torch.tensor([len(ids) for ids in texts])
+    ids = torch.tensor([[*ids, *[pad_token_id] * (width - len(ids))] for ids in texts], device=device)
+    return ids, torch.tensor([len(ids) for ids in texts], device=device)
 
 
 AutoProcessor.register(ClaraConfig, ClaraProcessor, exist_ok=True)

@@ -16,8 +16,8 @@ _LONGEST_NAME = 100
 def as_written(answer: str, texts: Sequence[str]) -> str:
     """`answer` as the first text that contains it writes it; unchanged if none does.
 
-    A model with an uncased vocabulary answers "32 . 5 km"; the source says "32.5 km". An answer that is a part
-    of a name wherever it stands, "lock" of "Cargo.lock", becomes the whole name.
+    A model with an uncased vocabulary answers "32 . 5 km"; the source says "32.5 km". An answer that is a
+    part of a name wherever it stands, "lock" of "Cargo.lock", becomes the whole name.
 
     Args:
         answer: What the model wrote.

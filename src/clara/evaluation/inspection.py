@@ -143,8 +143,8 @@ def inspect_question(clara: Clara, question: str, *, nearest: int = NEAREST) -> 
         InputError: The question is empty or too long.
         MissingRoleError: The model has no query reasoner.
     """
-    ids, lengths = collate_texts(clara.processor.encode_questions([question]))
-    memories = clara.model.encode_query(ids.to(clara.model.device), lengths.to(clara.model.device))
+    ids, lengths = collate_texts(clara.processor.encode_questions([question]), device=clara.model.device)
+    memories = clara.model.encode_query(ids, lengths)
     return Inspection(question, (), _nearest(clara, memories.unpadded()[0], ids.shape[1], nearest))
 
 
@@ -173,8 +173,7 @@ def _sensitivity(
 ) -> list[float]:
     """The weight of every word (`inspect_document`), given the tokens of each."""
     model = clara.model
-    ids, lengths = collate_texts([encoded] * draws)
-    ids, lengths = ids.to(model.device), lengths.to(model.device)
+    ids, lengths = collate_texts([encoded] * draws, device=model.device)
     generator = torch.Generator().manual_seed(seed)
     with torch.enable_grad(), _captured(model.get_input_embeddings()) as captured:
         vectors = model.compress(ids, lengths, clara.memory_tokens(rate), rate).vectors

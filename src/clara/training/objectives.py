@@ -157,8 +157,7 @@ def compress_texts(
     vectors: list[Tensor] = []
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
     for batch in batches:
-        ids, lengths = collate_texts([encoded[index] for index in batch])
-        ids, lengths = ids.to(model.device), lengths.to(model.device)
+        ids, lengths = collate_texts([encoded[index] for index in batch], device=model.device)
         memories = model.compress(ids, lengths, memory_length(model, options.rate), options.rate)
         vectors += memories.unpadded()
         parts.append((model.document_keys(ids, lengths, memories), memories.means, memories.text_means))
@@ -176,9 +175,9 @@ def _idle_rounds(model: ClaraModel, processor: ClaraProcessor, own: int, options
     """The runs that this process lacks to as many as the one that has most; a number without meaning."""
     total = torch.zeros((), device=model.device)
     if options.rounds is not None:
-        ids, lengths = collate_texts(processor.encode_documents(["."]))
+        ids, lengths = collate_texts(processor.encode_documents(["."]), device=model.device)
         for _ in range(options.rounds(own) - own):
-            memories = model.compress(ids.to(model.device), lengths.to(model.device))
+            memories = model.compress(ids, lengths)
             total = total + memories.vectors.sum() + memories.text_means.sum()
     return total
 
@@ -275,7 +274,7 @@ def end_to_end_loss(
     k = options.k or model.config.num_selected
     candidates = _candidates(model, processor, examples, options, cache)
     encoded = processor.encode_questions([example.question for example in examples])
-    ids, query_lengths = (tensor.to(model.device) for tensor in collate_texts(encoded))
+    ids, query_lengths = collate_texts(encoded, device=model.device)
     rate = None if model.config.score in ("text", "words") else options.rate
     queries = model.encode_query(ids, query_lengths, memory_length(model, options.rate), rate)
     if model.matching is None:

@@ -57,8 +57,12 @@ def search_loss(
     turns = [turn for turn, count in zip(turns, counts, strict=True) if count <= processor.query_max_tokens]
     turns = rng.sample(turns, min(form.questions, len(turns)))
     gold = torch.tensor([place for _, place in turns], device=model.device)
-    asked = _texts(model, processor.encode_questions([question for question, _ in turns]))
-    read = _texts(model, processor.encode_documents([example.content for example in examples]))
+    asked = collate_texts(
+        processor.encode_questions([question for question, _ in turns]), device=model.device
+    )
+    read = collate_texts(
+        processor.encode_documents([example.content for example in examples]), device=model.device
+    )
     documents = model.compress(*read, rate=form.rate)
     queries = model.encode_query(*asked)
     matches = model.match(*asked, queries, documents.unpadded(), form.rate)
@@ -68,8 +72,3 @@ def search_loss(
     found = (matches.argmax(dim=1) == gold).float().mean()
     parts = {"match": float(match.detach()), "key": float(key.detach()), "found": float(found)}
     return match + key, parts
-
-
-def _texts(model: ClaraModel, encoded: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    ids, lengths = collate_texts(encoded)
-    return ids.to(model.device), lengths.to(model.device)
