@@ -5,7 +5,8 @@
 `Clara.search`, with the packaged model's own settings: the question is encoded, keys and words put passages
 forward, and their memories are matched. Passages are made of real ones: the first half of one and the second
 half of another, in text and memory, with a key between both (`search_data.py`), so that words are as frequent
-as in Wikipedia. Questions are those of SQuAD dev. A million passages take 16 GB in WORK.
+as in Wikipedia. Questions are those of SQuAD dev. A million passages take 16 GB in WORK, where
+stores are kept for another run.
 """
 
 from __future__ import annotations
@@ -56,8 +57,6 @@ def main() -> None:
         done = subprocess.run([*map(str, again)], stdout=subprocess.PIPE, text=True, check=True)
         result["sizes"][size] = built | json.loads(done.stdout.splitlines()[-1])
         write(options.json, result)
-        if size >= 1_000_000:
-            shutil.rmtree(folder)
 
 
 def filled(options: Namespace, size: int, folder: Path) -> dict[str, Any]:

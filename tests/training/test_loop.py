@@ -159,6 +159,7 @@ def test_each_choice_of_the_form_changes_the_loss() -> None:
         ReadingForm(4),
         ReadingForm(documents=2),
         ReadingForm(documents=2, unanswerable=1.0),
+        ReadingForm(bare=1.0),
     ]
     data = examples()
     losses = [

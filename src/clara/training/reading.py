@@ -11,7 +11,6 @@ from torch import Tensor
 from clara.model.modeling import ClaraModel
 from clara.processing import ClaraProcessor, TextSlot, collate_prompts
 from clara.training.examples import ReadingExample
-from clara.training.near_misses import near_miss
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +22,12 @@ class ReadingForm:
         documents: Documents of each, the one asked about and neighbours of it, in any order.
         unanswerable: Probability that the document asked about is left out (neighbours stay), and the answer
             is that no document has one. Needs two documents or more.
-        near_misses: Probability that a question is altered into one that its document does not answer.
         bare: Probability that a question comes without its question mark, as people type them.
     """
 
     questions: int = 16
     documents: int = 1
     unanswerable: float = 0.0
-    near_misses: float = 0.0
     bare: float = 0.0
 
 
@@ -102,10 +99,6 @@ def _ask(
     answer = rng.choice(answers)
     if neighbours and rng.random() < form.unanswerable:
         places, answer = neighbours, ""
-    elif rng.random() < form.near_misses:
-        altered = near_miss(question, examples[place].passage, answers, rng)
-        if altered is not None:
-            question, answer = altered, ""
     if rng.random() < form.bare:
         question = question.removesuffix("?").rstrip()
     rng.shuffle(places)
