@@ -66,7 +66,8 @@ def by_words(passages: Sequence[tuple[str, str]], questions: Sequence[str]) -> l
     query = "SELECT rowid - 1, -bm25(words) FROM words WHERE words MATCH ? ORDER BY 2 DESC LIMIT ?"
     rankings = []
     for question in questions:
-        rows = database.execute(query, (lexical.match_expression(question), WORD_CANDIDATES)).fetchall()
+        expression = lexical.match_expression(lexical.telling_words(question))
+        rows = database.execute(query, (expression, WORD_CANDIDATES)).fetchall()
         ids, scores = zip(*rows, strict=True) if rows else ((), ())
         rankings.append((np.array(ids, np.int64), np.array(scores, np.float64)))
     return rankings

@@ -37,20 +37,20 @@ class TestSet:
 
 SETS = {
     "squad": TestSet(("squad11_dev",), 400, rates="16,4", kept=FIGURES + PICTURES),
-    "squad-unanswerable": TestSet(("squad11_dev", "squad20_dev_unanswerable"), 120, 150),
-    "nq": TestSet(("nq_qed_nqdev_dev",), 40, 150),
-    "hotpotqa": TestSet(("hotpotqa_dev",), 40, 150),
-    "2wikimultihop": TestSet(("2wikimultihop_dev",), 40, 150),
+    "squad-unanswerable": TestSet(("squad11_dev", "squad20_dev_unanswerable"), 200, 150),
+    "nq": TestSet(("nq_qed_nqdev_dev",), 100, 150),
+    "hotpotqa": TestSet(("hotpotqa_dev",), 100, 150),
+    "2wikimultihop": TestSet(("2wikimultihop_dev",), 100, 150),
     "2wikimultihop-search": TestSet(
         ("2wikimultihop_retrieval_dev",), 53, 300, "2wikimultihop_corpus", "normal,full"
     ),
-    "timeqa": TestSet(("timeqa_human_test",), 40, 150),
-    "fairytaleqa": TestSet(("fairytaleqa",), 40, 150),
-    "qamr": TestSet(("qamr",), 40, 150),
-    "onestopqa": TestSet(("onestopqa",), 40, 150),
-    "pubmedqa": TestSet(("pubmedqa_labeled",), 40, 150),
-    "covidqa": TestSet(("covidqa",), 40, 150),
-    "clapnq": TestSet(("clapnq_dev_answerable",), 40, 150),
+    "timeqa": TestSet(("timeqa_human_test",), 100, 150),
+    "fairytaleqa": TestSet(("fairytaleqa",), 100, 150),
+    "qamr": TestSet(("qamr",), 100, 150),
+    "onestopqa": TestSet(("onestopqa",), 100, 150),
+    "pubmedqa": TestSet(("pubmedqa_labeled",), 100, 150),
+    "covidqa": TestSet(("covidqa",), 100, 150),
+    "clapnq": TestSet(("clapnq_dev_answerable",), 100, 150),
 }
 
 

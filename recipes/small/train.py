@@ -99,7 +99,7 @@ FURTHER = replace(
     READING,
     name="reading-further",
     sources=("squad", "timeqa"),
-    phases=(Phase(4000, 15, ((0.5, FURTHER_ALONE), (0.5, FURTHER_AMONG))),),
+    phases=(Phase(2400, 15, ((0.5, FURTHER_ALONE), (0.5, FURTHER_AMONG))),),
     learning_rate=1e-4,
     rate_factors=(),
 )

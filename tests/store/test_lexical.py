@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from clara.records import Document, Passage
 from clara.store import Filter, MemoryStore, NewDocument, explain, search
-from clara.store.lexical import VECTOR_WEIGHT, fused, match_expression
+from clara.store.lexical import VECTOR_WEIGHT, fused, match_expression, rarest, telling_words
 
 TEXTS = [
     "the lease was signed by Kim",
@@ -28,7 +28,7 @@ def matching(question: str) -> set[int]:
     database = sqlite3.connect(":memory:")
     database.execute("CREATE VIRTUAL TABLE words USING fts5 (text, tokenize = 'porter unicode61')")
     database.executemany("INSERT INTO words VALUES (?)", [(text,) for text in TEXTS])
-    expression = match_expression(question)
+    expression = match_expression(telling_words(question))
     if not expression:
         return set()
     return {row for (row,) in database.execute("SELECT rowid FROM words WHERE words MATCH ?", (expression,))}
@@ -58,7 +58,7 @@ def test_questions_match_by_their_words(question: str, wanted: set[int]) -> None
 @given(st.text(max_size=40) | st.text('"*()^:-+ ANDORNOTEAR{}', max_size=40))
 def test_any_question_is_a_query(question: str) -> None:
     matching(question)
-    assert bool(match_expression(question)) == bool(re.search(r"\w", question))
+    assert bool(telling_words(question)) == bool(re.search(r"\w", question))
 
 
 @given(
@@ -87,6 +87,40 @@ def test_joined_as_by_plain_loops(cosines: dict[int, float], words: dict[int, fl
     np.testing.assert_allclose([sums[number] for number in ids.tolist()], scores, rtol=1e-9, atol=1e-12)
 
 
+@given(
+    counts=st.dictionaries(st.text("abc", min_size=1, max_size=2), st.integers(0, 9), max_size=6),
+    most=st.integers(0, 30),
+)
+def test_the_rarest_words_within_a_number_of_passages(counts: dict[str, int], most: int) -> None:
+    kept = rarest(counts, most)
+    assert len(set(kept)) == len(kept)
+    left = [counts[word] for word in counts if word not in kept]
+    together = sum(counts[word] for word in kept)
+    held = [counts[word] for word in kept if counts[word]]
+    assert together <= most or len(held) == 1
+    assert max(held, default=0) <= min(left, default=9)
+    if left:  # and the next would have been too much
+        assert held
+        assert together + min(left) > most
+
+
+def test_in_a_large_store_common_words_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def document(source: str, texts: list[str]) -> NewDocument:
+        passages = [Passage(text, position=at) for at, text in enumerate(texts)]
+        return NewDocument(Document(source, "", (), source), passages, [np.ones((1, 1))] * len(texts), None)
+
+    with MemoryStore.create(tmp_path, fingerprint="f", model="m", memory_size=1, key_size=None) as store:
+        store.add([document("a", ["a lease", "weather", *["filler"] * 20, "filler lease"])])
+        words = ["filler", "lease", "nowhere"]
+        assert len(store.lexical(words, 99)[0]) == 22
+        monkeypatch.setattr("clara.store.reading.LOOKED_UP", 22)
+        assert sorted(store.lexical(words, 99)[0]) == [1, 23]
+        assert store.lexical(["filler"], 99)[0].size == 21
+        assert store.lexical([], 99)[0].size == 0
+        store.add([document("b", ["nowhere"] * 23)])  # what is rare changes with the store
+        assert sorted(store.lexical(["lease", "nowhere"], 99)[0]) == [1, 23]
+
+
 def test_search_of_a_store_by_words_and_vectors(tmp_path: Path) -> None:
     keys = np.eye(4, dtype=np.float32)
     texts = ["a lease of land", "the lease was signed by Kim", "weather", "signed and sealed"]
@@ -106,11 +140,11 @@ def test_search_of_a_store_by_words_and_vectors(tmp_path: Path) -> None:
         assert found("Who signed the lease?") == [2, 3, 4, 1]
         assert found("?") == found("nothing here fits") == found(None)
         assert found("lease", Filter.parse("format=pdf")) == []
-        every = zip(*store.lexical(match_expression("lease signed"), 9), strict=True)
+        every = zip(*store.lexical(["lease", "signed"], 9), strict=True)
         ranking = [(int(number), float(score)) for number, score in every]
         assert {number for number, _ in ranking} == {1, 2, 4}
         for allowed in ([], [2], [1, 4], [1, 2, 3, 4], [2, 99]):
-            among = store.lexical(match_expression("lease signed"), 9, np.array(allowed, np.int64))
+            among = store.lexical(["lease", "signed"], 9, np.array(allowed, np.int64))
             assert list(zip(*among, strict=True)) == [one for one in ranking if one[0] in allowed]
         told = explain(store, query, 4, question="Who signed the lease?")
         assert [step.name for step in told.steps] == ["exact", "words", "fused"]

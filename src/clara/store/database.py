@@ -252,6 +252,12 @@ class Database(Connection):
             rows = self._connection.execute(f"{where.sql} ORDER BY passages.id", where.parameters)
             return np.fromiter((row[0] for row in rows), np.int64)
 
+    def count(self, expression: str) -> int:
+        """How many passages match an expression of full-text search."""
+        with self.snapshot():
+            rows = self._connection.execute("SELECT count(*) FROM words WHERE words MATCH ?", (expression,))
+            return int(rows.fetchone()[0])
+
     def lexical(
         self, expression: str, limit: int, allowed: NDArray[np.int64] | None
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

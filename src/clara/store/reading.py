@@ -22,6 +22,7 @@ from clara.store.filters import Filter
 from clara.store.folder import DATABASE, SEGMENTS
 from clara.store.intake import KEYS, MEMORIES
 from clara.store.learning import StoreCodecs
+from clara.store.lexical import LOOKED_UP, match_expression, rarest
 from clara.store.lock import ReaderLock, WriterLock
 from clara.store.places import PlacesFile
 from clara.store.segments import Segment, SegmentFiles
@@ -87,6 +88,7 @@ class OpenStore:
         self._max_segment_bytes = max_segment_bytes
         self._is_open = True
         self._cached: tuple[int, VectorTable] | None = None
+        self._counts: tuple[int, dict[str, int]] = (0, {})
         self._matching: tuple[int, dict[Filter, NDArray[np.int64]]] = (0, {})
         self._readers = ReaderLock(folder)
         self._database = Database(folder / DATABASE, read_only=lock is None)
@@ -333,12 +335,15 @@ class OpenStore:
             return kept[where]
 
     def lexical(
-        self, expression: str, limit: int, allowed: NDArray[np.int64] | None = None
+        self, words: Sequence[str], limit: int, allowed: NDArray[np.int64] | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Numbers and BM25 scores of the passages that match an expression of full-text search, best first.
+        """Numbers and BM25 scores of the passages that have any of these words, best first.
+
+        In a large store common words are left out (`clara.store.lexical.rarest`), since ranking all of their
+        passages takes longer than everything else of a search.
 
         Args:
-            expression: As of `clara.store.lexical.match_expression`; an empty one matches nothing.
+            words: As of `clara.store.lexical.telling_words`; none matches nothing.
             limit: How many to return, if there are as many.
             allowed: Numbers of the passages that may be returned, ascending; None for all.
 
@@ -346,7 +351,20 @@ class OpenStore:
             StoreError: The store is of a format that has no index of words.
         """
         with self.snapshot():
-            return self._database.lexical(expression, limit, allowed)
+            if len(self.vectors().ids) > LOOKED_UP:
+                words = rarest(self._word_counts(words), LOOKED_UP)
+            return self._database.lexical(match_expression(words), limit, allowed)
+
+    def _word_counts(self, words: Sequence[str]) -> dict[str, int]:
+        """How many passages have each word; of words that were asked for before it is known."""
+        generation = self._database.generation()
+        if self._counts[0] != generation:
+            self._counts = (generation, {})
+        known = self._counts[1]
+        for word in words:
+            if word not in known:
+                known[word] = self._database.count(match_expression([word]))
+        return {word: known[word] for word in words}
 
     def _memory(self, place: Place, segments: Mapping[int, Segment] | None = None) -> Rows:
         segments = segments or self._database.segments(MEMORIES)

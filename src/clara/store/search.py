@@ -23,7 +23,7 @@ from clara.store.building import BEST, EXACT_NUMBERS, numbers_in
 from clara.store.explanation import Explanation
 from clara.store.filters import Filter
 from clara.store.index import FOLDER, Ids, VectorIndex, current_stamp
-from clara.store.lexical import fused, match_expression
+from clara.store.lexical import fused, telling_words
 from clara.store.scoring import Ranking, best_of, best_of_many
 from clara.store.store import MemoryStore
 from clara.store.vectors import VectorTable
@@ -215,8 +215,7 @@ class _Run:
         depth = max(depth, WORD_CANDIDATES)
         near = self._by_vectors(unit[None], depth)[0]
         with self.trace.step("words") as step:
-            expression = match_expression(question)
-            words = self._store.lexical(expression, depth, self._allowed)
+            words = self._store.lexical(telling_words(question), depth, self._allowed)
             step.count = len(words[0])
             step.rank(*words)
         with self.trace.step("fused") as step:
