@@ -64,6 +64,7 @@ class Part:
         trained: Parts of the names of its parameters.
         learning_rate: Peak rate.
         rate_factors: As for `LoopOptions`.
+        averaged: As for `LoopOptions`.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Part:
     trained: tuple[str, ...]
     learning_rate: float
     rate_factors: tuple[tuple[str, float], ...] = ()
+    averaged: int = 1
 
     def steps(self, scale: float) -> int:
         return sum(round(phase.steps * scale) for phase in self.phases)
@@ -102,6 +104,7 @@ FURTHER = replace(
     phases=(Phase(2400, 15, ((0.5, FURTHER_ALONE), (0.5, FURTHER_AMONG))),),
     learning_rate=1e-4,
     rate_factors=(),
+    averaged=3,
 )
 # The start searches well already; what is learnt is to tell passages of one article apart.
 SEARCH = Part(
@@ -254,6 +257,7 @@ def train(
         learning_rate=part.learning_rate,
         decay=0.7,
         rate_factors=part.rate_factors,
+        averaged=part.averaged,
     )
     loop = TrainingLoop(trained_parameters(model, part), options, arguments.run / part.name, report)
     if not arguments.only_export:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,9 +57,10 @@ def make_loop(model: ClaraModel, folder: Path, steps: int, **options: float) -> 
     return TrainingLoop(trained(model), made, folder, lines.append)
 
 
-def test_a_resumed_run_equals_one_that_was_not_stopped(tmp_path: Path) -> None:
+@pytest.mark.parametrize("averaged", [1, 3])
+def test_a_resumed_run_equals_one_that_was_not_stopped(tmp_path: Path, averaged: int) -> None:
     whole, processor = tiny_model("bert")
-    make_loop(whole, tmp_path / "whole", 8).run(loss_of(whole, processor))
+    make_loop(whole, tmp_path / "whole", 8, averaged=averaged).run(loss_of(whole, processor))
 
     class KilledError(Exception):
         pass
@@ -72,12 +74,12 @@ def test_a_resumed_run_equals_one_that_was_not_stopped(tmp_path: Path) -> None:
         return step_loss(step)
 
     with pytest.raises(KilledError):
-        make_loop(stopped, tmp_path / "stopped", 8).run(dying)
+        make_loop(stopped, tmp_path / "stopped", 8, averaged=averaged).run(dying)
     again, _ = tiny_model("bert", seed=9)
     again.load_state_dict(
         {**again.state_dict(), **{n: p for n, p in stopped.state_dict().items() if "variants" not in n}}
     )
-    loop = make_loop(again, tmp_path / "stopped", 8)
+    loop = make_loop(again, tmp_path / "stopped", 8, averaged=averaged)
     assert loop.step == 4
     loop.run(loss_of(again, processor))
     for (name, left), (_, right) in zip(trained(whole), trained(again), strict=True):
@@ -87,6 +89,28 @@ def test_a_resumed_run_equals_one_that_was_not_stopped(tmp_path: Path) -> None:
         for run in ("whole", "stopped")
     ]
     assert last[0]["answer"] == last[1]["answer"]
+
+
+def test_the_last_weights_are_the_mean_of_some(tmp_path: Path) -> None:
+    def weights(model: ClaraModel) -> dict[str, torch.Tensor]:
+        return {name: parameter.detach().clone() for name, parameter in trained(model)}
+
+    plain, processor = tiny_model("bert")
+    step_loss, seen = loss_of(plain, processor), {}
+
+    def noting(step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        seen[step] = weights(plain)
+        return step_loss(step)
+
+    make_loop(plain, tmp_path / "plain", 8).run(noting)
+    seen[8] = weights(plain)
+    mean, _ = tiny_model("bert")
+    make_loop(mean, tmp_path / "mean", 8, averaged=3).run(loss_of(mean, processor))
+    for name, found in weights(mean).items():
+        torch.testing.assert_close(found, (seen[4][name] + seen[6][name] + seen[8][name]) / 3)
+    again, _ = tiny_model("bert", seed=9)
+    assert make_loop(again, tmp_path / "mean", 8, averaged=3).step == 8
+    assert all(torch.equal(found, weights(mean)[name]) for name, found in weights(again).items())
 
 
 def test_it_learns_eight_examples_and_leaves_the_rest_alone(tmp_path: Path) -> None:
@@ -161,7 +185,10 @@ def test_each_choice_of_the_form_changes_the_loss() -> None:
         ReadingForm(documents=2, unanswerable=1.0),
         ReadingForm(bare=1.0),
     ]
-    data = examples()
+    data = [
+        replace(example, turns=tuple((f"{question} ?", answers) for question, answers in example.turns))
+        for example in examples()
+    ]
     losses = [
         round(reading_loss(model, processor, data, form, random.Random(0))[0].item(), 5) for form in forms
     ]

@@ -34,6 +34,9 @@ class LoopOptions:
         warmup: Share of the steps over which the rate rises from 0.
         decay: Share of the steps at the end over which it falls linearly to 0; constant between.
         clip: Largest gradient norm.
+        averaged: What is trained ends as the mean of its weights at so many steps, spread evenly from the
+            middle of the training to its last step; 1 for those of the last step alone (Izmailov et al.,
+            arXiv 1803.05407; here while the rate falls).
         weight_decay: Of AdamW, on matrices only.
         rate_factors: (part of a name, factor) pairs: parameters whose name has the part train at that many
             times the rate.
@@ -47,6 +50,7 @@ class LoopOptions:
     warmup: float = 0.03
     decay: float = 0.4
     clip: float = 1.0
+    averaged: int = 1
     weight_decay: float = 0.01
     rate_factors: tuple[tuple[str, float], ...] = ()
     report_every: int = 20
@@ -59,6 +63,12 @@ def learning_rate(step: int, options: LoopOptions) -> float:
     rise = (step + 1) / max(1.0, options.warmup * options.steps)
     fall = (options.steps - step) / max(1.0, options.decay * options.steps)
     return options.learning_rate * min(1.0, rise, fall)
+
+
+def averaged_steps(options: LoopOptions) -> list[int]:
+    """The steps whose weights are averaged."""
+    between = max(1, options.averaged - 1)
+    return [options.steps - round(options.steps * back / (2 * between)) for back in range(options.averaged)]
 
 
 class TrainingLoop:
@@ -83,6 +93,7 @@ class TrainingLoop:
         self.folder = folder
         self.report = report
         folder.mkdir(parents=True, exist_ok=True)
+        self._sums: dict[str, Tensor] = {}
         self.optimizer = torch.optim.AdamW(self._groups(), lr=options.learning_rate, betas=(0.9, 0.98))
         self.step = self._resume()
 
@@ -124,6 +135,7 @@ class TrainingLoop:
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
             self.step += 1
+            self._average()
             window.append({**parts, "gradient_norm": norm.item()})
             if self.step % self.options.report_every == 0 or self.step == self.options.steps:
                 self._report(window, (time.perf_counter() - started) / (self.step - first))
@@ -143,9 +155,23 @@ class TrainingLoop:
             file.write(json.dumps(line) + "\n")
         self.report(line)
 
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Take the weights of this step into account, and after the last one put the mean in their place."""
+        steps = averaged_steps(self.options)
+        if self.options.averaged == 1 or self.step not in steps:
+            return
+        for name, parameter in self.parameters.items():
+            self._sums[name] = self._sums[name] + parameter if name in self._sums else parameter.clone()
+        if self.step == self.options.steps:
+            for name, parameter in self.parameters.items():
+                parameter.copy_(self._sums[name] / len(steps))
+            self._sums = {}
+
     def save(self) -> None:
         """Write parameters and moments; a kill at any moment leaves the old or the new checkpoint."""
         tensors = {f"parameter/{name}": parameter.detach() for name, parameter in self.parameters.items()}
+        tensors |= {f"sum/{name}": summed for name, summed in self._sums.items()}
         for name, parameter in self.parameters.items():
             for key in ("exp_avg", "exp_avg_sq", "step"):
                 if key in self.optimizer.state.get(parameter, {}):
@@ -165,6 +191,8 @@ class TrainingLoop:
             for name, parameter in self.parameters.items():
                 with torch.no_grad():
                     parameter.copy_(file.get_tensor(f"parameter/{name}"))
+                if f"sum/{name}" in names:
+                    self._sums[name] = file.get_tensor(f"sum/{name}").to(parameter.device)
                 if f"exp_avg/{name}" in names:
                     self.optimizer.state[parameter] = {
                         key: file.get_tensor(f"{key}/{name}")
