@@ -13,7 +13,7 @@ import torch
 from clara.model.modeling import ClaraModel
 from clara.processing import ClaraProcessor
 from clara.training.examples import EndToEndExample, ReadingExample
-from clara.training.loop import LoopOptions, TrainingLoop, learning_rate
+from clara.training.loop import LoopOptions, TrainingLoop, averaged_steps, learning_rate
 from clara.training.objectives import ObjectiveOptions, end_to_end_loss
 from clara.training.reading import ReadingForm, reading_loss
 from clara.training.searching import SearchForm, search_loss
@@ -89,6 +89,14 @@ def test_a_resumed_run_equals_one_that_was_not_stopped(tmp_path: Path, averaged:
         for run in ("whole", "stopped")
     ]
     assert last[0]["answer"] == last[1]["answer"]
+
+
+@pytest.mark.parametrize(
+    ("steps", "averaged", "wanted"),
+    [(2400, 3, {1200, 1800, 2400}), (8, 1, {8}), (8, 2, {4, 8}), (2, 3, {1, 2}), (1, 3, {1})],
+)
+def test_the_steps_that_are_averaged(steps: int, averaged: int, wanted: set[int]) -> None:
+    assert averaged_steps(LoopOptions(steps=steps, averaged=averaged)) == wanted
 
 
 def test_the_last_weights_are_the_mean_of_some(tmp_path: Path) -> None:

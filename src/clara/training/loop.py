@@ -65,10 +65,10 @@ def learning_rate(step: int, options: LoopOptions) -> float:
     return options.learning_rate * min(1.0, rise, fall)
 
 
-def averaged_steps(options: LoopOptions) -> list[int]:
-    """The steps whose weights are averaged."""
+def averaged_steps(options: LoopOptions) -> set[int]:
+    """The steps whose weights are averaged; fewer than asked for where there are not so many."""
     between = max(1, options.averaged - 1)
-    return [options.steps - round(options.steps * back / (2 * between)) for back in range(options.averaged)]
+    return {options.steps - round(options.steps * back / (2 * between)) for back in range(options.averaged)}
 
 
 class TrainingLoop:
