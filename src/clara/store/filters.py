@@ -39,7 +39,7 @@ class Condition:
         name: What is compared.
         operator: One of `= != < <= > >= ~`.
         value: With what.
-        sql: The condition on `passages` and `documents`, with a `?` for each parameter.
+        sql: The condition on `documents` or on `passages`, with a `?` for each parameter.
         parameters: The values to bind.
     """
 
@@ -48,6 +48,11 @@ class Condition:
     value: str
     sql: str
     parameters: tuple[Value, ...]
+
+    @property
+    def is_of_document(self) -> bool:
+        """Whether it holds for all passages of a document or for none."""
+        return self.name in _OF_DOCUMENTS
 
     def __str__(self) -> str:
         return f"{self.name}{self.operator}{self.value}"
@@ -77,17 +82,25 @@ class Filter:
 
     @property
     def sql(self) -> str:
-        """A query of the numbers of the passages that may be returned."""
-        where = " AND ".join(f"({condition.sql})" for condition in self.conditions)
-        return (
-            "SELECT passages.id FROM documents JOIN passages ON passages.document = documents.id "
-            f"WHERE {where}"
-        )
+        """A query of the numbers of the passages that may be returned, in no order.
+
+        What is asked of documents is looked up once for each, and not again for every passage.
+        """
+        of_documents = [f"({one.sql})" for one in self._ordered if one.is_of_document]
+        of_passages = [f"({one.sql})" for one in self._ordered if not one.is_of_document]
+        if of_documents:
+            chosen = f"SELECT documents.id FROM documents WHERE {' AND '.join(of_documents)}"
+            of_passages.insert(0, f"passages.document IN ({chosen})")
+        return f"SELECT passages.id FROM passages WHERE {' AND '.join(of_passages)}"
 
     @property
     def parameters(self) -> tuple[Value, ...]:
         """The values to bind in `sql`."""
-        return tuple(value for condition in self.conditions for value in condition.parameters)
+        return tuple(value for condition in self._ordered for value in condition.parameters)
+
+    @property
+    def _ordered(self) -> list[Condition]:
+        return sorted(self.conditions, key=lambda condition: not condition.is_of_document)
 
     def __str__(self) -> str:
         return " and ".join(map(str, self.conditions))
@@ -199,6 +212,7 @@ def _literal(value: str) -> str:
     return re.sub(r"([%_\\])", r"\\\1", value)
 
 
+_OF_DOCUMENTS = ("file", "format", "modified")
 _ORDERS = ("=", "!=", "<", "<=", ">", ">=")
 _FIELDS: dict[str, tuple[tuple[str, ...], Callable[[str, str], _Made]]] = {
     "file": (("=", "!="), _file),
