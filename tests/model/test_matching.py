@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from clara.model.compression import SegmentMemory
+from clara.model.compression import SegmentMemory, WordStates
 from clara.model.matching import WordMatching
 from clara.processing import collate_texts
 
@@ -17,6 +17,17 @@ QUESTIONS = ("w1 w2 w3", "w9")
 
 def cosine(left: torch.Tensor, right: torch.Tensor) -> float:
     return float(left.double() @ right.double() / (left.double().norm() * right.double().norm()))
+
+
+def word_states(sizes: list[int], segment: int) -> tuple[WordStates, list[torch.Tensor]]:
+    """Words of documents, each one of five in a segment of its own document, and their states one by one."""
+    words = torch.randint(5, (sum(sizes),))
+    places = [number * 10 + at // segment for number, size in enumerate(sizes) for at in range(size)]
+    _, segments = torch.tensor(places).unique(return_inverse=True)
+    expected, contexts = torch.randn(5, 8), torch.randn(int(segments.max()) + 1, 8)
+    states = expected[words] + contexts[segments]
+    squares = states.square().sum(dim=1)
+    return WordStates(expected, contexts, words, segments, squares, sizes), list(states.split(sizes))
 
 
 def test_scores_against_a_slow_twin() -> None:
@@ -28,8 +39,8 @@ def test_scores_against_a_slow_twin() -> None:
         assert float(matching.importance[word]) == pytest.approx(value)
     questions, lengths = torch.tensor([[1, 2, 5], [4, 3, 0]]), torch.tensor([3, 2])
     states = torch.randn(2, 3, 8)
-    documents = [torch.randn(size, 8) for size in (4, 1, 7)]
-    found = matching(questions, lengths, states, documents)
+    given, documents = word_states([4, 1, 7], segment=2)
+    found = matching(questions, lengths, states, given)
     for row, length in enumerate(lengths.tolist()):
         weights = [importance[word] for word in questions[row, :length].tolist()]
         for column, document in enumerate(documents):
@@ -41,7 +52,8 @@ def test_scores_against_a_slow_twin() -> None:
 def test_a_question_of_words_that_say_nothing_scores_zero() -> None:
     matching = WordMatching(3)
     matching.fit([[1], [1]])
-    scores = matching(torch.tensor([[1, 1]]), torch.tensor([2]), torch.randn(1, 2, 4), [torch.randn(3, 4)])
+    given, _ = word_states([3], segment=2)
+    scores = matching(torch.tensor([[1, 1]]), torch.tensor([2]), torch.randn(1, 2, 8), given)
     assert scores.tolist() == [[0.0]]
 
 
@@ -74,6 +86,9 @@ def test_word_states_against_a_slow_twin(make_model: Any, texts: list[str], rate
     compressed = model.compress(*collate_texts(encoded), rate=rate)
     states = compressed.states
     found = part.word_states(compressed.unpadded(), rate, vocabulary)
+    sums = found.expected[found.words] + found.contexts[found.segments]
+    torch.testing.assert_close(found.squares, sums.square().sum(dim=1), atol=1e-4, rtol=1e-4)
+    of_documents = sums.split(found.sizes)
     for row, ids in enumerate(encoded):
         for at, word in enumerate(ids):
             start = at - at % rate
@@ -82,8 +97,8 @@ def test_word_states_against_a_slow_twin(make_model: Any, texts: list[str], rate
                 vocabulary[segment]
             ).mean(dim=0)
             expected = part.expected(vocabulary[word]) + part.from_context(part.context(left))
-            torch.testing.assert_close(found[row][at], expected, atol=1e-4, rtol=1e-3)
-        assert len(found[row]) == len(ids)
+            torch.testing.assert_close(of_documents[row][at], expected, atol=1e-4, rtol=1e-3)
+        assert len(of_documents[row]) == len(ids)
 
 
 def test_a_match_reaches_both_compressor_and_query_reasoner(make_model: Any, texts: list[str]) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clara.model.nearest import NearestRows
@@ -49,6 +50,38 @@ class Memories:
     def unpadded(self) -> list[Tensor]:
         """One (m, H) tensor per document."""
         return [vectors[:length] for vectors, length in zip(self.vectors, self.lengths.tolist(), strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class WordStates:
+    """States of the words of N documents, n in all: what is expected of a word, and its segment's context.
+
+    Words come again and again, and a segment has several, so the sums are never made.
+
+    Attributes:
+        expected: (U, H) of each distinct word.
+        contexts: (S, H) of each segment.
+        words: (n,) row of `expected` of every word, document after document.
+        segments: (n,) row of `contexts`.
+        squares: (n,) squared length of each sum.
+        sizes: Words of each document, N numbers.
+    """
+
+    expected: Tensor
+    contexts: Tensor
+    words: Tensor
+    segments: Tensor
+    squares: Tensor
+    sizes: list[int]
+
+    def cosines(self, vectors: Tensor) -> Tensor:
+        """Cosines (n, k), float32, of all words with vectors (k, H)."""
+        units = F.normalize(vectors.float(), dim=-1).T
+        shortest = torch.finfo(torch.float32).tiny
+        with torch.autocast(vectors.device.type, enabled=False):
+            products = (self.expected.float() @ units)[self.words]
+            products = products + (self.contexts.float() @ units)[self.segments]
+        return products * self.squares.float().clamp(min=shortest).rsqrt().unsqueeze(1)
 
 
 def length_mask(lengths: Tensor, size: int) -> Tensor:
@@ -174,7 +207,7 @@ class SegmentMemory(nn.Module):
         count, width = ids.shape
         present = length_mask(lengths, width)
         filled = ids.masked_fill(~present, self.pad_token_id)
-        filled = nn.functional.pad(filled, (0, -width % rate), value=self.pad_token_id)
+        filled = F.pad(filled, (0, -width % rate), value=self.pad_token_id)
         words = embed(filled)
         embeddings = words[:, :width]
         positions = torch.arange(width, device=ids.device).expand(count, -1)
@@ -184,7 +217,7 @@ class SegmentMemory(nn.Module):
         context = self.context(segments - self.expected(share @ embeddings.to(share.dtype)))
         memory_present = sizes > 0
         spelled = self.spell(words, rate).unflatten(1, (-1, rate)).flatten(2)
-        spelled = nn.functional.pad(spelled, (0, max(0, self.word_size - spelled.shape[2])))
+        spelled = F.pad(spelled, (0, max(0, self.word_size - spelled.shape[2])))
         vectors = torch.cat([spelled[..., : self.word_size].to(context.dtype), context], dim=-1)
         vectors = vectors * memory_present.unsqueeze(-1)
         weights = sizes / lengths.unsqueeze(1)
@@ -215,8 +248,8 @@ class SegmentMemory(nn.Module):
         embeddings = vocabulary[ids]
         return ids, linear.to(embeddings.dtype) + (embeddings - linear.to(embeddings.dtype)).detach()
 
-    def word_states(self, memories: Sequence[Tensor], rate: int, vocabulary: Tensor) -> list[Tensor]:
-        """The states (n, H) of every word of documents, as far as their memories hold them.
+    def word_states(self, memories: Sequence[Tensor], rate: int, vocabulary: Tensor) -> WordStates:
+        """The states of every word of documents, as far as their memories hold them.
 
         Args:
             memories: (m, H) memory tokens of each document.
@@ -224,17 +257,25 @@ class SegmentMemory(nn.Module):
             vocabulary: (V, H) token embeddings.
         """
         together = torch.cat(list(memories))
-        numbers = self.numbers(together, rate)
         with torch.no_grad():
-            ids = self._table(vocabulary, rate)(numbers)
-        context = self.from_context(together[:, self.word_size :].to(self.from_context.weight.dtype))
+            ids = self._table(vocabulary, rate)(self.numbers(together, rate))
         per_token = len(ids) // max(1, len(together))
-        words, places = ids.unique(return_inverse=True)  # the same words come again and again
-        states = self.expected(vocabulary[words])[places] + context.repeat_interleave(per_token, dim=0)
-        sizes = [len(memory) * per_token for memory in memories]
-        return [
-            part[: self._end(own)] for part, own in zip(states.split(sizes), ids.split(sizes), strict=True)
-        ]
+        all_sizes = [len(memory) * per_token for memory in memories]
+        sizes = [self._end(own) for own in ids.split(all_sizes)]
+        is_word = length_mask(ids.new_tensor(sizes), max(sizes, default=0))
+        starts = ids.new_tensor(all_sizes).cumsum(0) - ids.new_tensor(all_sizes)
+        at = (starts.unsqueeze(1) + torch.arange(is_word.shape[1], device=ids.device))[is_word]
+        distinct, words = ids[at].unique(return_inverse=True)
+        segments = at // per_token
+        expected = self.expected(vocabulary[distinct]).float()
+        numbers = together[:, self.word_size :].to(self.from_context.weight.dtype)
+        contexts = self.from_context(numbers).float()
+        with torch.autocast(together.device.type, enabled=False):
+            # |e + c|^2, with e.c taken over the context's own numbers, which are fewer
+            inner = expected @ self.from_context.weight.float()
+            crossed = torch.einsum("nc,nc->n", inner[words], numbers.float()[segments])
+            squares = expected.square().sum(1)[words] + contexts.square().sum(1)[segments] + 2 * crossed
+        return WordStates(expected, contexts, words, segments, squares, sizes)
 
     def _words(self, numbers: Tensor, rate: int, vocabulary: Tensor) -> Tensor:
         """Token ids of one document's words from their numbers (n, W // rate)."""

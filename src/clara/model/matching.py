@@ -16,10 +16,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clara.model.compression import length_mask
+from clara.model.compression import WordStates, length_mask
 
 
 class WordMatching(nn.Module):
@@ -43,22 +42,19 @@ class WordMatching(nn.Module):
             holding[list(set(text))] += 1
         self.importance.copy_(((len(texts) + 1) / (holding + 1)).log())
 
-    def forward(
-        self, questions: Tensor, lengths: Tensor, states: Tensor, documents: Sequence[Tensor]
-    ) -> Tensor:
+    def forward(self, questions: Tensor, lengths: Tensor, states: Tensor, documents: WordStates) -> Tensor:
         """Scores (B, N), float32, in [-1, 1].
 
         Args:
             questions: (B, T) token ids, padded on the right.
             lengths: (B,) tokens of each.
             states: (B, T, H) final states of the questions' tokens.
-            documents: (w, H) word states of each document.
+            documents: The words of N documents.
         """
-        weights = self.importance[questions].float() * length_mask(lengths, questions.shape[1])
+        present = length_mask(lengths, questions.shape[1])
+        weights = self.importance[questions].float() * present
         weights = weights / weights.sum(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
-        sizes = [len(document) for document in documents]
-        words = F.normalize(torch.cat(list(documents)).float(), dim=-1)
-        with torch.autocast(states.device.type, enabled=False):
-            cosines = F.normalize(states.float(), dim=-1) @ words.T
-        best = torch.stack([part.amax(dim=-1) for part in cosines.split(sizes, dim=-1)], dim=1)
-        return torch.einsum("bnt,bt->bn", best, weights)
+        cosines = documents.cosines(states[present])
+        best = torch.stack([part.amax(dim=0) for part in cosines.split(documents.sizes)])
+        scores = best.new_zeros(*present.shape, len(best)).masked_scatter(present.unsqueeze(-1), best.T)
+        return torch.einsum("btn,bt->bn", scores, weights)
