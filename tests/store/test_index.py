@@ -194,7 +194,7 @@ def test_the_chosen_effort_is_the_cheapest_that_finds_enough(caplog: pytest.LogC
     assert building._cheapest([low, high]).probed == 64
     assert not caplog.records
     assert building._cheapest([low]).probed == 8
-    assert "finds 0.700 of the best 20" in caplog.text
+    assert "finds 0.700 of the best 100" in caplog.text
 
 
 def test_filters_with_an_index(built: MemoryStore) -> None:

@@ -35,8 +35,8 @@ EXACT_NUMBERS = 1 << 22
 TAIL_SHARE = 0.2
 """Share of passages that may lie outside the index before it is built again."""
 
-BEST = 20
-"""How many of the best the index is built to find."""
+BEST = 100
+"""How many of the best the index is built to find; as many as a search joins with those by words."""
 
 _ENERGY = 0.95
 _MOST_DIMENSIONS = 512
@@ -45,7 +45,9 @@ _DIRECTION_SAMPLE = 8192
 _SAMPLE_PER_LIST = 64
 _TRIALS = 64  # searches that are made to choose how much is looked through
 _TRIAL_SAMPLE = 1024
-_NEARNESS = 0.6  # cosine of a question and its passage, the mean of all taken off
+# cosine of a question and its passage, the mean of all taken off; of the small model's questions of SQuAD dev
+# it is 0.54 in the median, and nine tenths have about as much as this
+_NEARNESS = 0.4
 _WANTED_RECALL = 0.99
 _ACCEPTED_RECALL = 0.9  # where more would cost too much
 _BUDGET = 24 << 20  # bytes that a search reads in about five milliseconds
@@ -66,7 +68,7 @@ class IndexReport:
         lists: Lists of the index.
         probed: Lists that a search looks through.
         depth: Candidates that it then compares exactly.
-        recall: Share of the best 20 that this finds for vectors like questions.
+        recall: Share of the best 100 that this finds for vectors like questions.
         bytes: Size of the index.
         seconds: Time that it took.
     """

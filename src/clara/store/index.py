@@ -68,7 +68,7 @@ class IndexManifest:
         lists: Lists of the index.
         probed: Lists that a search looks through.
         depth: Candidates that a search compares exactly.
-        recall: Share of the best 20 that `probed` and `depth` found for vectors like questions.
+        recall: Share of the best 100 that `probed` and `depth` found for vectors like questions.
         files: The lists and the directions.
         format: Version of the index's format.
     """
