@@ -149,6 +149,22 @@ def test_a_named_file_that_cannot_be_read_fails_but_the_others_are_stored(
     assert "Skipped: " in captured.err
 
 
+def test_names_of_files_neither_break_lines_nor_steer_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, model: Path
+) -> None:
+    files = tmp_path / "files"
+    files.mkdir()
+    (files / "a\n\x1b[31mb.txt").write_text("w1 \x1b[1mw2\x1b[0m w3 w4 w5\n", encoding="utf-8")
+    (files / "c\n\x1b[31md.txt").write_bytes(bytes(range(32)) * 9)
+    arguments = ("--store", tmp_path / "store", "--model", model)
+    assert run(monkeypatch, "index", files, *arguments) == 0
+    assert "c\\n\\x1b[31md.txt is a binary file" in capsys.readouterr().err
+    assert run(monkeypatch, "search", "w1", *arguments) == 0
+    shown = capsys.readouterr().out
+    assert "a\\n\\x1b[31mb.txt" in shown
+    assert "w1 w2 w3 w4 w5" in shown
+
+
 def test_a_missing_model_is_one_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], store: Path, tmp_path: Path
 ) -> None:

@@ -16,6 +16,7 @@ from clara.cli.measuring import evaluate, inspect_app
 from clara.cli.store import store_app
 from clara.cli.training import convert, data_app, train
 from clara.errors import ClaraError
+from clara.rendering.basics import one_line
 
 app = typer.Typer(
     name="clara",
@@ -51,7 +52,7 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except ClaraError as error:
-        typer.echo(f"Error: {error}", err=True)
+        typer.echo(f"Error: {one_line(str(error))}", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
         typer.echo("Interrupted; what was reported as stored or saved is kept.", err=True)

@@ -12,7 +12,6 @@ from clara.documents.outline import Reading
 from clara.documents.text import Line, decode, numbered_lines
 from clara.records import Section
 
-_COLOUR = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")
 _WITH_DATE, _WITHOUT_YEAR, _WITHOUT_DATE = "%Y-%m-%d %H:%M:%S", "%b %d %H:%M:%S", "%H:%M:%S"
 _NO_YEAR = "1972"  # a leap year, in which every day of a log without years exists
 _PREFIX = r"[\[(<]?(?:\d{1,3}>)?"  # brackets, and the priority that syslog sends
@@ -72,7 +71,7 @@ def read_log(data: bytes) -> Reading:
     Raises:
         UnreadableError: The bytes are not text.
     """
-    lines = numbered_lines(decode(_COLOUR.sub(b"", data)))
+    lines = numbered_lines(decode(data))
     return Reading("", tuple(map(_section, _runs(lines))))
 
 

@@ -20,6 +20,7 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
+_TERMINAL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # colours and moves of a terminal, as logs have them
 _INVISIBLE = re.compile("[\u00ad\u200b\u2060\ufeff]")  # soft hyphen, zero-width space, word joiner, mark
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SPACE = re.compile("[\t\u00a0\u2007\u202f]")
@@ -85,6 +86,7 @@ def _decode(data: bytes, encoding: str) -> str | None:
 def _checked(text: str | None) -> str:
     if text is None:
         raise UnreadableError("is damaged: its bytes do not follow the encoding that it begins with")
+    text = _TERMINAL.sub("", text)
     if len(_CONTROL.findall(text)) > _MAX_CONTROL_SHARE * len(text):
         raise UnreadableError("is a binary file, not text; convert it to text, Markdown, HTML or PDF")
     return text

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from clara.rendering.basics import print_json, readable, short
+from clara.rendering.basics import one_line, print_json, readable, short
 
 if TYPE_CHECKING:
     from clara import indexing
@@ -32,7 +32,7 @@ def print_report(filled: Library, report: indexing.AddReport, built_index: bool,
         Console(stderr=True, highlight=False, soft_wrap=True),
     )
     for _, reason in report.refused:
-        errors.print(f"Skipped: {reason}", markup=False)
+        errors.print(f"Skipped: {one_line(reason)}", markup=False)
     done = [
         f"{count} {word}"
         for count, word in (
