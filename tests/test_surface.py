@@ -28,6 +28,12 @@ from clara.surface import as_written
         ("u . s", ["the U.S. Army"], "U.S"),
         ("the", ["It was done.The rest"], "The"),
         ("2", ["at 14:00, 2.5 km, or 2."], "2"),
+        ("- rc < t >", ["Use one:\n- Rc<T> for several"], "Rc<T>"),
+        ("- 5", ["it fell to -5 degrees"], "-5"),
+        ("-", ["from - to"], "-"),
+        ('gaiola or " cage', ['the gaiola or "cage", which'], 'gaiola or "cage"'),
+        ("a “ cage", ["in a “cage”, or"], "a “cage”"),
+        ('" cage', ['a "cage and more" here'], '"cage'),
         ("limon", ["ein Zug", "Ünder Ada Limón, á"], "Limón"),
     ],
 )

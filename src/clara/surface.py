@@ -11,13 +11,15 @@ _PIECE = re.compile(r"\w+|[^\w\s]")
 _NAME_BEFORE = re.compile(r"(?:[^\W_]+(?:\.|_+))+\Z")
 _NAME_AFTER = re.compile(r"(?:(?:\.(?=[a-z0-9])|_+)[^\W_]+)+")
 _LONGEST_NAME = 100
+_LIST_MARK = re.compile(r"[-–—•*=]\s+(?=\S)")
 
 
 def as_written(answer: str, texts: Sequence[str]) -> str:
     """`answer` as the first text that contains it writes it; unchanged if none does.
 
     A model with an uncased vocabulary answers "32 . 5 km"; the source says "32.5 km". An answer that is a
-    part of a name wherever it stands, "lock" of "Cargo.lock", becomes the whole name.
+    part of a name wherever it stands, "lock" of "Cargo.lock", becomes the whole name. A list's mark before it
+    goes, and a quotation that it opens is closed.
 
     Args:
         answer: What the model wrote.
@@ -28,7 +30,7 @@ def as_written(answer: str, texts: Sequence[str]) -> str:
         if places:
             wholes = [_whole(text, *place) for place in places]
             alone = (whole for whole, place in zip(wholes, places, strict=True) if whole == place)
-            start, stop = next(alone, wholes[0])
+            start, stop = _trimmed(text, *next(alone, wholes[0]))
             return " ".join(text[start:stop].split())
     return answer
 
@@ -40,6 +42,16 @@ def _whole(text: str, start: int, stop: int) -> tuple[int, int]:
         start = before.start() if before else start
     after = _NAME_AFTER.match(text, stop)
     return start, after.end() if after else stop
+
+
+def _trimmed(text: str, start: int, stop: int) -> tuple[int, int]:
+    """A place without the mark of a list at its beginning, and with the end of a quotation that it holds."""
+    mark = _LIST_MARK.match(text, start, stop)
+    start = mark.end() if mark else start
+    is_open = text.count('"', start, stop) % 2 == 1 or text.count("“", start, stop) > text.count(
+        "”", start, stop
+    )
+    return start, stop + 1 if is_open and text[stop : stop + 1] in ('"', "”") else stop
 
 
 def find_written(answer: str, text: str) -> list[tuple[int, int]]:

@@ -66,16 +66,24 @@ class RowCodec(Protocol):
         ...
 
 
+class RowBytes(Protocol):
+    """Rows of a file as they were coded, each uint8 of shape (row_bytes,)."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, at: slice | NDArray[np.int64], /) -> Bytes: ...
+
+
 @dataclass(frozen=True, slots=True)
 class CodedRows:
     """Rows of a file that are decoded as they are taken.
 
     Attributes:
-        data: The file's bytes, uint8, shape (n, row_bytes).
+        data: The file's rows of bytes.
         codec: Of the file.
     """
 
-    data: Bytes
+    data: RowBytes
     codec: RowCodec
 
     def __len__(self) -> int:

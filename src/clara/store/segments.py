@@ -8,6 +8,7 @@ them was left by a writer that did not finish, is read by no one, and is cut off
 from __future__ import annotations
 
 import os
+import weakref
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -22,6 +23,8 @@ from clara.store.codecs import CodedRows, RowCodec, Rows
 
 _BLOCK_BYTES = 1 << 20  # damage takes all documents of a block with it
 _CHUNK = 1 << 22
+_RUN_BYTES = 1 << 16  # what is read of a file at once rather than mapped
+_SPARSE = 16  # rows between those that are taken, from which on they are read one by one
 
 
 class Segment(NamedTuple):
@@ -40,6 +43,61 @@ class Block(NamedTuple):
     crc32: int
 
 
+class FileRows:
+    """The first rows of a file, as they were coded.
+
+    Many at once are a view of the mapped file. Few, or some here and there, are read: pages of a map stay with
+    the process, with all around them, though another search hardly needs them again.
+
+    Args:
+        path: The file.
+        rows: How many rows there are.
+        row_bytes: Size of a row.
+
+    Raises:
+        OSError: The file cannot be opened.
+        ValueError: It is shorter.
+    """
+
+    def __init__(self, path: Path, rows: int, row_bytes: int) -> None:
+        self._path = path
+        self._map: NDArray[np.uint8] = np.memmap(path, np.uint8, mode="r", shape=(rows, row_bytes)).view(
+            np.ndarray
+        )
+        self._descriptor = os.open(path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._descriptor)
+
+    def __len__(self) -> int:
+        return len(self._map)
+
+    def __getitem__(self, at: slice | NDArray[np.int64], /) -> NDArray[np.uint8]:
+        if isinstance(at, slice):
+            start, stop, _ = at.indices(len(self))
+            return self._taken(np.array([start]), np.array([max(0, stop - start)]))
+        if len(at) == 0 or int(at.max() - at.min()) < _SPARSE * len(at):
+            return self._map[at]
+        firsts = np.flatnonzero(np.diff(at, prepend=at[0] - 2) != 1)
+        return self._taken(at[firsts], np.diff(firsts, append=len(at)))
+
+    def _taken(self, firsts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Runs of rows, one after the other.
+
+        Raises:
+            StoreError: The file does not hold them any more.
+        """
+        width = self._map.shape[1]
+        if len(firsts) == 1 and counts[0] * width > _RUN_BYTES:
+            return self._map[firsts[0] : firsts[0] + counts[0]]
+        parts = [
+            os.pread(self._descriptor, size, first)
+            for first, size in zip((firsts * width).tolist(), (counts * width).tolist(), strict=True)
+        ]
+        taken = np.frombuffer(b"".join(parts), np.uint8)
+        if taken.size != int(counts.sum()) * width:
+            raise _damaged(self._path, "it ends before its rows do")
+        return taken.reshape(-1, width)
+
+
 class SegmentFiles:
     """The files of one kind of vector in a folder.
 
@@ -52,7 +110,7 @@ class SegmentFiles:
     def __init__(self, folder: Path, kind: str, codec: Callable[[str], RowCodec]) -> None:
         self._folder = folder
         self._kind = kind
-        self._maps: dict[int, NDArray[np.uint8]] = {}
+        self._opened: dict[int, FileRows] = {}
         self.codec = codec
 
     def path(self, number: int, codec: str) -> Path:
@@ -60,8 +118,23 @@ class SegmentFiles:
         return self._folder / f"{self._kind}-{number:06d}.{self.codec(codec).suffix}"
 
     def rows(self, number: int, segment: Segment) -> CodedRows:
-        """The rows of a file that count, mapped read-only and decoded as they are taken."""
-        return CodedRows(self._bytes(number, segment), self.codec(segment.codec))
+        """The rows of a file that count, decoded as they are taken.
+
+        Raises:
+            StoreError: The file is missing or too short.
+        """
+        codec = self.codec(segment.codec)
+        if segment.rows == 0:  # nothing cannot be mapped
+            return CodedRows(np.empty((0, codec.row_bytes), np.uint8), codec)
+        opened = self._opened.get(number)
+        if opened is None or len(opened) < segment.rows:
+            path = self.path(number, segment.codec)
+            try:
+                opened = FileRows(path, segment.rows, codec.row_bytes)
+            except (OSError, ValueError) as error:  # ValueError: the file is shorter than the map
+                raise _damaged(path, f"it cannot be read ({error})") from error
+            self._opened[number] = opened
+        return CodedRows(opened, codec)
 
     def bytes(self, segments: Mapping[int, Segment]) -> int:
         """Size of the rows that count."""
@@ -81,9 +154,9 @@ class SegmentFiles:
         return left == 0 and crc32 == block.crc32
 
     def forget(self, segments: Mapping[int, Segment]) -> None:
-        """Let go of the mapped files that are none of these."""
-        for number in self._maps.keys() - segments.keys():
-            del self._maps[number]
+        """Let go of the open files that are none of these."""
+        for number in self._opened.keys() - segments.keys():
+            del self._opened[number]
 
     def check(self, segments: Mapping[int, Segment]) -> None:
         """Make sure that the files hold the rows that count.
@@ -141,21 +214,8 @@ class SegmentFiles:
             raise
 
     def close(self) -> None:
-        """Let go of the mapped files."""
-        self._maps.clear()
-
-    def _bytes(self, number: int, segment: Segment) -> NDArray[np.uint8]:
-        if segment.rows == 0:  # nothing cannot be mapped
-            return np.empty((0, self.codec(segment.codec).row_bytes), np.uint8)
-        mapped = self._maps.get(number)
-        if mapped is None or len(mapped) < segment.rows:
-            path, width = self.path(number, segment.codec), self.codec(segment.codec).row_bytes
-            try:
-                mapped = np.memmap(path, np.uint8, mode="r", shape=(segment.rows, width)).view(np.ndarray)
-            except (OSError, ValueError) as error:  # ValueError: the file is shorter than the map
-                raise _damaged(path, f"it cannot be read ({error})") from error
-            self._maps[number] = mapped
-        return mapped[: segment.rows]
+        """Let go of the open files."""
+        self._opened.clear()
 
 
 class Appender:
