@@ -46,8 +46,8 @@ class Block(NamedTuple):
 class FileRows:
     """The first rows of a file, as they were coded.
 
-    Many at once are a view of the mapped file. Few, or some here and there, are read: pages of a map stay with
-    the process, with all around them, though another search hardly needs them again.
+    Many at once are a view of the mapped file. Few, or some here and there, are read: pages of a map stay
+    with the process, with all around them, though another search hardly needs them again.
 
     Args:
         path: The file.
