@@ -30,6 +30,8 @@ from clara.surface import as_written
         ("2", ["at 14:00, 2.5 km, or 2."], "2"),
         ("- rc < t >", ["Use one:\n- Rc<T> for several"], "Rc<T>"),
         ("- 5", ["it fell to -5 degrees"], "-5"),
+        ("- 5", ["it fell to - 5 degrees"], "- 5"),
+        ("= 0", ["opt-level = 0"], "0"),
         ("-", ["from - to"], "-"),
         ('gaiola or " cage', ['the gaiola or "cage", which'], 'gaiola or "cage"'),
         ("a “ cage", ["in a “cage”, or"], "a “cage”"),

@@ -11,7 +11,7 @@ _PIECE = re.compile(r"\w+|[^\w\s]")
 _NAME_BEFORE = re.compile(r"(?:[^\W_]+(?:\.|_+))+\Z")
 _NAME_AFTER = re.compile(r"(?:(?:\.(?=[a-z0-9])|_+)[^\W_]+)+")
 _LONGEST_NAME = 100
-_LIST_MARK = re.compile(r"[-–—•*=]\s+(?=\S)")
+_LIST_MARK = re.compile(r"(?:[•*=]\s+(?=\S)|[-–—]\s+(?=[^\s\d.,]))")  # "- 5" may be a number
 
 
 def as_written(answer: str, texts: Sequence[str]) -> str:

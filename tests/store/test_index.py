@@ -206,6 +206,13 @@ def test_filters_with_an_index(built: MemoryStore) -> None:
     }
 
 
+@pytest.mark.parametrize("k", [5, 60, 150])
+def test_the_index_gives_as_many_candidates_as_are_ranked(built: MemoryStore, k: int) -> None:
+    steps = {step.name: step for step in explain(built, grouped(1, 1)[0], k, index=True).steps}
+    assert steps["index"].count >= 2 * k
+    assert steps["exact"].count < 3000  # candidates sufficed
+
+
 @pytest.mark.parametrize("name", ["lists-000001.faiss", "directions-000001.npy", "index.json"])
 @pytest.mark.parametrize("damage", ["cut", "changed", "gone"])
 def test_a_damaged_index_is_not_used(

@@ -238,8 +238,8 @@ class _Run:
                 step.count = len(self._compared.ids)
                 step.rank(*rankings[0])
             return rankings
-        # twice as many as are wanted are ranked, and the index's depth is that for its best ones
-        wanted = -(-self._index.manifest.depth * max(depth, 2 * BEST) // (2 * BEST))
+        # the index's depth is that for its best ones, and never less than their number
+        wanted = -(-self._index.manifest.depth * max(depth, BEST) // BEST)
         with self.trace.step("index") as step:
             found = self._index.candidates(units, wanted, self._allowed)
             step.count = len(found[0][0])

@@ -57,6 +57,7 @@ class FileRows:
     Raises:
         OSError: The file cannot be opened.
         ValueError: It is shorter.
+        StoreError: Rows are taken that it does not hold any more.
     """
 
     def __init__(self, path: Path, rows: int, row_bytes: int) -> None:
@@ -80,11 +81,7 @@ class FileRows:
         return self._taken(at[firsts], np.diff(firsts, append=len(at)))
 
     def _taken(self, firsts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Runs of rows, one after the other.
-
-        Raises:
-            StoreError: The file does not hold them any more.
-        """
+        """Runs of rows, one after the other."""
         width = self._map.shape[1]
         if len(firsts) == 1 and counts[0] * width > _RUN_BYTES:
             return self._map[firsts[0] : firsts[0] + counts[0]]
