@@ -26,6 +26,7 @@ from clara import loading, roles
 from clara.configuration import ClaraConfig
 from clara.model.modeling import ClaraModel
 from clara.processing import ClaraProcessor, collate_texts
+from clara.training.device import bfloat16_pays, set_attention
 from clara.training.examples import ReadingExample
 from clara.training.loop import LoopOptions, TrainingLoop
 from clara.training.reading import ReadingForm, reading_loss
@@ -302,6 +303,7 @@ def main() -> None:
         model, processor = loading.load(arguments.continue_from)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.train().to(device)
+    set_attention(model.base, device, bfloat16_pays(device))
     steps = {
         name: train(model, processor, part_examples(PARTS[name], examples), PARTS[name], arguments)
         for name in arguments.parts

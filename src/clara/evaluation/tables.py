@@ -188,19 +188,22 @@ def retrieval_table(figures: Figures) -> str:
 def distinct_searches(rankings: Figures) -> list[tuple[str, Figures]]:
     """(label, figures) of every search, searches of the whole corpus first, each kind by rate.
 
-    Searches whose figures are all the same, as where the key does not depend on the rate, share a line.
+    Rates of one kind whose figures are all the same, as where the key does not depend on the rate, share a
+    line.
     """
 
-    def place(name: str) -> tuple[bool, int]:
-        rate = name.rpartition("-")[2].removesuffix("x")
-        return name.startswith("reranked"), int(rate) if rate.isdigit() else 0
+    def place(name: str) -> tuple[bool, str, int]:
+        kind, _, rate = name.rpartition("-")
+        return name.startswith("reranked"), kind, int(rate.removesuffix("x")) if kind else 0
 
     found: list[tuple[str, Figures]] = []
+    before = ""
     for name in sorted(rankings, key=place):
-        label = search_label(name)
-        if found and found[-1][1] == rankings[name]:
-            label = f"{found.pop()[0]}, {label.rpartition(' ')[2]}"
+        label, (_, kind, rate) = search_label(name), place(name)
+        if kind and kind == before and found[-1][1] == rankings[name]:
+            label = f"{found.pop()[0]}, {rate}x"
         found.append((label, rankings[name]))
+        before = kind
     return found
 
 

@@ -430,7 +430,7 @@ class ClaraModel(PreTrainedModel):
         if visible is not None:
             mask = visible.unsqueeze(1)
             if self.base.config._attn_implementation == "eager":
-                mask = torch.where(mask, 0.0, torch.finfo(embeddings.dtype).min).to(embeddings.dtype)
+                mask = _added_to_scores(mask, embeddings.dtype)
         with roles.role(name):
             output = self.base.base_model(
                 inputs_embeds=embeddings,
@@ -617,6 +617,14 @@ class ClaraModel(PreTrainedModel):
 
     def _roles(self, kind: str) -> list[str]:
         return [name for name, its_kind in self.config.roles.items() if its_kind == kind]
+
+
+def _added_to_scores(visible: Tensor, dtype: torch.dtype) -> Tensor:
+    """0 where attention may look, next to -inf elsewhere, in the dtype that the scores are computed in."""
+    kind = visible.device.type
+    if torch.is_autocast_enabled(kind):  # float32 here would turn every score into float32
+        dtype = torch.get_autocast_dtype(kind)
+    return torch.where(visible, 0.0, torch.finfo(dtype).min).to(dtype)
 
 
 AutoModel.register(ClaraConfig, ClaraModel, exist_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import torch
+from transformers import PreTrainedModel
 
 
 def bfloat16_pays(device: torch.device) -> bool:
@@ -12,6 +13,21 @@ def bfloat16_pays(device: torch.device) -> bool:
     if device.type == "cuda":
         return True
     return _product_seconds(torch.bfloat16) < _product_seconds(torch.float32)
+
+
+def set_attention(base: PreTrainedModel, device: torch.device, bfloat16: bool) -> None:
+    """Let a base attend in the way whose gradient is computed soonest.
+
+    On a CPU the gradient of torch's fused attention takes four times as long in bfloat16 as that of plain
+    matrix products, and over a third of a step (`benchmarks/attention.py`); elsewhere the fused one is best.
+
+    Args:
+        base: Of the model that is trained; how it attends is not saved with it.
+        device: That it is trained on.
+        bfloat16: Whether the forward pass is in bfloat16.
+    """
+    if device.type == "cpu" and bfloat16:
+        base.set_attn_implementation("eager")
 
 
 def _product_seconds(dtype: torch.dtype) -> float:

@@ -33,7 +33,7 @@ from clara.model.modeling import ClaraModel
 from clara.processing import ClaraProcessor
 from clara.provenance import file_sha256, provenance, version, write_json
 from clara.training.data import ExampleFile, StageExample
-from clara.training.device import bfloat16_pays
+from clara.training.device import bfloat16_pays, set_attention
 from clara.training.memory_cache import MemoryCache
 from clara.training.objectives import ObjectiveOptions
 from clara.training.settings import Settings
@@ -84,6 +84,7 @@ def train(settings: Settings, stage: str, *, resume: bool, report: Report) -> Pa
         _wait_for_all()
         cache = files.enter_context(MemoryCache(folder / "scratch")) if stage == "end-to-end" else None
         module = _module(settings, STAGE_OF[stage], checkpoint, cache)
+        set_attention(module.model.base, arguments.device, arguments.bf16)
         if settings.optimiser.sharding == "fsdp" and dist.is_initialized():
             module.options = replace(module.options, rounds=most)
             shard(module.to(arguments.device), module.model.base.base_model)
