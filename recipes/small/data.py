@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from clara.training.examples import ReadingExample, open_lines, parse_record, read_reading_examples
+from clara.json_lines import open_lines, parse_record
+from clara.training.examples import ReadingExample, read_reading_examples
 
 
 def squad(data: Path) -> list[ReadingExample]:

@@ -251,7 +251,7 @@ def test_files_of_every_packing_read_the_same(tmp_path: Path) -> None:
     [
         (b"", "has no questions"),
         (b'{"question": "Q?"\n', r"a\.jsonl, line 1: not JSON"),
-        (b'\n["Q?"]\n', r"a\.jsonl, line 2: not a JSON object"),
+        (b'\n["Q?"]\n', r"a\.jsonl, line 2: a JSON object is wanted, but this is a list"),
         (b'{"question": "Q?", "answer": "a"}\n{"x": 1}\n', r"a\.jsonl, line 2: a record with the keys x"),
         (b'{"question": "Q?", "answer": "a"}\n', "come without passages"),
         (b"\xff\xfe", "cannot be read"),

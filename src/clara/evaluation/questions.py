@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import lzma
@@ -17,6 +16,7 @@ from typing import IO, Any
 from clara.errors import InputError, MissingExtraError
 from clara.evaluation.forms import Item, Record, read_items, read_passage
 from clara.evaluation.metrics import normalise
+from clara.json_lines import open_lines, parse_record
 
 HUB = "hub:"
 
@@ -223,24 +223,14 @@ def _records(source: str | Path) -> Iterator[tuple[Record, str]]:
         yield from _hub_records(str(source))
         return
     path = Path(source)
-    if not path.is_file():
-        raise InputError(f"{path} does not exist or is not a file.")
     try:
-        with _open(path) as lines:
+        with open_lines(path) as lines:
             if ".json" in path.suffixes:
                 yield from _whole_records(path, lines)
             else:
                 yield from _line_records(path, lines)
     except (UnicodeDecodeError, lzma.LZMAError, EOFError, OSError) as error:
         raise InputError(f"{path} cannot be read ({error}).") from error
-
-
-def _open(path: Path) -> IO[str]:
-    if path.suffix == ".xz":
-        return lzma.open(path, "rt", encoding="utf-8")
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8")
-    return path.open(encoding="utf-8")
 
 
 def _line_records(path: Path, lines: Iterable[str]) -> Iterator[tuple[Record, str]]:
@@ -267,12 +257,9 @@ def _whole_records(path: Path, file: IO[str]) -> Iterator[tuple[Record, str]]:
 
 def _parsed(line: str, place: str) -> Record:
     try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{place}: not JSON ({error.msg} at character {error.colno}).") from error
-    if not isinstance(record, dict):
-        raise InputError(f"{place}: not a JSON object.")
-    return record
+        return parse_record(line)
+    except InputError as error:
+        raise InputError(f"{place}: {error}.") from error
 
 
 def _hub_records(source: str) -> Iterator[tuple[Record, str]]:

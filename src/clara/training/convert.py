@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from clara.errors import InputError
+from clara.json_lines import open_lines, parse_record
 from clara.records import with_title
 from clara.training.data import STAGES
-from clara.training.examples import open_lines, parse_record
 
 Record = dict[str, Any]
 

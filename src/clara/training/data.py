@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from clara.errors import InputError
-from clara.training.examples import CompressionExample, EndToEndExample, open_lines, parse_record
+from clara.json_lines import open_lines, parse_record
+from clara.training.examples import CompressionExample, EndToEndExample
 
 StageExample = CompressionExample | EndToEndExample
 

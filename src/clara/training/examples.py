@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import lzma
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Literal
 
 from clara.errors import InputError
+from clara.json_lines import open_lines, parse_record
 from clara.records import with_title
 
 
@@ -70,30 +69,6 @@ class ReadingExample:
         return with_title(self.passage, self.title)
 
 
-def open_lines(path: Path) -> IO[str]:
-    """A text file, decompressed if its name ends in .xz."""
-    if not path.is_file():
-        raise InputError(f"{path} does not exist or is not a file.")
-    if path.suffix == ".xz":
-        return lzma.open(path, "rt", encoding="utf-8")
-    return path.open(encoding="utf-8")
-
-
-def parse_record(line: str) -> dict[str, Any]:
-    """A line of JSON lines.
-
-    Raises:
-        InputError: It is not a JSON object; the message is the reason alone.
-    """
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(f"not JSON ({error.msg} at character {error.colno})") from error
-    if not isinstance(record, dict):
-        raise InputError(f"a JSON object is wanted, but this is a {type(record).__name__}")
-    return record
-
-
 def read_reading_examples(path: Path | str) -> Iterator[ReadingExample]:
     """Examples of a file with records `{"id", "title", "passage", "qas": [{"question", "answers"}]}`.
 
@@ -104,14 +79,14 @@ def read_reading_examples(path: Path | str) -> Iterator[ReadingExample]:
     with open_lines(path) as lines:
         for number, line in enumerate(lines, start=1):
             try:
-                record = json.loads(line)
+                record = parse_record(line)
                 yield ReadingExample(
                     id=str(record["id"]),
                     title=record["title"],
                     passage=record["passage"],
                     turns=tuple((qa["question"], tuple(qa["answers"])) for qa in record["qas"]),
                 )
-            except (ValueError, KeyError, TypeError) as error:
+            except (InputError, KeyError, TypeError) as error:
                 raise InputError(
                     f"{path}, line {number}: not a reading record with id, title, passage and qas ({error})."
                 ) from error
