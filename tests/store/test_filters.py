@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from clara.errors import InputError
 from clara.store import Filter
+from clara.store.schema import Manifest, create_database
 
 NAMES = ["/a/x.pdf", "/a/y.PDF", "/b/x.md", "/b/notes%1.md", "/c/50_1.txt", "plain"]
 HEADINGS = ["", "Rent > Deposit", "rent", "100% of it", "under_score", "underXscore"]
@@ -207,3 +209,17 @@ def test_faulty_expressions(expression: str, message: str) -> None:
         Filter.parse(expression)
     with pytest.raises(InputError, match="filter is empty; allowed are"):
         Filter.parse([])
+
+
+@pytest.mark.parametrize(
+    "expressions", [["year>2000"], ["page<=3"], ["heading~rent"], ["title=T", "file=/a/*"], ["format=pdf"]]
+)
+def test_no_filter_reads_past_the_texts(tmp_path: Path, expressions: list[str]) -> None:
+    path = tmp_path / "store.sqlite3"
+    create_database(path, Manifest("fingerprint", "model", 4, None, 0.0))
+    chosen = Filter.parse(expressions)
+    with closing(sqlite3.connect(path)) as database:
+        steps = database.execute(f"EXPLAIN QUERY PLAN {chosen.sql}", chosen.parameters).fetchall()
+    told = [text for *_, text in steps if "passages" in text]
+    assert told
+    assert all("USING COVERING INDEX" in text for text in told), told

@@ -35,7 +35,8 @@ CREATE TABLE passages (
     metadata TEXT,
     text TEXT NOT NULL
 );
-CREATE INDEX passages_of_document ON passages (document, position);
+-- with all that a filter asks of a passage, so that it need not read past the texts
+CREATE INDEX passages_of_document ON passages (document, position, page, title, heading, metadata);
 -- files whose bytes are those of a document
 CREATE TABLE copies (
     source TEXT PRIMARY KEY,
