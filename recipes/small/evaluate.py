@@ -24,10 +24,11 @@ PICTURES = ("rates.png", "retrieval.png", "abstention.png", "map.png", "words.pn
 
 @dataclass(frozen=True)
 class TestSet:
-    """A run: files of DATA without their ending, questions, size of the corpus, conditions, what is kept."""
+    """A run: files of DATA without their ending, questions (None: all), size of the corpus, conditions, what is
+    kept."""
 
     files: tuple[str, ...]
-    questions: int
+    questions: int | None
     passages: int | None = None
     corpus: str | None = None
     settings: str = BRIEF
@@ -37,6 +38,7 @@ class TestSet:
 
 SETS = {
     "squad": TestSet(("squad11_dev",), 400, rates="16,4", kept=FIGURES + PICTURES),
+    "squad-dev": TestSet(("squad11_dev",), None, settings="oracle"),
     "squad-unanswerable": TestSet(("squad11_dev", "squad20_dev_unanswerable"), 200, 150),
     "nq": TestSet(("nq_qed_nqdev_dev",), 100, 150),
     "hotpotqa": TestSet(("hotpotqa_dev",), 100, 150),

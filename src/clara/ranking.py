@@ -46,12 +46,19 @@ def bm25_ranker(corpus: Sequence[str]) -> Ranker:
         )
         return [list(words) for words in split]
 
+    of_corpus = tokens(corpus)
+    has_words = any(of_corpus)
     index = bm25s.BM25()
-    index.index(tokens(corpus), show_progress=False)
+    if has_words:
+        index.index(of_corpus, show_progress=False)
+
+    def scores_of(words: list[str]) -> NDArray[np.float32]:
+        if not words or not has_words:  # stop words alone, which bm25s cannot deal with
+            return np.zeros(len(corpus), dtype=np.float32)
+        return np.asarray(index.get_scores(words))
 
     def rank(questions: Sequence[str], k: int) -> NDArray[np.int64]:
-        scores = np.stack([np.asarray(index.get_scores(words)) for words in tokens(questions)])
-        return _best(scores, k)
+        return _best(np.stack([scores_of(words) for words in tokens(questions)]), k)
 
     return rank
 

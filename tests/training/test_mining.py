@@ -87,6 +87,12 @@ def test_bm25_equals_the_formula(source: Path) -> None:
         assert order.tolist() == sorted(range(len(corpus)), key=lambda at: (-scores[at], at))
 
 
+def test_stop_words_alone_find_nothing_and_break_nothing() -> None:
+    corpus = ["It is what it is.", "the cat sat", "a dog ran"]
+    assert bm25_ranker(corpus)(["Who is it?", "?", "Which cat?"], 2).tolist() == [[0, 1], [0, 1], [1, 0]]
+    assert bm25_ranker(corpus[:1] * 2)(["Which cat?"], 2).tolist() == [[0, 1]]
+
+
 @pytest.mark.parametrize("kind", ["mistral", "bert"])
 def test_the_models_ranking_is_its_score(make_model: Any, source: Path, kind: str) -> None:
     model, processor = make_model(kind)
