@@ -24,8 +24,7 @@ PICTURES = ("rates.png", "retrieval.png", "abstention.png", "map.png", "words.pn
 
 @dataclass(frozen=True)
 class TestSet:
-    """A run: files of DATA without their ending, questions (None: all), size of the corpus, conditions, what is
-    kept."""
+    """A run: files of DATA without ending, questions or None for all, passages, conditions, files kept."""
 
     files: tuple[str, ...]
     questions: int | None
