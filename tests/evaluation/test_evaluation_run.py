@@ -144,6 +144,19 @@ def test_the_report_shows_tables_and_pictures(run: EvaluationRun) -> None:
     assert "http" not in page
 
 
+@pytest.mark.parametrize("kept", [("none", "wrong", "gold"), ("none", "wrong", "gold", "oracle")])
+def test_a_run_of_fewer_settings_has_all_its_pictures(run: EvaluationRun, kept: tuple[str, ...]) -> None:
+    figures = summarise(run.folder)
+    asked = [condition for condition in figures["conditions"] if condition["passages"] in kept]
+    names = {condition["name"] for condition in asked}
+    figures["conditions"] = asked
+    for part in ("answers", "abstention", "against_text"):
+        figures[part] = {name: found for name, found in figures[part].items() if name in names}
+    (run.folder / "rates.png").unlink(missing_ok=True)
+    write_report(figures, run.folder)
+    assert (run.folder / "rates.png").is_file()
+
+
 def test_a_run_goes_on_where_it_was(
     run: EvaluationRun, tmp_path: Path, questions: Path, encoder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

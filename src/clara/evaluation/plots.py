@@ -63,7 +63,7 @@ def _save(figure: Any, path: Path) -> bool:
 
 
 _SHOWN = ("wrong", "gold", "oracle", "full")
-"""Arrangements of passages in the picture of rates."""
+"""Arrangements of passages in the picture of rates; prompts are counted under the last one that was asked."""
 
 
 def _rates(figures: Figures, path: Path) -> bool:
@@ -77,6 +77,7 @@ def _rates(figures: Figures, path: Path) -> bool:
     if not lines:
         return False
     figure, (scores, sizes) = _subplots(2)
+    sized = next((one for one in reversed(_SHOWN) if f"{one}-text" in answers), "gold")
     for at, (label, points) in enumerate(lines.items()):
         points.sort(key=lambda point: point[0])
         aside = 1 + 0.03 * (at - (len(lines) - 1) / 2)  # so that intervals do not hide others
@@ -84,11 +85,11 @@ def _rates(figures: Figures, path: Path) -> bool:
             scores, [rate * aside for rate, _ in points], [one["f1"] for _, one in points], label=label
         )
         tokens = [found["prompt_tokens"]["mean"] for _, found in points]
-        if label == passages_label({"passages": "full"}, figures["k"]):
+        if label == passages_label({"passages": sized}, figures["k"]):
             sizes.plot([rate for rate, _ in points], tokens, marker="o", label="as memories")
     for axis, name, metric, factor, label in (
         (scores, "gold-text", "f1", 100, "gold alone, as text"),
-        (sizes, "full-text", "prompt_tokens", 1, "the same passages as text"),
+        (sizes, f"{sized}-text", "prompt_tokens", 1, "the same passages as text"),
     ):
         if metric in answers.get(name, {}):
             height = factor * answers[name][metric]["mean"]
