@@ -36,6 +36,10 @@ def parse_record(line: str) -> dict[str, Any]:
         record = json.loads(line)
     except json.JSONDecodeError as error:
         raise InputError(f"not JSON ({error.msg} at character {error.colno})") from error
+    except ValueError as error:  # Python's guard against conversions that take forever
+        raise InputError("a number has thousands of digits; quote it") from error
+    except RecursionError as error:
+        raise InputError("nested too deeply; flatten it") from error
     if not isinstance(record, dict):
         raise InputError(f"a JSON object is wanted, but this is a {type(record).__name__}")
     return record

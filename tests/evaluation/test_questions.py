@@ -229,7 +229,7 @@ def test_gold_of_a_named_document(tmp_path: Path) -> None:
         {"question": "Who?", "answers": ["cat"], "document": "x/a.md"},
         {"question": "Who?", "answers": ["bird"], "document": "x/a.md"},
     )
-    stored = [("/home/x/a.md", "A cat."), ("/home/x/a.md", "A dog."), ("/home/x/b.md", "A cat and a bird.")]
+    stored = [("/docs/x/a.md", "A cat."), ("/docs/x/a.md", "A dog."), ("/docs/x/b.md", "A cat and a bird.")]
     found = read_evaluation_set([questions], stored=stored)
     assert found.questions[0].gold == (0,)
     assert found.questions[1].gold == (0, 1)  # no passage of the document contains the answer
@@ -252,6 +252,8 @@ def test_files_of_every_packing_read_the_same(tmp_path: Path) -> None:
         (b"", "has no questions"),
         (b'{"question": "Q?"\n', r"a\.jsonl, line 1: not JSON"),
         (b'\n["Q?"]\n', r"a\.jsonl, line 2: a JSON object is wanted, but this is a list"),
+        (b'{"question": ' + b"9" * 5000 + b"}\n", r"a\.jsonl, line 1: a number has thousands of digits"),
+        (b'{"question": ' + b"[" * 100_000 + b"\n", r"a\.jsonl, line 1: nested too deeply"),
         (b'{"question": "Q?", "answer": "a"}\n{"x": 1}\n', r"a\.jsonl, line 2: a record with the keys x"),
         (b'{"question": "Q?", "answer": "a"}\n', "come without passages"),
         (b"\xff\xfe", "cannot be read"),

@@ -18,8 +18,8 @@ def bfloat16_pays(device: torch.device) -> bool:
 def set_attention(base: PreTrainedModel, device: torch.device, bfloat16: bool) -> None:
     """Let a base attend in the way whose gradient is computed soonest.
 
-    On a CPU the gradient of torch's fused attention takes four times as long in bfloat16 as that of plain
-    matrix products, and over a third of a step (`benchmarks/attention.py`); elsewhere the fused one is best.
+    On a CPU in bfloat16 the gradient of torch's fused attention is slow: with plain matrix products a step
+    takes 0.7 of the time (`benchmarks/attention.py`). Elsewhere the fused one stays.
 
     Args:
         base: Of the model that is trained; how it attends is not saved with it.
