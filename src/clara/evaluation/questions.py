@@ -244,7 +244,7 @@ def _whole_records(path: Path, file: IO[str]) -> Iterator[tuple[Record, str]]:
     text = file.read()
     try:
         content = json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # the lines tell what is wrong
         yield from _line_records(path, text.splitlines())
         return
     if isinstance(content, dict):
