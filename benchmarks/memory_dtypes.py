@@ -52,13 +52,14 @@ def sample(
     return examples, rng.sample(asked, questions)
 
 
-def fill(clara: Clara, store: MemoryStore, contents: Sequence[str], rate: int) -> None:
+def fill(clara: Clara, store: MemoryStore, contents: Sequence[str], rate: int, first: int = 0) -> None:
+    """Compress contents into a store, as documents that are named by their numbers from `first` on."""
     for start in range(0, len(contents), 256):
         part = contents[start : start + 256]
         memories, keys = clara.compress(part, rate=rate)
         store.add(
             NewDocument(
-                Document(str(start + at), "", (), ""),
+                Document(str(first + start + at), "", (), ""),
                 [Passage(text)],
                 [memories[at]],
                 None if keys is None else keys[at : at + 1],

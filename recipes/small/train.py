@@ -24,9 +24,9 @@ from transformers import AutoTokenizer, BertLMHeadModel
 
 from clara import loading, roles
 from clara.configuration import ClaraConfig
+from clara.device import bfloat16_pays, set_attention
 from clara.model.modeling import ClaraModel
 from clara.processing import ClaraProcessor, collate_texts
-from clara.training.device import bfloat16_pays, set_attention
 from clara.training.examples import ReadingExample
 from clara.training.loop import LoopOptions, TrainingLoop
 from clara.training.reading import ReadingForm, reading_loss

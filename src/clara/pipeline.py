@@ -16,6 +16,7 @@ from transformers import LogitsProcessorList
 from clara import loading, roles
 from clara.batching import by_length
 from clara.checkpoints.fingerprint import fingerprint
+from clara.device import bfloat16_pays
 from clara.errors import InputError, PromptError
 from clara.model.generation import Confidence, generate, stream
 from clara.model.modeling import ClaraModel
@@ -103,7 +104,8 @@ class Clara:
             subfolder: Folder within it, as in "compression-16" of the released checkpoints.
             base: Where the base model is, if not where the checkpoint says.
             device: torch device; the first GPU if there is one, else the CPU, by default.
-            dtype: Of the weights; the checkpoint's own by default.
+            dtype: Of the weights, and of all that is computed. By default the checkpoint's own, and where
+                that is float32 and the machine is faster so, the layers multiply in bfloat16.
             revision: Of the hub's repository.
 
         Raises:
@@ -113,8 +115,17 @@ class Clara:
         model, processor = loading.load(
             name_or_path, subfolder=subfolder, base=base, device=device, dtype=dtype, revision=revision
         )
+        model.reads_in_bfloat16 = (
+            dtype is None and model.dtype == torch.float32 and bfloat16_pays(model.device)
+        )
         name = "small" if name_or_path is None else str(name_or_path)
         return cls(model, processor, f"{name}/{subfolder}" if subfolder else name)
+
+    @property
+    def precision(self) -> str:
+        """Name of the type that the layers compute in."""
+        dtype = torch.bfloat16 if self.model.reads_in_bfloat16 else self.model.dtype
+        return str(dtype).removeprefix("torch.")
 
     # -- documents -----------------------------------------------------------------------------------
 
@@ -124,7 +135,8 @@ class Clara:
     ) -> tuple[list[NDArray[np.float16]], NDArray[np.float16] | None]:
         """Memories and search keys of texts, in their order.
 
-        Texts are batched by length under a token budget; what comes out does not depend on the batch.
+        Texts are batched by length under a token budget; what comes out depends on the
+        batch by rounding alone.
 
         Args:
             texts: Passages; cut at the model's document length.

@@ -157,7 +157,7 @@ def test_the_forward_pass_is_in_bfloat16_where_asked_or_faster(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chosen: bool | None
 ) -> None:
     seconds = {torch.bfloat16: 1.0, torch.float32: 2.0}
-    monkeypatch.setattr("clara.training.device._product_seconds", seconds.__getitem__)
+    monkeypatch.setattr("clara.device._product_seconds", seconds.__getitem__)
     weight = torch.nn.Parameter(torch.ones(2, 2))
     kinds: list[torch.dtype] = []
 

@@ -155,7 +155,7 @@ def _origin(figures: Figures) -> str:
     source = figures["provenance"]
     packages = ", ".join(f"{name} {version}" for name, version in source["packages"].items() if version)
     lines = [
-        f"model {figures['model']}, fingerprint `{figures['fingerprint']}`",
+        f"model {figures['model']}, fingerprint `{figures['fingerprint']}`, layers in {figures['precision']}",
         f"data {figures['data']}, sha256 `{figures['data_sha256']}`",
         f"options {figures['options']}",
         f"clara {source['clara']}, commit `{source['commit']}`, Python {source['python']}, {packages}",

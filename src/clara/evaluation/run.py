@@ -209,6 +209,7 @@ class EvaluationRun:
             "data_sha256": self.data.sha256,
             "model": self.clara.name,
             "fingerprint": self.clara.fingerprint,
+            "precision": self.clara.precision,
             "options": json.loads(json.dumps(asdict(self.options))),
             "rates": list(self.plan.rates),
             "k": self.k,

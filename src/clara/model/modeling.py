@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -64,6 +65,10 @@ class ClaraModel(PreTrainedModel):
     Args:
         config: The model's choices. The base is built from `config.text_config`; weights come from
             `from_pretrained` of this class or of `clara.Clara`.
+
+    Attributes:
+        reads_in_bfloat16: Multiply matrices of the base's layers in bfloat16, whatever type the weights
+            have; memories, keys and scores are computed in that of the weights. False at first.
     """
 
     config_class = ClaraConfig
@@ -85,6 +90,7 @@ class ClaraModel(PreTrainedModel):
         self.matching = WordMatching(config.text_config.vocab_size) if config.score == "words" else None
         self.base_rows: layout.BaseRows | None = None
         self.memory_tokens: nn.Parameter | None = None
+        self.reads_in_bfloat16 = False
         roles.add_roles(
             self.base.base_model,
             config.roles,
@@ -431,7 +437,7 @@ class ClaraModel(PreTrainedModel):
             mask = visible.unsqueeze(1)
             if self.base.config._attn_implementation == "eager":
                 mask = _added_to_scores(mask, embeddings.dtype)
-        with roles.role(name):
+        with roles.role(name), self._precision():
             output = self.base.base_model(
                 inputs_embeds=embeddings,
                 position_ids=positions,
@@ -440,7 +446,14 @@ class ClaraModel(PreTrainedModel):
                 use_cache=cache is not None,
                 **extra,
             )
-        return output.last_hidden_state  # type: ignore[no-any-return]
+        states: Tensor = output.last_hidden_state
+        return states.to(embeddings.dtype) if self.reads_in_bfloat16 else states
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        """What the layers compute in: their weights' type, or bfloat16 in the products of matrices."""
+        if not self.reads_in_bfloat16:
+            return nullcontext()  # an autocast that is not enabled would end that of a training around it
+        return torch.autocast(self.input_rows.device.type, torch.bfloat16)
 
     def _head(self, states: Tensor) -> Tensor:
         """Vocabulary logits of final states; the head stands beside the body under either name."""

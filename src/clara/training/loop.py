@@ -19,7 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from clara.training.device import bfloat16_pays
+from clara.device import bfloat16_pays
 
 StepLoss = Callable[[int], tuple[Tensor, dict[str, float]]]
 

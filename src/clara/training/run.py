@@ -28,12 +28,12 @@ from transformers import TrainerCallback, TrainingArguments, set_seed
 from transformers.trainer_utils import SchedulerType
 
 from clara import loading
+from clara.device import bfloat16_pays, set_attention
 from clara.errors import InputError, MissingExtraError
 from clara.model.modeling import ClaraModel
 from clara.processing import ClaraProcessor
 from clara.provenance import file_sha256, provenance, version, write_json
 from clara.training.data import ExampleFile, StageExample
-from clara.training.device import bfloat16_pays, set_attention
 from clara.training.memory_cache import MemoryCache
 from clara.training.objectives import ObjectiveOptions
 from clara.training.settings import Settings

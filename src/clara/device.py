@@ -1,4 +1,4 @@
-"""What the machine that trains is good at."""
+"""What the machine at hand is good at."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from transformers import PreTrainedModel
 def bfloat16_pays(device: torch.device) -> bool:
     """Whether matrices multiply faster in bfloat16 than in float32 here: some processors only emulate it."""
     if device.type == "cuda":
-        return True
-    return _product_seconds(torch.bfloat16) < _product_seconds(torch.float32)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu":
+        return _product_seconds(torch.bfloat16) < _product_seconds(torch.float32)
+    return False
 
 
 def set_attention(base: PreTrainedModel, device: torch.device, bfloat16: bool) -> None:

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from clara import loading
+from clara.device import set_attention
 from clara.model.modeling import ClaraModel
 from clara.processing import ClaraProcessor
-from clara.training.device import set_attention
 from clara.training.examples import ReadingExample
 from clara.training.reading import ReadingForm, reading_loss
 from conftest import WORDS, tiny_model
