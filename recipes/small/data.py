@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from clara.json_lines import open_lines, parse_record
 from clara.training.examples import ReadingExample, read_reading_examples
+
+SHARED = 10
+"""Words in a row that a passage of another set may not share with one that is tested on."""
 
 
 def squad(data: Path) -> list[ReadingExample]:
@@ -39,7 +43,48 @@ def timeqa(data: Path) -> list[ReadingExample]:
     return examples
 
 
+def qamr(data: Path) -> list[ReadingExample]:
+    """Sentences with questions on their parts: QAMR's own dev part, its test part is tested on."""
+    return _part(data, "qamr", "dev")
+
+
+def fairytaleqa(data: Path) -> list[ReadingExample]:
+    """Sections of old tales: the training part, with the questions whose answer stands in the text."""
+    return _part(data, "fairytaleqa", "train")
+
+
+def _part(data: Path, name: str, part: str) -> list[ReadingExample]:
+    """One part of a set, without what shares a run of words with SQuAD's dev passages."""
+    path = data / f"{name}.jsonl.xz"
+    with open_lines(path) as lines:
+        wanted = [parse_record(line)["split"] == part for line in lines]
+    dev = read_reading_examples(data / "squad11_dev.jsonl.xz")
+    tested = {run for example in dev for run in _runs(example.passage)}
+    examples = (
+        _with_spans(example)
+        for example, is_wanted in zip(read_reading_examples(path), wanted, strict=True)
+        if is_wanted and tested.isdisjoint(_runs(example.passage))
+    )
+    return [example for example in examples if example.turns]
+
+
+def _with_spans(example: ReadingExample) -> ReadingExample:
+    """An example with what its passage answers word for word."""
+    turns = (
+        (question, tuple(a for a in answers if a in example.passage)) for question, answers in example.turns
+    )
+    return replace(example, turns=tuple(turn for turn in turns if turn[1]))
+
+
+def _runs(text: str) -> set[str]:
+    """Every run of `SHARED` words."""
+    words = text.split()
+    return {" ".join(words[at : at + SHARED]) for at in range(len(words) - SHARED + 1)}
+
+
 SOURCES: dict[str, Callable[[Path], list[ReadingExample]]] = {
     "squad": squad,
     "timeqa": timeqa,
+    "qamr": qamr,
+    "fairytaleqa": fairytaleqa,
 }

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clara.evaluation import command
+from clara.json_lines import open_lines, parse_record
 from clara.pipeline import Clara
 
 RATES = "16"
@@ -24,7 +25,10 @@ PICTURES = ("rates.png", "retrieval.png", "abstention.png", "map.png", "words.pn
 
 @dataclass(frozen=True)
 class TestSet:
-    """A run: files of DATA without ending, questions or None for all, passages, conditions, files kept."""
+    """A run: files of DATA without ending, questions or None for all, passages, conditions, files kept.
+
+    `part` is the value of "split" of the records that are asked about, of files that hold training data too.
+    """
 
     files: tuple[str, ...]
     questions: int | None
@@ -33,6 +37,7 @@ class TestSet:
     settings: str = BRIEF
     rates: str = RATES
     kept: tuple[str, ...] = FIGURES
+    part: str | None = None
 
 
 SETS = {
@@ -46,8 +51,8 @@ SETS = {
         ("2wikimultihop_retrieval_dev",), 53, 300, "2wikimultihop_corpus", "normal,full"
     ),
     "timeqa": TestSet(("timeqa_human_test",), 100, 150),
-    "fairytaleqa": TestSet(("fairytaleqa",), 100, 150),
-    "qamr": TestSet(("qamr",), 100, 150),
+    "fairytaleqa": TestSet(("fairytaleqa",), 100, 150, part="test"),
+    "qamr": TestSet(("qamr",), 100, 150, part="test"),
     "onestopqa": TestSet(("onestopqa",), 100, 150),
     "pubmedqa": TestSet(("pubmedqa_labeled",), 100, 150),
     "covidqa": TestSet(("covidqa",), 100, 150),
@@ -79,7 +84,7 @@ def evaluate(name: str, chosen: TestSet, data: Path, runs: Path, clara: Clara) -
     folder = runs / name
     command.evaluate(
         lambda: clara,
-        [str(data / f"{file}.jsonl.xz") for file in chosen.files],
+        [str(_file(data, file, chosen.part, runs)) for file in chosen.files],
         folder,
         options,
         corpus=None if chosen.corpus is None else str(data / f"{chosen.corpus}.jsonl.xz"),
@@ -87,6 +92,19 @@ def evaluate(name: str, chosen: TestSet, data: Path, runs: Path, clara: Clara) -
         report=Log(name),
     )
     return folder
+
+
+def _file(data: Path, name: str, part: str | None, runs: Path) -> Path:
+    """A file of DATA, or of its part only, written beside the runs."""
+    whole = data / f"{name}.jsonl.xz"
+    if part is None:
+        return whole
+    runs.mkdir(parents=True, exist_ok=True)
+    with open_lines(whole) as lines:
+        wanted = [line for line in lines if parse_record(line)["split"] == part]
+    path = runs / f"{name}_{part}.jsonl"
+    path.write_text("".join(wanted), encoding="utf-8")
+    return path
 
 
 def main() -> None:

@@ -10,12 +10,12 @@ when started again; `--scale 10` trains ten times as long with the same schedule
 from __future__ import annotations
 
 import argparse
-import functools
 import importlib.util
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -66,6 +66,8 @@ class Part:
         learning_rate: Peak rate.
         rate_factors: As for `LoopOptions`.
         averaged: As for `LoopOptions`.
+        seeds: Trainings from the same start, each in an order of its own, whose weights are averaged
+            (Wortsman et al., arXiv 2203.05482).
     """
 
     name: str
@@ -76,6 +78,7 @@ class Part:
     learning_rate: float
     rate_factors: tuple[tuple[str, float], ...] = ()
     averaged: int = 1
+    seeds: int = 1
 
     def steps(self, scale: float) -> int:
         return sum(round(phase.steps * scale) for phase in self.phases)
@@ -95,17 +98,19 @@ READING = Part(
     learning_rate=2e-4,
     rate_factors=(("span_head.", 3.0),),
 )
-# More of it, asked as people type as well, and among more texts.
+# More of it, asked as people type as well, and among more texts. QAMR's sentences count three times, since
+# they are few and each has many questions.
 FURTHER_ALONE = ReadingForm(16, bare=0.2)
 FURTHER_AMONG = ReadingForm(6, documents=4, unanswerable=0.2, bare=0.2)
 FURTHER = replace(
     READING,
     name="reading-further",
-    sources=("squad", "timeqa"),
-    phases=(Phase(2400, 15, ((0.5, FURTHER_ALONE), (0.5, FURTHER_AMONG))),),
+    sources=("squad", "timeqa", "qamr", "qamr", "qamr", "fairytaleqa"),
+    phases=(Phase(3000, 15, ((0.5, FURTHER_ALONE), (0.5, FURTHER_AMONG))),),
     learning_rate=1e-4,
     rate_factors=(),
     averaged=3,
+    seeds=2,
 )
 # The start searches well already; what is learnt is to tell passages of one article apart.
 SEARCH = Part(
@@ -215,7 +220,7 @@ def passages_of_step(
     return [examples[_order(len(examples), neighbours, epoch, seed)[at]] for epoch, at in places]
 
 
-@functools.cache
+@cache
 def _order(count: int, neighbours: int, epoch: int, seed: int) -> list[int]:
     """Every index once, in shuffled runs whose borders move from epoch to epoch."""
     shift = epoch % neighbours
@@ -231,39 +236,70 @@ def train(
     examples: list[ReadingExample],
     part: Part,
     arguments: argparse.Namespace,
-) -> int:
+) -> list[int]:
     """Train a part of the model to its end, or load what was trained of it.
 
     Returns:
-        The step that it stands at.
+        The step that each of its trainings stands at.
     """
+    parameters = dict(trained_parameters(model, part))
+    start = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+    ends: list[dict[str, torch.Tensor]] = []
+    steps = []
+    for number in range(part.seeds):
+        _set(parameters, start)
+        seed = arguments.seed + number
+        folder = arguments.run / (f"{part.name}-{seed}" if number else part.name)
+        loop = TrainingLoop(parameters.items(), _options(part, arguments.scale), folder, _reporter(part))
+        if not arguments.only_export:
+            loop.run(partial(_step_loss, model, processor, examples, part, arguments.scale, seed))
+        if number and not loop.step:
+            break  # exported before this training began
+        ends.append({name: parameter.detach().clone() for name, parameter in parameters.items()})
+        steps.append(loop.step)
+    _set(parameters, {name: torch.stack([end[name] for end in ends]).mean(dim=0) for name in parameters})
+    return steps
 
-    def step_loss(step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        rng = random.Random(f"{arguments.seed}/{step}")
-        phase, first = place_of_step(part.phases, step, arguments.scale)
-        weights, forms = zip(*phase.forms, strict=True)
-        form = rng.choices(forms, weights)[0]
-        passages = passages_of_step(examples, first, phase.passages, part.neighbours, arguments.seed)
-        if isinstance(form, SearchForm):
-            loss, parts = search_loss(model, processor, passages, form, rng)
-            return loss, {f"{name}_{form.rate}x": value for name, value in parts.items()}
-        loss, parts = reading_loss(model, processor, passages, form, rng)
-        return loss, {f"{name}_{form.documents}": value for name, value in parts.items()}
 
-    def report(line: dict[str, float]) -> None:
-        print(part.name, json.dumps(line), flush=True)
+@torch.no_grad()
+def _set(parameters: dict[str, torch.nn.Parameter], values: dict[str, torch.Tensor]) -> None:
+    for name, parameter in parameters.items():
+        parameter.copy_(values[name])
 
-    options = LoopOptions(
-        steps=part.steps(arguments.scale),
+
+def _options(part: Part, scale: float) -> LoopOptions:
+    return LoopOptions(
+        steps=part.steps(scale),
         learning_rate=part.learning_rate,
         decay=0.7,
         rate_factors=part.rate_factors,
         averaged=part.averaged,
     )
-    loop = TrainingLoop(trained_parameters(model, part), options, arguments.run / part.name, report)
-    if not arguments.only_export:
-        loop.run(step_loss)
-    return loop.step
+
+
+def _reporter(part: Part) -> Callable[[dict[str, float]], None]:
+    return lambda line: print(part.name, json.dumps(line), flush=True)
+
+
+def _step_loss(
+    model: ClaraModel,
+    processor: ClaraProcessor,
+    examples: list[ReadingExample],
+    part: Part,
+    scale: float,
+    seed: int,
+    step: int,
+) -> tuple[torch.Tensor, dict[str, float]]:
+    rng = random.Random(f"{seed}/{step}")
+    phase, first = place_of_step(part.phases, step, scale)
+    weights, forms = zip(*phase.forms, strict=True)
+    form = rng.choices(forms, weights)[0]
+    passages = passages_of_step(examples, first, phase.passages, part.neighbours, seed)
+    if isinstance(form, SearchForm):
+        loss, parts = search_loss(model, processor, passages, form, rng)
+        return loss, {f"{name}_{form.rate}x": value for name, value in parts.items()}
+    loss, parts = reading_loss(model, processor, passages, form, rng)
+    return loss, {f"{name}_{form.documents}": value for name, value in parts.items()}
 
 
 def main() -> None:
