@@ -73,9 +73,9 @@ def time_answers(
 
 def main() -> None:
     arguments = parser(__doc__, "precision")
-    arguments.add_argument("--passages", type=int, default=2067)
-    arguments.add_argument("--questions", type=int, default=1000)
-    arguments.add_argument("--timed", type=int, default=60)
+    arguments.add_argument("--passages", type=int, default=1000)
+    arguments.add_argument("--questions", type=int, default=500)
+    arguments.add_argument("--timed", type=int, default=50)
     options = arguments.parse_args()
     torch.set_num_threads(options.threads)
     models = {"float32": load(options.model, False), "bfloat16": load(options.model, True)}
