@@ -116,3 +116,17 @@ def test_what_is_tested_on_is_not_trained_on(tmp_path: Path) -> None:
     ]
     write(tmp_path, "qamr", some)
     assert [example.id for example in module.qamr(tmp_path)] == ["own"]
+
+
+def test_data_that_are_missing_are_told_in_a_sentence(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        str(RECIPE / "train.py"),
+        "--data",
+        str(tmp_path),
+        "--run",
+        str(tmp_path / "run"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == f"{tmp_path / 'squad11_train.jsonl.xz'} does not exist or is not a file.\n"

@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from clara.errors import ClaraError
 from clara.evaluation import command
 from clara.json_lines import open_lines, parse_record
 from clara.pipeline import Clara
@@ -130,4 +131,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ClaraError as error:
+        raise SystemExit(str(error)) from None

@@ -25,6 +25,7 @@ from transformers import AutoTokenizer, BertLMHeadModel
 from clara import loading, roles
 from clara.configuration import ClaraConfig
 from clara.device import bfloat16_pays, set_attention
+from clara.errors import ClaraError
 from clara.model.modeling import ClaraModel
 from clara.processing import ClaraProcessor, collate_texts
 from clara.training.examples import ReadingExample
@@ -351,4 +352,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ClaraError as error:
+        raise SystemExit(str(error)) from None
