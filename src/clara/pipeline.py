@@ -135,8 +135,8 @@ class Clara:
     ) -> tuple[list[NDArray[np.float16]], NDArray[np.float16] | None]:
         """Memories and search keys of texts, in their order.
 
-        Texts are batched by length under a token budget; what comes out depends on the
-        batch by rounding alone.
+        Texts are batched by length under a token budget; what comes out depends on the batch by
+        rounding alone.
 
         Args:
             texts: Passages; cut at the model's document length.
