@@ -62,18 +62,18 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def train(data: Path, run: Path) -> str:
+def train(data: Path, run: Path, *options: str) -> str:
     """What the recipe prints when it goes on with reading for three steps."""
     chosen = ["--continue-from", loading.packaged_folder(), "--parts", "reading-further", "--scale", "0.001"]
     command = [sys.executable, RECIPE / "train.py", "--data", data, "--run", run, "--export", run / "model"]
-    done = subprocess.run(
-        [str(part) for part in [*command, *chosen, "--threads", "1"]], capture_output=True, text=True
-    )
+    command += [*chosen, "--threads", "1", *options]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def test_a_part_ends_as_the_mean_of_its_trainings_and_resumes(data: Path, tmp_path: Path) -> None:
+    assert "{'reading-further': [3]}" in train(data, tmp_path, "--seeds", "1")
     assert "{'reading-further': [3, 3]}" in train(data, tmp_path)
     states = [
         load_file(tmp_path / name / "state.safetensors") for name in ("reading-further", "reading-further-1")

@@ -247,7 +247,7 @@ def train(
     start = {name: parameter.detach().clone() for name, parameter in parameters.items()}
     ends: list[dict[str, torch.Tensor]] = []
     steps = []
-    for number in range(part.seeds):
+    for number in range(arguments.seeds or part.seeds):
         _set(parameters, start)
         seed = arguments.seed + number
         folder = arguments.run / (f"{part.name}-{seed}" if number else part.name)
@@ -311,6 +311,9 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/small"), help="run folder")
     parser.add_argument("--scale", type=float, default=1.0, help="times as many steps in every phase")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--seeds", type=int, default=None, help="trainings averaged in each part; its own number if not given"
+    )
     parser.add_argument(
         "--threads", type=int, default=None, help="CPU threads; torch's own choice if not given"
     )

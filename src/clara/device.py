@@ -33,8 +33,8 @@ def set_attention(base: PreTrainedModel, device: torch.device, bfloat16: bool) -
 
 
 def _product_seconds(dtype: torch.dtype) -> float:
-    """Least time of a few products of matrices on the CPU."""
-    matrix = torch.ones(512, 512, dtype=dtype)
+    """Least time of a few products on the CPU: large enough to tell, small enough where emulated."""
+    matrix = torch.ones(256, 256, dtype=dtype)
     times = []
     for _ in range(4):
         started = time.perf_counter()
