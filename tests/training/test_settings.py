@@ -110,6 +110,17 @@ def test_a_recipe_chains_its_stages(tmp_path: Path) -> None:
     assert alone.optimiser.learning_rate == 1e-5
 
 
+def test_a_later_stage_of_a_recipe_takes_what_is_said_of_any_model(tmp_path: Path) -> None:
+    own = "[stages.end-to-end.model]\nkeep_query_reasoner = true\n"
+    common = RECIPE.replace('base = "somewhere"', 'base = "somewhere"\nkey_slots = 2\nlora_rank = 4')
+    first, last = read_recipe(written(tmp_path, common + own)).values()
+    assert (first.model.lora_rank, first.model.key_slots, last.model.key_slots) == (4, 2, 2)
+    assert last.model.keep_query_reasoner
+    for wrong in ("bogus = 3", "lora_rank = 4"):
+        with pytest.raises(InputError, match=rf"model.*{wrong.split()[0]}"):
+            read_recipe(written(tmp_path, RECIPE + own + wrong))
+
+
 def test_a_fault_in_a_recipe_is_named_with_its_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"line 11: optimiser\.learning_rate is -1"):
         read_recipe(written(tmp_path, RECIPE.replace("1e-5", "-1")))

@@ -27,6 +27,11 @@ Number = Annotated[float, Strict()]
 Switch = Annotated[bool, Strict()]
 
 
+_MADE_WITH = {"compression_rate", "doc_max_tokens", "query_max_tokens", "num_selected"}
+_MADE_WITH |= {"lora_rank", "lora_alpha", "lora_dropout"}
+"""Settings of a new model that one which goes on keeps."""
+
+
 class _Section(BaseModel):
     """A table; unknown keys are refused."""
 
@@ -73,9 +78,7 @@ class ModelSettings(_Section):
     def _one_source(self) -> ModelSettings:
         if (self.path is None) == (self.base is None):
             raise ValueError("give either path (a Clara model) or base (a language model to start from)")
-        made = {"compression_rate", "doc_max_tokens", "query_max_tokens", "num_selected"}
-        made |= {"lora_rank", "lora_alpha", "lora_dropout"}
-        if self.path is not None and (fixed := made & self.model_fields_set):
+        if self.path is not None and (fixed := _MADE_WITH & self.model_fields_set):
             raise ValueError(f"{', '.join(sorted(fixed))} cannot change in a model that exists; give base")
         return self
 
@@ -225,18 +228,23 @@ def read_recipe(path: Path | str, changes: Sequence[str] = ()) -> dict[str, Sett
     root = Path(str(table.get("run", {}).get("folder", "")))
     before: Path | None = None
     for stage in (name for name in STAGES if name in stages):
-        own = _laid_over(table, stages[stage])
         folder = root / stage
-        own = _laid_over(own, {"run": {"folder": str(folder)}})
+        chain: Table = {"run": {"folder": str(folder)}}
         if before is not None:
-            general = {key: value for key, value in own.get("model", {}).items() if key in _ANY_MODEL}
-            own["model"] = {**general, "path": str(before / "model")}
+            chain["model"] = {"path": str(before / "model")}
+        common = table if before is None else _of_any_model(table)
+        own = _laid_over(_laid_over(common, stages[stage]), chain)
         made[stage] = _checked(path, text, own, ("stages", stage))
         before = folder
     return made
 
 
-_ANY_MODEL = {"dtype", "alignment_weight", "key_slots", "selection_temperature"}
+def _of_any_model(table: Table) -> Table:
+    """The tables that all stages share without what is said there of a new model alone."""
+    model = table.get("model")
+    if not isinstance(model, dict):
+        return table
+    return {**table, "model": {key: model[key] for key in model.keys() - _MADE_WITH - {"base"}}}
 
 
 def _read(path: Path) -> tuple[str, Table]:
