@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import lzma
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -62,21 +62,41 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def train(data: Path, run: Path, *options: str) -> str:
-    """What the recipe prints when it goes on with reading for three steps."""
-    chosen = ["--continue-from", loading.packaged_folder(), "--parts", "reading-further", "--scale", "0.001"]
-    command = [sys.executable, RECIPE / "train.py", "--data", data, "--run", run, "--export", run / "model"]
-    command += [*chosen, "--threads", "1", *options]
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+class Recipe:
+    """The recipe as it is called, in this process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch = monkeypatch
+        self._capsys = capsys
+
+    def __call__(self, data: Path, run: Path, *options: object) -> str:
+        """What it prints."""
+        command = [RECIPE / "train.py", "--data", data, "--run", run, *options]
+        self._monkeypatch.setattr(sys, "argv", [str(part) for part in command])
+        self._monkeypatch.syspath_prepend(str(RECIPE))
+        self._monkeypatch.delitem(sys.modules, "data", raising=False)
+        runpy.run_path(str(RECIPE / "train.py"), run_name="__main__")
+        return self._capsys.readouterr().out
+
+    def further(self, data: Path, run: Path, *options: object) -> str:
+        """What it prints when it goes on with reading for three steps."""
+        chosen = ("--continue-from", loading.packaged_folder(), "--parts", "reading-further")
+        return self(data, run, *chosen, "--scale", "0.001", "--export", run / "model", *options)
 
 
-def test_a_part_ends_as_the_mean_of_its_trainings_and_resumes(data: Path, tmp_path: Path) -> None:
-    assert "{'reading-further': [3]}" in train(data, tmp_path, "--seeds", "1")
-    assert "{'reading-further': [3, 3]}" in train(data, tmp_path)
+@pytest.fixture
+def recipe(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Recipe:
+    return Recipe(monkeypatch, capsys)
+
+
+def test_a_part_ends_as_the_mean_of_its_trainings_and_resumes(
+    data: Path, tmp_path: Path, recipe: Recipe
+) -> None:
+    assert "{'reading-further': [3]}" in recipe.further(data, tmp_path, "--seeds", 1)
+    assert "{'reading-further': [3, 3]}" in recipe.further(data, tmp_path)
     states = [
-        load_file(tmp_path / name / "state.safetensors") for name in ("reading-further", "reading-further-1")
+        load_file(tmp_path / name / "state.safetensors")
+        for name in ("reading-further-0", "reading-further-1")
     ]
     before = loading.load(loading.packaged_folder())[0]
     model = loading.load(tmp_path / "model")[0]
@@ -95,7 +115,7 @@ def test_a_part_ends_as_the_mean_of_its_trainings_and_resumes(data: Path, tmp_pa
     assert moved > 0
     assert fingerprint(model) == fingerprint(before)
     written = load_file(tmp_path / "model" / "model.safetensors")
-    train(data, tmp_path)  # all is trained already
+    recipe.further(data, tmp_path)  # all is trained already
     again = load_file(tmp_path / "model" / "model.safetensors")
     assert again.keys() == written.keys()
     assert all(torch.equal(again[name], tensor) for name, tensor in written.items())
@@ -118,15 +138,22 @@ def test_what_is_tested_on_is_not_trained_on(tmp_path: Path) -> None:
     assert [example.id for example in module.qamr(tmp_path)] == ["own"]
 
 
-def test_data_that_are_missing_are_told_in_a_sentence(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        str(RECIPE / "train.py"),
-        "--data",
-        str(tmp_path),
-        "--run",
-        str(tmp_path / "run"),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert done.stderr == f"{tmp_path / 'squad11_train.jsonl.xz'} does not exist or is not a file.\n"
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--scale", 0.002), "reading-further-0 holds a training with steps 3, not 6; "),
+        (("--only-export", "--seed", 5), "reading-further-5 holds no checkpoint to export; "),
+        (("--scale", 0.0001), "reading-further has 33 passages and 0 steps; "),
+    ],
+)
+def test_what_cannot_go_on_is_told_in_a_sentence(
+    data: Path, tmp_path: Path, recipe: Recipe, options: tuple[object, ...], told: str
+) -> None:
+    recipe.further(data, tmp_path, "--seeds", 1)
+    with pytest.raises(SystemExit, match=told):
+        recipe.further(data, tmp_path, *options)
+
+
+def test_data_that_are_missing_are_told_in_a_sentence(tmp_path: Path, recipe: Recipe) -> None:
+    with pytest.raises(SystemExit, match=r"squad11_train.jsonl.xz does not exist or is not a file\."):
+        recipe(tmp_path, tmp_path / "run")

@@ -19,13 +19,13 @@ from functools import cache, partial
 from pathlib import Path
 
 import torch
-from data import SOURCES, squad
+from data import SOURCES
 from transformers import AutoTokenizer, BertLMHeadModel
 
 from clara import loading, roles
 from clara.configuration import ClaraConfig
 from clara.device import bfloat16_pays, set_attention
-from clara.errors import ClaraError
+from clara.errors import ClaraError, InputError
 from clara.model.modeling import ClaraModel
 from clara.processing import ClaraProcessor, collate_texts
 from clara.training.examples import ReadingExample
@@ -237,29 +237,58 @@ def train(
     examples: list[ReadingExample],
     part: Part,
     arguments: argparse.Namespace,
+    autocast: bool,
 ) -> list[int]:
     """Train a part of the model to its end, or load what was trained of it.
 
+    Args:
+        model: The model.
+        processor: Of the same configuration.
+        examples: The part's passages.
+        part: What is trained.
+        arguments: Of the command.
+        autocast: Whether steps are in bfloat16.
+
     Returns:
         The step that each of its trainings stands at.
+
+    Raises:
+        InputError: There is nothing to train on, no step to take, or no checkpoint to export.
     """
+    options = _options(part, arguments.scale, autocast)
+    if not examples or not options.steps:
+        raise InputError(
+            f"{part.name} has {len(examples)} passages and {options.steps} steps; it needs some of both: "
+            "give other --data, or a larger --scale."
+        )
     parameters = dict(trained_parameters(model, part))
-    start = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+    values = {name: parameter.detach().clone() for name, parameter in parameters.items()}
     ends: list[dict[str, torch.Tensor]] = []
     steps = []
     for number in range(arguments.seeds or part.seeds):
-        _set(parameters, start)
+        _set(parameters, values)
         seed = arguments.seed + number
-        folder = arguments.run / (f"{part.name}-{seed}" if number else part.name)
-        loop = TrainingLoop(parameters.items(), _options(part, arguments.scale), folder, _reporter(part))
+        folder = arguments.run / f"{part.name}-{seed}"
+        begun_with = {"phases": repr(part.phases), "seed": seed, "start": _start(part, arguments)}
+        loop = TrainingLoop(parameters.items(), options, folder, _reporter(folder.name), begun_with)
         if not arguments.only_export:
             loop.run(partial(_step_loss, model, processor, examples, part, arguments.scale, seed))
-        if number and not loop.step:
-            break  # exported before this training began
+        if not loop.step:
+            if ends:
+                break  # exported before this training began
+            raise InputError(f"{folder} holds no checkpoint to export; train first, or name another --run.")
         ends.append({name: parameter.detach().clone() for name, parameter in parameters.items()})
         steps.append(loop.step)
     _set(parameters, {name: torch.stack([end[name] for end in ends]).mean(dim=0) for name in parameters})
     return steps
+
+
+def _start(part: Part, arguments: argparse.Namespace) -> list[str]:
+    """What made the weights that a part starts from: a model, and parts before it that train the same."""
+    model = "all-MiniLM-L6-v2" if arguments.continue_from is None else str(arguments.continue_from.resolve())
+    before = [PARTS[name] for name in arguments.parts[: arguments.parts.index(part.name)]]
+    same = [other for other in before if set(other.trained) & set(part.trained)]
+    return [model, *(f"{other.name}, {arguments.seeds or other.seeds} trainings" for other in same)]
 
 
 @torch.no_grad()
@@ -268,18 +297,19 @@ def _set(parameters: dict[str, torch.nn.Parameter], values: dict[str, torch.Tens
         parameter.copy_(values[name])
 
 
-def _options(part: Part, scale: float) -> LoopOptions:
+def _options(part: Part, scale: float, autocast: bool) -> LoopOptions:
     return LoopOptions(
         steps=part.steps(scale),
         learning_rate=part.learning_rate,
         decay=0.7,
         rate_factors=part.rate_factors,
         averaged=part.averaged,
+        autocast=autocast,
     )
 
 
-def _reporter(part: Part) -> Callable[[dict[str, float]], None]:
-    return lambda line: print(part.name, json.dumps(line), flush=True)
+def _reporter(name: str) -> Callable[[dict[str, float]], None]:
+    return lambda line: print(name, json.dumps(line), flush=True)
 
 
 def _step_loss(
@@ -307,7 +337,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, required=True, help="folder with squad11_train.jsonl.xz")
+    parser.add_argument("--data", type=Path, required=True, help="folder with the files that data.py reads")
     parser.add_argument("--run", type=Path, default=Path("runs/small"), help="run folder")
     parser.add_argument("--scale", type=float, default=1.0, help="times as many steps in every phase")
     parser.add_argument("--seed", type=int, default=0)
@@ -328,6 +358,8 @@ def main() -> None:
         "--only-export", action="store_true", help="export the last checkpoints, do not train"
     )
     arguments = parser.parse_args()
+    if arguments.seeds is not None and arguments.seeds < 1:
+        parser.error("--seeds must be 1 or more")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
@@ -338,14 +370,15 @@ def main() -> None:
     }
     if arguments.continue_from is None:
         model, processor = start_model()
-        fit_search(model, processor, [example.content for example in squad(arguments.data)])
+        fit_search(model, processor, [example.content for example in examples["squad"]])
     else:
         model, processor = loading.load(arguments.continue_from)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.train().to(device)
-    set_attention(model.base, device, bfloat16_pays(device))
+    autocast = bfloat16_pays(device)
+    set_attention(model.base, device, autocast)
     steps = {
-        name: train(model, processor, part_examples(PARTS[name], examples), PARTS[name], arguments)
+        name: train(model, processor, part_examples(PARTS[name], examples), PARTS[name], arguments, autocast)
         for name in arguments.parts
     }
     if arguments.export is not None:

@@ -34,6 +34,15 @@ def test_rows_rounded_to_float16_where_others_lie_near(size: int) -> None:
     torch.testing.assert_close(distances.gather(1, found.unsqueeze(1)).squeeze(1), best, atol=2e-3, rtol=0)
 
 
+def test_a_training_in_bfloat16_finds_the_same() -> None:
+    torch.manual_seed(0)
+    rows = torch.randn(300, 4)
+    queries = rows + 1e-3 * torch.randn_like(rows)
+    plain = NearestRows(rows)(queries)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(NearestRows(rows)(queries), plain)
+
+
 def test_of_equal_rows_the_first() -> None:
     rows = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [5.0, 5.0], [0.0, 1.0]])
     assert NearestRows(rows)(rows).tolist() == [0, 1, 0, 3, 1]

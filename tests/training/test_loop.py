@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from clara.errors import InputError, TrainingError
 from clara.model.modeling import ClaraModel
 from clara.processing import ClaraProcessor
 from clara.training.examples import EndToEndExample, ReadingExample
@@ -89,6 +90,40 @@ def test_a_resumed_run_equals_one_that_was_not_stopped(tmp_path: Path, averaged:
         for run in ("whole", "stopped")
     ]
     assert last[0]["answer"] == last[1]["answer"]
+    lines = (tmp_path / "stopped" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [2, 4, 6, 8]
+
+
+@pytest.mark.parametrize(
+    ("options", "begun_with", "told"),
+    [
+        ({"steps": 8}, {"seed": 0}, "steps 4, not 8"),
+        ({"averaged": 3}, {"seed": 0}, "averaged 1, not 3"),
+        ({}, {"seed": 1}, "seed 0, not 1"),
+    ],
+)
+def test_a_run_is_not_resumed_as_another(
+    tmp_path: Path, options: dict[str, int], begun_with: dict[str, int], told: str
+) -> None:
+    def loop(begun_with: dict[str, int], report_every: int = 1, **other: int) -> TrainingLoop:
+        options = LoopOptions(**{"steps": 4, **other}, autocast=False, report_every=report_every)
+        return TrainingLoop(
+            [("weight", torch.nn.Parameter(torch.ones(2)))], options, tmp_path, print, begun_with
+        )
+
+    first = loop({"seed": 0})
+    first.run(lambda step: (first.parameters["weight"].sum(), {}))
+    assert loop({"seed": 0}, report_every=2).step == 4
+    with pytest.raises(InputError, match=told):
+        loop(begun_with, **options)
+
+
+def test_a_gradient_that_is_not_finite_stops_before_it_is_taken(tmp_path: Path) -> None:
+    weight = torch.nn.Parameter(torch.zeros(2))
+    loop = TrainingLoop([("weight", weight)], LoopOptions(steps=4, autocast=False), tmp_path, print)
+    with pytest.raises(TrainingError, match=r"norm of step 0 is (inf|nan)"):
+        loop.run(lambda step: (weight.sqrt().sum(), {}))  # a slope without end at 0
+    assert torch.equal(weight, torch.zeros(2))
 
 
 @pytest.mark.parametrize(
@@ -179,7 +214,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path: Path
         loss, parts = step_loss(step)
         return (loss * float("nan") if step == 5 else loss), parts
 
-    with pytest.raises(FloatingPointError, match="loss of step 5 is nan"):
+    with pytest.raises(TrainingError, match="loss of step 5 is nan"):
         make_loop(model, tmp_path, 8).run(failing)
     assert make_loop(model, tmp_path, 8).step == 4
 

@@ -429,15 +429,13 @@ class ClaraModel(PreTrainedModel):
         segments: Tensor | None = None,
     ) -> Tensor:
         """Final states (after the final norm) of the base under a role."""
-        mask = None
         extra: dict[str, Any] = {}
         if segments is not None and getattr(self.base.config, "type_vocab_size", 0) > 1:
             extra["token_type_ids"] = segments
-        if visible is not None:
-            mask = visible.unsqueeze(1)
-            if self.base.config._attn_implementation == "eager":
-                mask = _added_to_scores(mask, embeddings.dtype)
+        mask = None if visible is None else visible.unsqueeze(1)
         with roles.role(name), self._precision():
+            if mask is not None and self.base.config._attn_implementation == "eager":
+                mask = _added_to_scores(mask, embeddings.dtype)
             output = self.base.base_model(
                 inputs_embeds=embeddings,
                 position_ids=positions,

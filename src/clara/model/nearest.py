@@ -28,6 +28,8 @@ class NearestRows:
 
     def __init__(self, rows: Tensor) -> None:
         self._rows = rows
+        if rows.device.type != "cpu":
+            return  # there all rows are compared at once
         count = max(1, int(len(rows) ** 0.5))
         self._landmarks = rows[:: max(1, len(rows) // count), :_OF_CELLS]
         cells = _nearest(rows[:, :_OF_CELLS], self._landmarks)
@@ -52,7 +54,7 @@ class NearestRows:
 
     def _searched(self, queries: Tensor) -> Tensor:
         """As `__call__`, through the cells."""
-        if queries.device.type != "cpu" or len(self._landmarks) <= _PROBED:
+        if len(self._landmarks) <= _PROBED:
             return _nearest(queries, self._rows)
         landmarks = torch.cdist(queries[:, :_OF_CELLS], self._landmarks).topk(_PROBED + 1, largest=False)
         found = torch.zeros(len(queries), dtype=torch.long)
@@ -83,7 +85,8 @@ class NearestRows:
 
 def _nearest(queries: Tensor, rows: Tensor) -> Tensor:
     half = rows.square().sum(dim=1) / 2
-    parts = [(some @ rows.T - half).argmax(dim=1) for some in queries.split(_AT_ONCE)]
+    with torch.autocast(queries.device.type, enabled=False):  # bfloat16 cannot tell rows of few numbers apart
+        parts = [(some @ rows.T - half).argmax(dim=1) for some in queries.split(_AT_ONCE)]
     return torch.cat(parts)
 
 

@@ -1,8 +1,8 @@
 """The loop: optimise step by step, report, save, and go on where a killed run stopped.
 
-A run is a folder: `metrics.jsonl` (one line per report), `state.safetensors` (trained parameters and the
-optimiser's moments, replaced atomically) and `state.json` (the step it belongs to). What a step computes may
-depend only on its number, so a resumed run repeats what the killed one would have done.
+A run is a folder: `metrics.jsonl` (one line per report) and `state.safetensors` (trained parameters and the
+optimiser's moments, replaced atomically; its metadata have the step and what the run was begun with). What a
+step computes may depend only on its number, so a resumed run repeats what the killed one would have done.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -20,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from clara.device import bfloat16_pays
+from clara.errors import InputError, TrainingError
 
 StepLoss = Callable[[int], tuple[Tensor, dict[str, float]]]
 
@@ -58,6 +60,10 @@ class LoopOptions:
     autocast: bool | None = None
 
 
+_MAY_CHANGE = {"report_every", "save_every", "autocast"}
+"""Options that a resumed run may have otherwise."""
+
+
 def learning_rate(step: int, options: LoopOptions) -> float:
     """Rate at a step: linear warm-up, constant, linear decay to 0."""
     rise = (step + 1) / max(1.0, options.warmup * options.steps)
@@ -77,8 +83,12 @@ class TrainingLoop:
     Args:
         parameters: (name, parameter) pairs to train; names must not change between runs.
         options: How.
-        folder: The run folder; made if missing.
+        folder: The run folder; made by `run` if missing.
         report: Called with each metrics line.
+        begun_with: What decides what the run becomes beside the options, as JSON: its seed, say.
+
+    Raises:
+        InputError: The folder holds a run with other options, or one that was begun with something else.
     """
 
     def __init__(
@@ -87,12 +97,14 @@ class TrainingLoop:
         options: LoopOptions,
         folder: Path,
         report: Callable[[dict[str, float]], None],
+        begun_with: Mapping[str, Any] | None = None,
     ) -> None:
+        kept = {name: value for name, value in asdict(options).items() if name not in _MAY_CHANGE}
+        self._run = json.dumps({**kept, **(begun_with or {})}, sort_keys=True)
         self.parameters = dict(parameters)
         self.options = options
         self.folder = folder
         self.report = report
-        folder.mkdir(parents=True, exist_ok=True)
         self._sums: dict[str, Tensor] = {}
         self.optimizer = torch.optim.AdamW(self._groups(), lr=options.learning_rate, betas=(0.9, 0.98))
         self.step = self._resume()
@@ -116,8 +128,9 @@ class TrainingLoop:
             step_loss: Loss and its parts of a step, given its number.
 
         Raises:
-            FloatingPointError: The loss is not finite; the last checkpoint stays.
+            TrainingError: The loss or its gradient is not finite; the last checkpoint stays.
         """
+        self.folder.mkdir(parents=True, exist_ok=True)
         device = next(iter(self.parameters.values())).device
         autocast = self.options.autocast
         autocast = bfloat16_pays(device) if autocast is None else autocast
@@ -126,10 +139,10 @@ class TrainingLoop:
         while self.step < self.options.steps:
             with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
                 loss, parts = step_loss(self.step)
-            if not math.isfinite(loss.item()):
-                raise FloatingPointError(f"The loss of step {self.step} is {loss.item()}; training stopped.")
+            self._require_finite("loss", loss.item())
             loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.options.clip)
+            self._require_finite("gradient's norm", norm.item())
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate(self.step, self.options) * group["factor"]
             self.optimizer.step()
@@ -142,6 +155,12 @@ class TrainingLoop:
                 window = []
             if self.step % self.options.save_every == 0 or self.step == self.options.steps:
                 self.save()
+
+    def _require_finite(self, name: str, value: float) -> None:
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"The {name} of step {self.step} is {value}; the last checkpoint in {self.folder} is kept."
+            )
 
     def _report(self, window: Sequence[dict[str, float]], seconds_per_step: float) -> None:
         names = sorted({name for parts in window for name in parts})
@@ -178,7 +197,7 @@ class TrainingLoop:
                     tensors[f"{key}/{name}"] = self.optimizer.state[parameter][key]
         tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
         temporary = self.folder / "state.safetensors.new"
-        save_file(tensors, temporary, metadata={"step": str(self.step)})
+        save_file(tensors, temporary, metadata={"step": str(self.step), "run": self._run})
         temporary.replace(self.folder / "state.safetensors")
 
     def _resume(self) -> int:
@@ -187,6 +206,7 @@ class TrainingLoop:
             return 0
         with safe_open(path, "pt") as file:
             step = int(file.metadata()["step"])
+            self._require_same(file.metadata().get("run", self._run))
             names = set(file.keys())
             for name, parameter in self.parameters.items():
                 with torch.no_grad():
@@ -200,4 +220,26 @@ class TrainingLoop:
                         else file.get_tensor(f"{key}/{name}").to(parameter.device)
                         for key in ("step", "exp_avg", "exp_avg_sq")
                     }
+        self._forget_after(step)
         return step
+
+    def _require_same(self, run: str) -> None:
+        held, wanted = json.loads(run), json.loads(self._run)
+        for name in sorted(held.keys() | wanted.keys()):
+            if held.get(name) != wanted.get(name):
+                raise InputError(
+                    f"{self.folder} holds a training with {name} {held.get(name)}, not {wanted.get(name)}; "
+                    "name another folder, or go on as it was begun."
+                )
+
+    def _forget_after(self, step: int) -> None:
+        """Drop the lines of metrics of steps that were not saved; they come again."""
+        path = self.folder / "metrics.jsonl"
+        if not path.exists():
+            return
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        if kept != lines:
+            temporary = path.with_suffix(".new")
+            temporary.write_text("".join(kept), encoding="utf-8")
+            temporary.replace(path)
