@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from clara.json_lines import open_lines, parse_record
+from clara.errors import InputError
+from clara.json_lines import read_records
 from clara.training.examples import ReadingExample, read_reading_examples
 
 SHARED = 10
-"""Words in a row that a passage of another set may not share with one that is tested on."""
+"""Words in a row that a passage of QAMR or FairytaleQA may not share with SQuAD dev, which is tested on."""
 
 
 def squad(data: Path) -> list[ReadingExample]:
@@ -25,21 +26,23 @@ def squad(data: Path) -> list[ReadingExample]:
 def timeqa(data: Path) -> list[ReadingExample]:
     """Paragraphs with the question that they answer, each between its neighbours in the article."""
     examples = []
-    with open_lines(data / "timeqa_human_train.jsonl.xz") as lines:
-        for record in map(parse_record, lines):
-            documents = record["docs"]
-            gold = record["gold"][0]
-            answers = tuple(answer for answer in record["answers"] if answer in documents[gold]["text"])
-            if answers:
-                examples += [
-                    ReadingExample(
-                        id=f"{record['id']}/{number}",
-                        title=documents[number]["title"],
-                        passage=documents[number]["text"],
-                        turns=((record["question"], answers),) if number == gold else (),
-                    )
-                    for number in range(max(0, gold - 1), min(gold + 2, len(documents)))
-                ]
+    for place, record in read_records(data / "timeqa_human_train.jsonl.xz"):
+        if not {"id", "question", "answers", "docs", "gold"} <= record.keys() or not record["gold"]:
+            raise InputError(f"{place}: a question needs id, question, answers, docs and gold.")
+        documents = record["docs"]
+        gold = record["gold"][0]
+        answers = tuple(answer for answer in record["answers"] if answer in documents[gold]["text"])
+        if answers:
+            examples += [
+                ReadingExample(
+                    id=f"{record['id']}/{number}",
+                    title=documents[number]["title"],
+                    passage=documents[number]["text"],
+                    turns=((record["question"], answers),) if number == gold else (),
+                )
+                for number in range(max(0, gold - 1), min(gold + 2, len(documents)))
+                if number == gold or number not in record["gold"]
+            ]
     return examples
 
 
@@ -56,8 +59,9 @@ def fairytaleqa(data: Path) -> list[ReadingExample]:
 def _part(data: Path, name: str, part: str) -> list[ReadingExample]:
     """One part of a set, without what shares a run of words with SQuAD's dev passages."""
     path = data / f"{name}.jsonl.xz"
-    with open_lines(path) as lines:
-        wanted = [parse_record(line)["split"] == part for line in lines]
+    wanted = [record.get("split") == part for _, record in read_records(path)]
+    if not any(wanted):
+        raise InputError(f"{path} has no record with the split {part!r}.")
     dev = read_reading_examples(data / "squad11_dev.jsonl.xz")
     tested = {run for example in dev for run in _runs(example.passage)}
     examples = (

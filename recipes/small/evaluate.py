@@ -8,14 +8,15 @@ Started again, it goes on where it was. `--keep` copies what the tables of the d
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from clara.errors import ClaraError
+from clara.errors import ClaraError, InputError
 from clara.evaluation import command
-from clara.json_lines import open_lines, parse_record
+from clara.json_lines import read_records
 from clara.pipeline import Clara
 
 RATES = "16"
@@ -62,7 +63,7 @@ SETS = {
 
 
 class Log:
-    """Prints what is being done when it begins and when it has been done, not every step."""
+    """Prints what has been done and how long it took, not every step."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -101,10 +102,11 @@ def _file(data: Path, name: str, part: str | None, runs: Path) -> Path:
     if part is None:
         return whole
     runs.mkdir(parents=True, exist_ok=True)
-    with open_lines(whole) as lines:
-        wanted = [line for line in lines if parse_record(line)["split"] == part]
+    wanted = [record for _, record in read_records(whole) if record.get("split") == part]
+    if not wanted:
+        raise InputError(f"{whole} has no record with the split {part!r}.")
     path = runs / f"{name}_{part}.jsonl"
-    path.write_text("".join(wanted), encoding="utf-8")
+    path.write_text("".join(json.dumps(record) + "\n" for record in wanted), encoding="utf-8")
     return path
 
 

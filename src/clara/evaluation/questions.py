@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import lzma
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +15,7 @@ from typing import IO, Any
 from clara.errors import InputError, MissingExtraError
 from clara.evaluation.forms import Item, Record, read_items, read_passage
 from clara.evaluation.metrics import normalise
-from clara.json_lines import open_lines, parse_record
+from clara.json_lines import UNREADABLE, open_lines, parse_record
 
 HUB = "hub:"
 
@@ -229,7 +228,7 @@ def _records(source: str | Path) -> Iterator[tuple[Record, str]]:
                 yield from _whole_records(path, lines)
             else:
                 yield from _line_records(path, lines)
-    except (UnicodeDecodeError, lzma.LZMAError, EOFError, OSError) as error:
+    except UNREADABLE as error:
         raise InputError(f"{path} cannot be read ({error}).") from error
 
 

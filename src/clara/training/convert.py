@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from clara.errors import InputError
-from clara.json_lines import open_lines, parse_record
+from clara.json_lines import read_records
 from clara.records import with_title
 from clara.training.data import STAGES
 
@@ -63,12 +63,12 @@ def convert_data(source: Path | str, target: Path | str, stage: str | None = Non
     temporary = target.with_name(target.name + ".new")
     try:
         with temporary.open("w", encoding="utf-8") as lines:
-            for number, record in _records(source):
+            for place, record in read_records(source):
                 try:
                     made = list(rewrite(record))
                 except (KeyError, TypeError, AttributeError, IndexError) as error:
                     raise InputError(
-                        f"{source}, line {number}: not a record of {kind} ({type(error).__name__}: {error})."
+                        f"{place}: not a record of {kind} ({type(error).__name__}: {error})."
                     ) from error
                 report.records += 1
                 report.written += len(made)
@@ -84,7 +84,7 @@ def convert_data(source: Path | str, target: Path | str, stage: str | None = Non
 
 def _choose(source: Path, stage: str | None) -> tuple[str, str]:
     """The kind of a file's records, told from the first, and the stage to write for."""
-    _, first = next(_records(source), (0, None))
+    _, first = next(read_records(source), ("", None))
     if first is None:
         raise InputError(f"{source} holds no lines; give it one JSON object a line.")
     kind = next((kind for kind, keys in _KEYS.items() if keys <= first.keys()), None)
@@ -98,18 +98,6 @@ def _choose(source: Path, stage: str | None) -> tuple[str, str]:
             f"{', '.join(STAGES)}, and 'clara data mine' gives questions passages to answer from."
         )
     return kind, stage or next(iter(stages))
-
-
-def _records(source: Path) -> Iterator[tuple[int, Record]]:
-    with open_lines(source) as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                record = parse_record(line)
-            except InputError as error:
-                raise InputError(f"{source}, line {number}: {error}.") from error
-            yield number, record
 
 
 def _reading(record: Record) -> Iterator[Record]:

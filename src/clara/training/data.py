@@ -11,7 +11,6 @@ Files may be xz-compressed. A faulty line is named with its number and the reaso
 from __future__ import annotations
 
 import json
-import lzma
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from clara.errors import InputError
-from clara.json_lines import open_lines, parse_record
+from clara.json_lines import COMPRESSED, UNREADABLE, parse_record, read_lines
 from clara.training.examples import CompressionExample, EndToEndExample
 
 StageExample = CompressionExample | EndToEndExample
@@ -138,11 +137,15 @@ class ExampleFile:
 
 def _plain(path: Path) -> IO[bytes]:
     """A file open for reading at any place."""
-    if path.suffix != ".xz":
+    if path.suffix not in COMPRESSED:
         return path.open("rb")
     unpacked = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the others
-    with lzma.open(path) as packed:
-        shutil.copyfileobj(packed, unpacked)
+    try:
+        with COMPRESSED[path.suffix](path) as packed:
+            shutil.copyfileobj(packed, unpacked)
+    except UNREADABLE as error:
+        unpacked.close()
+        raise InputError(f"{path} cannot be read ({error}).") from error
     unpacked.seek(0)
     return unpacked
 
@@ -203,14 +206,11 @@ def _lines(
     path: Path, parse: Callable[[dict[str, Any]], StageExample]
 ) -> Iterator[tuple[int, StageExample | str]]:
     """(number, example or what is wrong) of every line that is not blank."""
-    with open_lines(path) as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                yield number, parse(parse_record(line))
-            except InputError as error:
-                yield number, str(error)
+    for number, line in read_lines(path):
+        try:
+            yield number, parse(parse_record(line))
+        except InputError as error:
+            yield number, str(error)
 
 
 def _parser(stage: str) -> Callable[[dict[str, Any]], StageExample]:
@@ -224,8 +224,7 @@ def _parser(stage: str) -> Callable[[dict[str, Any]], StageExample]:
 
 def _stage_of(path: Path) -> str:
     """The stage whose keys the first line has."""
-    with open_lines(path) as lines:
-        first = next((line for line in lines if line.strip()), None)
+    _, first = next(read_lines(path), (0, None))
     if first is None:
         raise InputError(f"{path} holds no lines; give it one JSON object a line.")
     try:

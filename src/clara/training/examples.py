@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from clara.errors import InputError
-from clara.json_lines import open_lines, parse_record
+from clara.json_lines import read_records
 from clara.records import with_title
 
 
@@ -73,20 +73,32 @@ def read_reading_examples(path: Path | str) -> Iterator[ReadingExample]:
     """Examples of a file with records `{"id", "title", "passage", "qas": [{"question", "answers"}]}`.
 
     Raises:
-        InputError: The file is missing, or a line is not such a record; the message names file and line.
+        InputError: The file is missing or cannot be read, or a line is not such a record; the message names
+            file and line.
     """
-    path = Path(path)
-    with open_lines(path) as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                record = parse_record(line)
-                yield ReadingExample(
-                    id=str(record["id"]),
-                    title=record["title"],
-                    passage=record["passage"],
-                    turns=tuple((qa["question"], tuple(qa["answers"])) for qa in record["qas"]),
-                )
-            except (InputError, KeyError, TypeError) as error:
-                raise InputError(
-                    f"{path}, line {number}: not a reading record with id, title, passage and qas ({error})."
-                ) from error
+    for place, record in read_records(Path(path)):
+        try:
+            yield _reading_example(record)
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                f"{place}: not a reading record with id, title, passage and qas ({error})."
+            ) from error
+
+
+def _reading_example(record: dict[str, Any]) -> ReadingExample:
+    turns = tuple((_text(qa["question"]), tuple(map(_text, _list(qa["answers"])))) for qa in record["qas"])
+    return ReadingExample(
+        id=str(record["id"]), title=_text(record["title"]), passage=_text(record["passage"]), turns=turns
+    )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a text")
+    return value
+
+
+def _list(value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"{value!r} is not a list")
+    return value
