@@ -214,13 +214,22 @@ def test_bad_questions_are_refused_in_a_sentence(library: Library, folder: Path)
         library.ask("w1", k=0)
     with pytest.raises(InputError, match="read as text is -1"):
         library.ask("w1", text_passages=-1)
+    with pytest.raises(InputError, match="longest answer is 0 tokens"):
+        library.ask("w1", max_new_tokens=0)
+    with pytest.raises(InputError, match="longest answer is 0 tokens"):
+        list(library.clara.ask_stream("w1", library.store, max_new_tokens=0))
+
+
+def test_nothing_asked_is_nothing_answered(clara: Clara) -> None:
+    assert clara.answer([], []) == []
+    assert clara.read([], []) == []
 
 
 def test_a_prompt_over_the_models_positions_is_refused(tmp_path: Path) -> None:
     clara = Clara(*tiny_model("llama"), "tiny-llama")
     with Library(clara, tmp_path / "store") as library:
         library.add_texts({str(n): " ".join(WORDS[n : n + 16]) for n in range(20)})
-        with pytest.raises(PromptError, match="read fewer passages"):
+        with pytest.raises(PromptError, match="read fewer or shorter passages"):
             library.ask("w1", k=20, text_passages=20)
 
 

@@ -73,3 +73,18 @@ def test_right_memories_answer_better_than_wrong_ones(
     right = mean_f1(passages)
     wrong = mean_f1([*passages[30:], *passages[:30]])
     assert right >= wrong + MEMORY_MARGIN
+
+
+def test_a_passage_that_spells_special_tokens_is_read_whole() -> None:
+    clara = Clara.from_pretrained()
+    text = "Sequences are filled with [PAD] or end with [SEP]. The author of this guide is Emma Stone."
+    from_memory, from_text = (
+        clara.answer(["Who is the author of this guide?"], [[text]], text_passages=count) for count in (0, 1)
+    )
+    assert from_memory == from_text == ["Emma Stone"]
+
+
+def test_an_answer_is_spelled_as_in_the_passage_that_it_is_from() -> None:
+    passages = ["She ate an apple on the train.", "Steve Jobs founded the company Apple in 1976."]
+    answers = Clara.from_pretrained().answer(["Which company did Steve Jobs found?"], [passages])
+    assert answers == ["Apple"]

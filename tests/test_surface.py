@@ -41,3 +41,9 @@ from clara.surface import as_written
 )
 def test_the_first_text_with_the_words_gives_the_form(answer: str, texts: list[str], written: str) -> None:
     assert as_written(answer, texts) == written
+
+
+def test_the_text_that_an_answer_is_taken_from_comes_first() -> None:
+    texts = ["She ate an apple.", "Steve Jobs founded Apple."]
+    assert as_written("apple", texts) == "apple"
+    assert as_written("apple", texts, taken_from=1) == "Apple"

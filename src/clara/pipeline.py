@@ -347,6 +347,7 @@ class Clara:
             (found,) = self._write(prompts, memories, max_new_tokens, scores=[[hit.score for hit in hits]])
             yield self._answer(question, found, sources).text
             return
+        _require_tokens(max_new_tokens)
         tokens: list[int] = []
         written = ""
         for (token,) in stream(
@@ -391,7 +392,10 @@ class Clara:
             [*group[:count], *islice(remaining, len(group[count:]))] for group in contents
         ]
         replies = self.read(questions, documents, max_new_tokens=max_new_tokens)
-        return [as_written(reply.text, group) for reply, group in zip(replies, contents, strict=True)]
+        return [
+            as_written(reply.text, group, reply.taken_from)
+            for reply, group in zip(replies, contents, strict=True)
+        ]
 
     def read(
         self,
@@ -415,15 +419,19 @@ class Clara:
             max_new_tokens: Longest answer.
 
         Raises:
-            InputError: A question is empty or too long.
+            InputError: A question is empty or too long, or a number is out of range.
             PromptError: A prompt is longer than the model reads.
         """
         rows = [self._prompt(*pair, rate) for pair in zip(questions, documents, strict=True)]
+        if not rows:
+            return []
         prompts = self._collate([prompt for prompt, _ in rows])
         memories = [memory for _, memory in rows]
         replies = self._write(prompts, memories, max_new_tokens, role, scores)
         return [
-            Reply(self.processor.decode_answer(written.ids), written.confidence, len(prompt))
+            Reply(
+                self.processor.decode_answer(written.ids), written.confidence, len(prompt), written.document
+            )
             for written, (prompt, _) in zip(replies, rows, strict=True)
         ]
 
@@ -442,8 +450,12 @@ class Clara:
             max_new_tokens: Longest paraphrase.
 
         Raises:
+            InputError: A number is out of range.
             PromptError: The model's prompt format has no paraphrases, or a prompt is too long.
         """
+        _require_tokens(max_new_tokens)
+        if not memories:
+            return []
         rows = [self.processor.paraphrase_prompt([MemorySlot(len(memory), rate)]) for memory in memories]
         tokens = generate(
             self.model,
@@ -533,7 +545,8 @@ class Clara:
         longest = max(max(row.positions) + 1 for row in rows)
         if limit is not None and longest + 1 > limit:
             raise PromptError(
-                f"The prompt takes {longest} positions, but the model has {limit}; read fewer passages."
+                f"The prompt takes {longest} positions, but the model has {limit}; "
+                "read fewer or shorter passages."
             )
         return collate_prompts(rows).to(self.model.device)
 
@@ -546,6 +559,7 @@ class Clara:
         scores: Sequence[Sequence[float]] | None = None,
     ) -> list[_Written]:
         """The answer to each prompt."""
+        _require_tokens(max_new_tokens)
         if self.model.config.answers_spans:
             weight = self.model.config.prior_weight
             priors = None
@@ -569,10 +583,10 @@ class Clara:
         return [_Written(ids, confidence.of(row, len(ids)), None) for row, ids in enumerate(answers)]
 
     def _answer(self, question: str, written: _Written, sources: tuple[Source, ...]) -> Answer:
-        """What was written, spelled as the sources spell it, that first which it was taken from."""
+        """What was written, spelled as the sources spell it."""
         taken = written.document
-        likeliest = sources if taken is None else (sources[taken], *sources)
-        text = as_written(self.processor.decode_answer(written.ids), [source.text for source in likeliest])
+        found = self.processor.decode_answer(written.ids)
+        text = as_written(found, [source.text for source in sources], taken)
         return Answer(
             question,
             text,
@@ -581,6 +595,11 @@ class Clara:
             taken_from=None if taken is None else sources[taken].id,
             is_doubtful=taken is not None and written.confidence < 0,
         )
+
+
+def _require_tokens(count: int) -> None:
+    if count < 1:
+        raise InputError(f"The longest answer is {count} tokens, but must be at least 1.")
 
 
 def _unit(keys: Tensor) -> NDArray[np.float16]:

@@ -144,11 +144,18 @@ class ClaraProcessor(ProcessorMixin):
     # -- texts to compress ---------------------------------------------------------------------------
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of texts without special tokens."""
-        if not texts:
-            return []
-        ids = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
-        return list(ids)
+        """Token ids of texts without special tokens.
+
+        What spells a special token, "[SEP]" say, is read as the text that it is, but in the released format,
+        whose weights saw it as the token.
+        """
+        return list(self._encoded(list(texts))["input_ids"]) if texts else []
+
+    def _encoded(self, texts: str | list[str], **options: Any) -> Any:
+        split = self.prompt_format != "released"
+        return self.tokenizer(
+            texts, add_special_tokens=False, split_special_tokens=split, verbose=False, **options
+        )
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of texts without special tokens."""
@@ -184,7 +191,7 @@ class ClaraProcessor(ProcessorMixin):
 
     def _offsets(self, text: str, shift: int = 0) -> list[tuple[int, int] | None]:
         """Where each token of a text stands in it, moved by `shift`; None for one that stands before 0."""
-        found = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        found = self._encoded(text, return_offsets_mapping=True)
         return [
             (max(0, start + shift), end + shift) if end + shift > 0 else None
             for start, end in found["offset_mapping"]
@@ -347,7 +354,7 @@ class ClaraProcessor(ProcessorMixin):
         text = marker.join(pieces)
         if answer is not None:
             text += f" {answer}{self.tokenizer.eos_token}"
-        tokens = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        tokens = self._encoded(text, return_offsets_mapping=True)
         ids, spans = tokens["input_ids"], tokens["offset_mapping"]
         return self._fill_slots(
             ids,

@@ -215,11 +215,13 @@ class Reply:
         confidence: How sure the model is, higher is surer: the mean log probability of its tokens, or of a
             span the log odds against there being no answer.
         prompt_tokens: Positions of the prompt.
+        taken_from: Place of the document whose words the answer is, where the model answers with spans.
     """
 
     text: str
     confidence: float
     prompt_tokens: int
+    taken_from: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

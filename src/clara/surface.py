@@ -14,7 +14,7 @@ _LONGEST_NAME = 100
 _LIST_MARK = re.compile(r"(?:[•*=]\s+(?=\S)|[-–—]\s+(?=[^\s\d.,]))")  # "- 5" may be a number
 
 
-def as_written(answer: str, texts: Sequence[str]) -> str:
+def as_written(answer: str, texts: Sequence[str], taken_from: int | None = None) -> str:
     """`answer` as the first text that contains it writes it; unchanged if none does.
 
     A model with an uncased vocabulary answers "32 . 5 km"; the source says "32.5 km". An answer that is a
@@ -24,8 +24,9 @@ def as_written(answer: str, texts: Sequence[str]) -> str:
     Args:
         answer: What the model wrote.
         texts: Sources, the likeliest first.
+        taken_from: Place of the text that it was taken from, which comes before all others, if known.
     """
-    for text in texts:
+    for text in texts if taken_from is None else (texts[taken_from], *texts):
         places = find_written(answer, text)
         if places:
             wholes = [_whole(text, *place) for place in places]

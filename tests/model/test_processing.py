@@ -59,6 +59,18 @@ def test_a_title_ends_with_the_end_token_in_pairs(make_model: Any, text: str, to
 
 
 @pytest.mark.parametrize(("kind", "form"), FORMATS)
+def test_text_that_spells_a_special_token_is_text_but_to_released_weights(
+    make_model: Any, kind: str, form: str
+) -> None:
+    _, processor = make_model(kind, prompt_format=form)
+    end = "</s>"
+    text = f"w1{end}w2"
+    for (ids,) in (processor.encode_documents([text]), processor.encode_questions([text])):
+        assert names(processor, ids).count(end) == 1 + (form == "released")
+    assert len(processor.document_spans(text)) == len(processor.encode_documents([text])[0])
+
+
+@pytest.mark.parametrize(("kind", "form"), FORMATS)
 def test_questions_are_never_cut(make_model: Any, kind: str, form: str) -> None:
     _, processor = make_model(kind, prompt_format=form)
     exact = " ".join(["w7"] * 16)

@@ -75,7 +75,8 @@ class Asker:
         )
         lines = []
         for question, group, reply in zip(questions, groups, replies, strict=True):
-            answer = as_written(reply.text, [self.passages[number] for number in group])
+            texts = [self.passages[number] for number in group]
+            answer = as_written(reply.text, texts, reply.taken_from)
             line = {"id": question.id, "answer": answer, **score(answer, question.answers or ())}
             line |= {"confidence": round(reply.confidence, 6), "prompt_tokens": reply.prompt_tokens}
             lines.append(line | {"passages": list(group)})
