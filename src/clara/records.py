@@ -124,7 +124,8 @@ class Hit:
 
     Attributes:
         stored: The passage.
-        score: Cosine between the question's and the passage's key, in [-1, 1].
+        score: How well the passage fits the question, 1 at most: the cosine of their keys, or the weighted mean
+            of their words' cosines where the model matches words.
         rank: 1 for the best.
         also_in: Other documents that hold a passage of the same content, as far as the search met them.
     """
@@ -164,7 +165,7 @@ class Source:
         page: Page number from 1 for paged formats, else None.
         lines: First and last line in the file, from 1; None where a format has none.
         text: The passage's own words.
-        score: Cosine between the question's and the passage's key.
+        score: As for `Hit`.
         rank: 1 for the best.
         read_as: "memory", or "text" where the passage's words stood in the prompt.
         metadata: Facts about the passage.

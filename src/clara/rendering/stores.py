@@ -125,6 +125,6 @@ def print_index(report: IndexReport, *, as_json: bool) -> None:
     console.print(
         f"Indexed {report.passages:,} passages in {report.seconds:,.0f} s: {readable(report.bytes)}. A "
         f"search looks through {report.probed:,} of {report.lists:,} lists and compares "
-        f"{report.depth:,} passages, which for passages of the store finds {report.recall:.1%} of the "
-        "best 20."
+        f"{report.depth:,} passages, which for vectors like questions finds {report.recall:.1%} of the "
+        "best 100."
     )
