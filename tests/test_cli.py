@@ -264,7 +264,7 @@ def test_a_store_is_looked_after(
         ("All is well", "check"),
         ("int8", "info"),
         ("memories are int8", "compact"),
-        ("of the best 20", "index"),
+        ("of the best 100", "index"),
     ):
         capsys.readouterr()
         assert run(monkeypatch, "store", command, "-s", again) == 0

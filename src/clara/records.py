@@ -124,8 +124,8 @@ class Hit:
 
     Attributes:
         stored: The passage.
-        score: How well the passage fits the question, 1 at most: the cosine of their keys, or the weighted mean
-            of their words' cosines where the model matches words.
+        score: How well the passage fits the question, 1 at most: the cosine of their keys, or the weighted
+            mean of their words' cosines where the model matches words.
         rank: 1 for the best.
         also_in: Other documents that hold a passage of the same content, as far as the search met them.
     """
