@@ -11,6 +11,8 @@ _PIECE = re.compile(r"\w+|[^\w\s]")
 _NAME_BEFORE = re.compile(r"(?:[^\W_]+(?:\.|_+))+\Z")
 _NAME_AFTER = re.compile(r"(?:(?:\.(?=[a-z0-9])|_+)[^\W_]+)+")
 _LONGEST_NAME = 100
+_CLOSED = {'"': '"', "“": "”", "(": ")", "[": "]"}
+_FIELD = re.compile(r"[^\n:]{1,60}: ")  # begins a line of a record
 _LIST_MARK = re.compile(r"(?:[•*=]\s+(?=\S)|[-–—]\s+(?=[^\s\d.,]))")  # "- 5" may be a number
 
 
@@ -19,7 +21,8 @@ def as_written(answer: str, texts: Sequence[str], taken_from: int | None = None)
 
     A model with an uncased vocabulary answers "32 . 5 km"; the source says "32.5 km". An answer that is a
     part of a name wherever it stands, "lock" of "Cargo.lock", becomes the whole name. A list's mark before it
-    goes, and a quotation that it opens is closed.
+    goes, a quotation or bracket that it opens is closed, and in a record ("name: value" lines) it ends with
+    its line.
 
     Args:
         answer: What the model wrote.
@@ -46,13 +49,27 @@ def _whole(text: str, start: int, stop: int) -> tuple[int, int]:
 
 
 def _trimmed(text: str, start: int, stop: int) -> tuple[int, int]:
-    """A place without the mark of a list at its beginning, and with the end of a quotation that it holds."""
+    """A place without a list's mark before it or a record's next line, and with the end of what it opens."""
     mark = _LIST_MARK.match(text, start, stop)
     start = mark.end() if mark else start
-    is_open = text.count('"', start, stop) % 2 == 1 or text.count("“", start, stop) > text.count(
-        "”", start, stop
-    )
-    return start, stop + 1 if is_open and text[stop : stop + 1] in ('"', "”") else stop
+    line_end = text.find("\n", start, stop)
+    if line_end > start and _is_field(text, start) and _is_field(text, line_end + 1):
+        stop = line_end
+    return start, stop + 1 if text[stop : stop + 1] in _opened(text[start:stop]) else stop
+
+
+def _is_field(text: str, at: int) -> bool:
+    """Whether a place is in a line of a record."""
+    return _FIELD.match(text, text.rfind("\n", 0, at) + 1) is not None
+
+
+def _opened(answer: str) -> list[str]:
+    """The marks that would close what an answer leaves open."""
+    return [
+        last
+        for first, last in _CLOSED.items()
+        if (answer.count(first) % 2 if first == last else answer.count(first) > answer.count(last))
+    ]
 
 
 def find_written(answer: str, text: str) -> list[tuple[int, int]]:
