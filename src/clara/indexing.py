@@ -6,17 +6,19 @@ waiting.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clara.ahead import ahead
-from clara.documents import ReadOptions, cut, file_of, file_parts, read_part
-from clara.errors import DocumentError
+from clara.documents import FoundFiles, ReadOptions, cut, file_of, file_parts, read_part
+from clara.errors import DocumentError, InputError
 from clara.pipeline import Clara
 from clara.records import Document, Passage
 from clara.store import MemoryStore, NewDocument
@@ -26,6 +28,8 @@ PASSAGES_PER_COMMIT = 256
 
 READ_AHEAD = 16
 """Documents that are read and cut before the model is ready for them."""
+
+_SHOWN_SOURCES = 5
 
 
 @dataclass(slots=True)
@@ -59,7 +63,9 @@ class AddReport:
         removed: Documents whose files have vanished (only when asked for).
         passages: Passages compressed.
         kept: Passages of changed documents that had not changed and were not compressed again.
-        refused: Files that could not be read, each with the reason.
+        refused: Files and folders that could not be read, each with the reason.
+        passed_over: Of files in folders that are of no kind to read, how many there are by their ending, ""
+            for those without one.
     """
 
     added: int = 0
@@ -70,10 +76,11 @@ class AddReport:
     passages: int = 0
     kept: int = 0
     refused: list[tuple[str, str]] = field(default_factory=list)
+    passed_over: dict[str, int] = field(default_factory=dict)
 
     def __add__(self, other: AddReport) -> AddReport:
         """Both together."""
-        return AddReport(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
+        return AddReport(*(_sum(getattr(self, one.name), getattr(other, one.name)) for one in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +141,14 @@ def index_files(
     Args:
         clara: The model.
         store: Open for writing.
-        files: What to read.
+        files: What to read; what `find_files` met besides files goes into the report.
         progress: Called as the work goes on, with the same object each time.
         options: Which fields of records are read as what.
     """
     state = Progress(total_files=len(files), total_bytes=sum(map(_size, files)))
     report = AddReport()
+    if isinstance(files, FoundFiles):
+        report.refused, report.passed_over = list(files.refused), dict(files.passed_over)
     known = store.sources()
     copies: list[tuple[str, float, str]] = []
     outdated: list[str] = []
@@ -188,16 +197,30 @@ def index_documents(
         documents: Each replaces a stored one of the same source.
         report: Counts what was stored.
         compressed: Called with the number of passages as they are compressed.
+
+    Raises:
+        InputError: Documents hold no text; all others are stored.
     """
+    blank: list[str] = []
+
+    def filled() -> Iterator[CutDocument]:
+        for document in documents:
+            if document.passages:
+                yield document
+            else:
+                blank.append(document.document.source)
+
     with ThreadPoolExecutor(1, "write") as writer:
         written: Future[None] | None = None
-        for batch in _batches(documents):
+        for batch in _batches(filled()):
             items = _compress(clara, store, batch, report, compressed)
             if written is not None:
                 written.result()
             written = writer.submit(store.add, items)
         if written is not None:
             written.result()
+    if blank:
+        raise InputError(_without_text(blank))
 
 
 def cut_document(clara: Clara, document: Document) -> CutDocument:
@@ -305,6 +328,18 @@ def _new_document(
     ignored = np.zeros(clara.key_size, np.float16)
     keys = np.stack([ignored if key is None else key for _, key in made])
     return NewDocument(item.document, item.passages, [memory for memory, _ in made], keys)
+
+
+def _without_text(sources: Sequence[str]) -> str:
+    shown = ", ".join(map(repr, sources[:_SHOWN_SOURCES]))
+    more = f" and {len(sources) - _SHOWN_SOURCES} more" if len(sources) > _SHOWN_SOURCES else ""
+    if len(sources) == 1:
+        return f"{shown} holds no text and was not stored; give it some text or leave it out."
+    return f"{shown}{more} hold no text and were not stored; give them some text or leave them out."
+
+
+def _sum(one: Any, other: Any) -> Any:
+    return dict(Counter(one) + Counter(other)) if isinstance(one, dict) else one + other
 
 
 def _size(file: Path) -> int:

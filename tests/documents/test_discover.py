@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from clara.documents import SUFFIXES, find_files
+from clara.documents import find_files
 from clara.errors import InputError
 
 
@@ -22,7 +22,7 @@ def write(folder: Path, *names: str) -> list[Path]:
 
 def test_folder_gives_known_endings_in_order_of_folders(tmp_path: Path) -> None:
     expected = write(tmp_path, "b.md", "z.TXT", "a/c.html", "a/d/e.pdf", "b/a.htm")
-    write(tmp_path, "data.xyz", ".hidden.md", ".git/readme.md", "a/.cache/x.txt", "README")
+    write(tmp_path, "data.xyz", ".hidden.md", ".git/readme.md", "a/.cache/x.txt")
     assert find_files(tmp_path) == expected
     assert find_files([str(tmp_path)]) == expected
 
@@ -62,16 +62,68 @@ def test_missing_path_is_an_error(tmp_path: Path) -> None:
         find_files([tmp_path / "nothing.md"])
 
 
-def test_folder_without_documents_names_the_endings(tmp_path: Path) -> None:
-    write(tmp_path, "data.xyz")
-    with pytest.raises(
-        InputError, match=r"holds no file to read that is not ignored; files ending in \.txt, .* are read"
-    ):
-        find_files([tmp_path])
+def test_text_without_an_ending_is_read_and_other_kinds_are_counted(tmp_path: Path) -> None:
+    texts = write(
+        tmp_path, "Apache-2.0", "LICENSE", "Makefile", "README", "notes.2024.10", "tar.1", "a/NOTICE"
+    )
+    for name in ("icon.svg", "a/icon.SVG", "a/data.xyz", "uv.lock", "README~"):
+        write(tmp_path, name)
+    chinese, latin = tmp_path / "b" / "CHINESE", tmp_path / "b" / "LATIN"
+    chinese.parent.mkdir()
+    chinese.write_text("x" + "你好" * 5000, encoding="utf-8")  # what is looked at ends within a character
+    latin.write_bytes("Le café naïf.".encode("cp1252"))
+    (tmp_path / "program").write_bytes(b"\x7fELF\0\0\0\1")
+    (tmp_path / "libz.so.1").write_bytes(b"\x7fELF\0\0\0\1")
+    (tmp_path / "cyrillic").write_bytes("Это обычное русское предложение.".encode("koi8-r"))
+    (tmp_path / "marker").touch()
+    found = find_files(tmp_path)
+    assert found == [*texts, chinese, latin]
+    assert found.passed_over == {".svg": 2, "": 2, ".1": 1, ".lock": 1, ".xyz": 1}
+    assert next(iter(found.passed_over)) in (".svg", "")
+    named = find_files([tmp_path, tmp_path / "uv.lock"])
+    assert ".lock" not in named.passed_over  # since it is read
 
 
-def test_no_path_at_all_names_the_endings() -> None:
-    with pytest.raises(InputError, match=f"No path was given; .*{SUFFIXES[-1]}"):
+@pytest.mark.parametrize(
+    ("names", "options", "reason"),
+    [
+        ([], {}, "it is empty, or all its files are; check the path"),
+        (["__init__.py"], {}, "it is empty, or all its files are; check the path"),
+        (
+            [".a.md", ".git/b.md"],
+            {},
+            "all that is in it is ignored; change what is ignored, or name the files",
+        ),
+        (["a.md"], {"ignore": ["*.md"]}, "all that is in it is ignored; change what is ignored"),
+        (
+            ["a.md"],
+            {"only": ["*.pfd", "*.dm"]},
+            r"none that is not ignored matches \*\.pfd or \*\.dm; correct the patterns of the only files",
+        ),
+        (
+            ["a.svg", "b.tex"],
+            {},
+            r"its files are of other kinds \(\.svg, \.tex\); name one to have it read as plain text",
+        ),
+        (
+            [f"{at}.k{at}" for at in range(7)],
+            {},
+            r"its files are of other kinds \(\.k0, \.k1, \.k2, \.k3, \.k4 and 2 more\)",
+        ),
+    ],
+)
+def test_folder_without_documents_tells_why(
+    tmp_path: Path, names: list[str], options: dict[str, list[str]], reason: str
+) -> None:
+    for path in write(tmp_path, *names):
+        if path.suffix == ".py":
+            path.write_text("")
+    with pytest.raises(InputError, match=rf"^The folder \S+ holds no file to read: {reason}[^\n]*\.$"):
+        find_files(tmp_path, **options)
+
+
+def test_no_path_at_all_is_an_error() -> None:
+    with pytest.raises(InputError, match=r"^No path was given; name files, or folders with files\.$"):
         find_files([])
 
 
@@ -83,7 +135,7 @@ def test_a_pipe_is_neither_file_nor_folder(tmp_path: Path) -> None:
         find_files([tmp_path])
 
 
-def test_closed_folder_is_skipped_with_a_warning(
+def test_closed_folder_is_refused_once_and_the_others_are_searched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (note,) = write(tmp_path, "a.md")
@@ -96,8 +148,16 @@ def test_closed_folder_is_skipped_with_a_warning(
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", closed)
-    assert find_files(tmp_path) == [note]
-    assert "closed was skipped: Permission denied." in caplog.text
+    folder = tmp_path / "closed"
+    found = find_files([tmp_path, tmp_path])
+    assert found == [note]
+    reason = f"The folder {folder} cannot be opened: Permission denied; check its permissions."
+    assert found.refused == [(str(folder), reason)]
+    assert not caplog.text
+    with pytest.raises(
+        InputError, match="holds no file to read: it, or a folder in it, cannot be opened; check"
+    ):
+        find_files(folder)
 
 
 def git_files(folder: Path) -> list[Path]:
@@ -157,17 +217,18 @@ def test_patterns_as_arguments_come_after_all_others(tmp_path: Path) -> None:
     assert find_files(tmp_path, only=["a/"]) == [draft, three]
     with pytest.raises(InputError, match=r"^The patterns leave no file to read; change what is ignored"):
         find_files([one, two], only=["*.pdf"])
-    with pytest.raises(InputError, match=r"holds no file to read that is not ignored"):
+    with pytest.raises(InputError, match=r"holds no file to read: all that is in it is ignored"):
         find_files(tmp_path, ignore=["*"])
 
 
-def test_bad_patterns_are_errors_as_arguments_and_warnings_in_files(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_bad_patterns_are_errors_as_arguments_and_refused_in_files(tmp_path: Path) -> None:
     (note,) = write(tmp_path, "a.md")
     with pytest.raises(InputError, match=r"write patterns as in \.gitignore\.$"):
         find_files(tmp_path, ignore=["!"])
     write(tmp_path, ".hidden.md")
     (tmp_path / ".gitignore").write_text("!\n*.md\n")
-    assert find_files(tmp_path) == [note]
-    assert "was not heeded: " in caplog.text
+    found = find_files(tmp_path)
+    assert found == [note]
+    ((file, reason),) = found.refused
+    assert file == str(tmp_path / ".gitignore")
+    assert reason.startswith(f"The file {file} was not heeded: ")

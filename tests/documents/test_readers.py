@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from pypdf import PdfReader, PdfWriter
 
-from clara.documents import read_document
+from clara.documents import cut, read_document
 from clara.errors import DocumentError
 from clara.records import Document, Section
 
@@ -181,6 +181,43 @@ def test_wrapped_paragraphs_are_joined_and_lists_and_verse_are_not(tmp_path: Pat
     assert others == [items, verse, chinese.replace("\n", "")]
 
 
+@pytest.mark.parametrize("mark", ["\u2010", "\u00ad"])
+def test_words_that_a_program_broke_at_a_lines_end_are_whole(tmp_path: Path, mark: str) -> None:
+    manual = (
+        f"     -x, --extract  Take files from an ar{mark}  \r\n          chive. Use --name of a well{mark}\n"
+        f"          known file, or of Anglo{mark}\n     Saxon ones.\n\nA well-known file.\n\n"
+        f"This is a paragraph that an editor has wrapped at a wi{mark}\n"
+        "dth of some sixty characters.\n\npre-\nand postfix"
+    )
+    (section,) = read(tmp_path, "a.txt", manual).sections
+    first, _, wrapped, last = section.text.split("\n\n")
+    assert first == (
+        "-x, --extract  Take files from an archive. Use --name of a well\u2010known file, or of "
+        "Anglo\u2010Saxon ones."
+    )
+    assert wrapped == "This is a paragraph that an editor has wrapped at a width of some sixty characters."
+    assert last == "pre-\nand postfix"
+    at = section.text.index("known")
+    assert next(first for offset, first, _ in section.line_spans if offset == at) == 3
+
+
+def test_hyphens_of_the_keyboard_are_breaks_where_the_whole_word_stands_elsewhere(tmp_path: Path) -> None:
+    lines = "An exam-\nple of state-of-the-\nart, a com-\nmand and a --no-\nname for\nexample or noname.\n"
+    (section,) = read(tmp_path, "a.txt", lines).sections
+    assert section.text == (
+        "An example of state-of-the-\nart, a com-\nmand and a --no-\nname for\nexample or noname."
+    )
+    listed = "The first half\u2010\na) of a list\u2010\n- item"
+    assert read(tmp_path, "b.txt", listed).sections[0].text == listed
+
+
+@pytest.mark.parametrize(
+    ("name", "title"), [("tar.1", "tar.1"), ("Apache-2.0", "Apache-2.0"), ("README", "README"), ("a.b", "a")]
+)
+def test_what_is_no_ending_belongs_to_the_title(tmp_path: Path, name: str, title: str) -> None:
+    assert read(tmp_path, name, "Text.").title == title
+
+
 # Markdown
 
 
@@ -242,6 +279,25 @@ line two <br> line three &amp; more
         Section("In HTML", "Use > Deep"),
         Section("Line one\nline two\nline three & more", "Setext"),
     )
+
+
+def test_rows_of_a_long_table_stand_under_the_names_of_its_columns(tmp_path: Path) -> None:
+    rows = [f"| row {at} | {at * at} |" for at in range(60)]
+    table = "\n".join(["| Name | *Square* |", "|---|---|", *rows])
+    document = read(tmp_path, "a.md", f"{table}\n\n# T\n\n## A\n\n{table}\n\nAfter.\n\n## B\n\n{table}\n")
+    text = "\n".join(row.strip("| ") for row in rows)
+    assert document.title == "T"
+    assert bare(document) == (
+        Section(text, "Name | Square"),
+        Section(text, "A > Name | Square"),
+        Section("After.", "A"),
+        Section(text, "B > Name | Square"),
+    )
+    assert document.sections[1].lines == (70, 129)
+    passages = cut(document, 60, lambda texts: [len(each.split()) for each in texts])
+    assert {each.heading for each in passages if "row" in each.text} == {
+        "Name | Square", "A > Name | Square", "B > Name | Square"
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

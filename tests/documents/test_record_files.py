@@ -128,6 +128,85 @@ def test_by_default_strings_and_numbers_are_text_and_small_scalars_facts() -> No
     }  # fmt: skip
 
 
+COMPANY: dict[str, Any] = {
+    "company": "Acme",
+    "city": "York",
+    "employees": [
+        {"name": "Ann Lee", "phone": "555-1001", "skills": ["steel", "glass"]},
+        {"name": "Bob Ray", "phone": "555-2002", "posts": [{"at": "Hull", "since": 1990}, {"at": "Leeds"}]},
+    ],
+}
+
+
+def test_elements_of_a_list_of_objects_keep_their_fields_together() -> None:
+    facts = {"company": "Acme", "city": "York"}
+    bob = {"employees.name": "Bob Ray", "employees.phone": "555-2002"}
+    lists = "employees.posts"
+    expected = (
+        Section("company: Acme\ncity: York", metadata=facts),
+        Section(
+            "phone: 555-1001\nskills: steel, glass",
+            "Acme > employees > Ann Lee",
+            metadata={**facts, "employees.name": "Ann Lee", "employees.phone": "555-1001"},
+        ),
+        Section("phone: 555-2002", "Acme > employees > Bob Ray", metadata={**facts, **bob}),
+        Section(
+            "at: Hull\nsince: 1990",
+            "Acme > employees > Bob Ray > posts",
+            metadata={**facts, **bob, f"{lists}.at": "Hull", f"{lists}.since": 1990},
+        ),
+        Section(
+            "at: Leeds",
+            "Acme > employees > Bob Ray > posts",
+            metadata={**facts, **bob, f"{lists}.at": "Leeds"},
+        ),
+    )
+    assert read(json.dumps(COMPANY), ".json") == expected
+    lines = read(json.dumps(COMPANY), ".jsonl")
+    assert tuple(Section(each.text, each.heading, metadata=each.metadata) for each in lines) == expected
+    assert {each.lines for each in lines} == {(1, 1)}
+
+
+def test_what_a_list_is_in_heads_its_elements() -> None:
+    assert [
+        (each.heading, each.text) for each in read('[[{"a": 1, "b": 2}, {"a": 3, "b": 4}]]', ".json")
+    ] == [
+        ("", "a: 1\nb: 2"),
+        ("", "a: 3\nb: 4"),
+    ]
+    wrapped = {"meta": {"rows": [{"title": "A", "on": True}, {"title": "B", "on": False}, "x", "y"]}}
+    assert [(each.heading, each.text) for each in read(json.dumps(wrapped), ".json")] == [
+        ("", "x, y"),
+        ("meta.rows", "A"),
+        ("meta.rows", "B"),
+    ]
+    # a title alone is said in the headings of the elements
+    titled = {
+        "title": "Book",
+        "chapters": [{"title": "One", "text": "Long."}, {"title": "Two", "text": "So."}],
+    }
+    assert [(each.heading, each.text) for each in read(json.dumps(titled), ".json")] == [
+        ("Book > chapters > One", "text: Long."),
+        ("Book > chapters > Two", "text: So."),
+    ]
+
+
+def test_fields_of_elements_are_chosen_by_their_paths() -> None:
+    (phone,) = read(
+        json.dumps({**COMPANY, "employees": COMPANY["employees"][1:]}),
+        ".json",
+        text_fields=("employees.phone",),
+        title_field="employees.name",
+        metadata_fields=("city", "employees.name"),
+    )
+    assert phone == Section(
+        "555-2002", "Acme > employees > Bob Ray", metadata={"city": "York", "employees.name": "Bob Ray"}
+    )
+    # elements without a chosen field are left out, whatever their titles
+    (city,) = read(json.dumps(COMPANY), ".json", text_fields=("city",))
+    assert (city.heading, city.text) == ("", "York")
+
+
 def test_record_with_one_text_is_that_text() -> None:
     lines = '{"text": "One."}\n\n"Two."\n["Three.", 4]\r\n{"text": null}\n{"text": NaN}\n'
     assert [(each.text, each.lines) for each in read(lines, ".jsonl")] == [

@@ -3,7 +3,7 @@
 No function here needs the model; `cut` is told how long a text is by the counter that it is given.
 """
 
-from clara.documents.discover import find_files
+from clara.documents.discover import FoundFiles, find_files
 from clara.documents.options import ReadOptions
 from clara.documents.parts import FilePart, file_of
 from clara.documents.passages import cut
@@ -19,6 +19,7 @@ from clara.documents.readers import (
 __all__ = [
     "SUFFIXES",
     "FilePart",
+    "FoundFiles",
     "ReadOptions",
     "cut",
     "file_of",

@@ -2,31 +2,57 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 
 from clara.documents.code import CODE_SUFFIXES
 from clara.documents.ignore import Rules
-from clara.documents.readers import SUFFIXES
+from clara.documents.outline import UnreadableError
+from clara.documents.parts import after_word
+from clara.documents.readers import NO_KIND, SUFFIXES
+from clara.documents.text import decode, printable
 from clara.errors import InputError
 
-logger = logging.getLogger(__name__)
+_SAMPLE = 8192  # bytes that are looked at of a file whose name does not say what it is
+_SHOWN_ENDINGS = 5
+
+
+class FoundFiles(list[Path]):
+    """The files to read, and what was met on the way to them.
+
+    Attributes:
+        refused: Folders and ignore files that could not be read, each with the reason as a sentence.
+        passed_over: Of files in folders that are of no kind to read, how many there are by their ending in
+            lower case, "" for those without one; the most frequent first.
+    """
+
+    def __init__(
+        self,
+        files: Iterable[Path] = (),
+        refused: Iterable[tuple[str, str]] = (),
+        passed_over: Iterable[Path] = (),
+    ) -> None:
+        super().__init__(files)
+        self.refused = list(refused)
+        self.passed_over = dict(Counter(printable(path.suffix.lower()) for path in passed_over).most_common())
 
 
 def find_files(
     paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     ignore: Sequence[str] = (),
     only: Sequence[str] = (),
-) -> list[Path]:
+) -> FoundFiles:
     """Find the files to read, in a stable order and each once.
 
     A file that is named is taken whatever its ending. A folder is searched through all its folders for
-    the endings in `SUFFIXES`; within it, what the files `.gitignore` and `.claraignore` of its folders say
-    is skipped, and so are hidden files and folders and what programs write (`ignore.GENERATED`), unless a
-    `.claraignore` takes them back, as `!.notes/` does. Empty files of code are skipped too. Links are
-    followed, and each folder's files come before those of its folders, both by name.
+    the endings in `SUFFIXES`, and for text without an ending or with a number for one; within it, what the
+    files `.gitignore` and `.claraignore` of its folders say is skipped, and so are hidden files and folders
+    and what programs write (`ignore.GENERATED`), unless a `.claraignore` takes them back, as `!.notes/` does.
+    Empty files of code and without an ending are skipped too. Links are followed, and each folder's files
+    come before those of its folders, both by name.
 
     Args:
         paths: Files and folders, or one of them.
@@ -43,63 +69,129 @@ def find_files(
     """
     if isinstance(paths, (str, os.PathLike)):
         paths = [paths]
-    found: dict[Path, None] = {}  # a dict for its order: one file may be reached by several paths
+    # dicts for their order: one file may be reached by several paths
+    files: dict[Path, None] = {}
+    refused: dict[str, str] = {}
+    passed_over: dict[Path, None] = {}
     is_any = False
     for path in map(Path, paths):
         is_any = True
-        found.update(dict.fromkeys(_files_of(path, Rules(ignore, only))))
+        rules = Rules(ignore, only)
+        if path.is_dir():
+            folder = _Folder(path, rules)
+            files.update(dict.fromkeys(folder.files))
+            refused.update({**folder.closed, **rules.faults})
+            passed_over.update(dict.fromkeys(folder.passed_over))
+        elif not path.is_file():
+            raise InputError(_no_path(path))
+        elif not rules.refuses(path.name):
+            files[path.resolve()] = None
     if not is_any:
-        raise InputError(f"No path was given; name files, or folders with files ending in {_endings()}.")
-    if not found:
+        raise InputError("No path was given; name files, or folders with files.")
+    if not files:
         raise InputError("The patterns leave no file to read; change what is ignored or taken alone.")
-    return list(found)
+    return FoundFiles(files, refused.items(), (path for path in passed_over if path not in files))
 
 
-def _files_of(path: Path, rules: Rules) -> list[Path]:
-    if path.is_file():
-        return [] if rules.refuses(path.name) else [path.resolve()]
-    if path.is_dir():
-        files = list(_walk(path, rules))
-        if not files:
-            raise InputError(
-                f"The folder {path} holds no file to read that is not ignored; files ending in {_endings()} "
-                "are read."
-            )
-        return files
+def _no_path(path: Path) -> str:
     if path.exists():
-        raise InputError(f"{path} is neither a file nor a folder; name a document or a folder of documents.")
-    raise InputError(f"{path} does not exist; check the path.")
+        return f"{path} is neither a file nor a folder; name a document or a folder of documents."
+    return f"{path} does not exist; check the path."
 
 
-def _walk(top: Path, rules: Rules) -> Iterator[Path]:
-    """The readable files below `top`; a folder reached a second time, as by a looping link, is skipped."""
-    seen: set[str] = set()
-    for folder, folders, files in os.walk(top, followlinks=True, onerror=_skipped):
-        real = os.path.realpath(folder)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        inside = Path(folder).relative_to(top)
-        rules.enter(Path(folder), inside)
-        folders[:] = sorted(name for name in folders if not rules.leaves_out(inside / name, is_folder=True))
-        for name in sorted(files):
-            path = Path(folder, name)
-            if not rules.leaves_out(inside / name) and _is_document(path):
-                yield path.resolve()
+class _Folder:
+    """What a folder and all its folders hold.
+
+    Args:
+        top: The folder.
+        rules: What is left out of it.
+
+    Raises:
+        InputError: It holds no file to read.
+    """
+
+    def __init__(self, top: Path, rules: Rules) -> None:
+        self.files: list[Path] = []
+        self.passed_over: list[Path] = []
+        self.closed: dict[str, str] = {}
+        self._top = top
+        self._rules = rules
+        self._is_any_ignored = False
+        self._walk()
+        if not self.files:
+            raise InputError(f"The folder {top} holds no file to read: {self._why()}.")
+
+    def _walk(self) -> None:
+        """Go through all folders; one reached a second time, as by a looping link, is skipped."""
+        seen: set[str] = set()
+        for folder, folders, files in os.walk(self._top, followlinks=True, onerror=self._refuse):
+            real = os.path.realpath(folder)
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            inside = Path(folder).relative_to(self._top)
+            self._rules.enter(Path(folder), inside)
+            folders[:] = sorted(name for name in folders if self._takes(inside / name, is_folder=True))
+            for name in sorted(files):
+                if self._takes(inside / name):
+                    self._add(Path(folder, name))
+
+    def _takes(self, inside: Path, *, is_folder: bool = False) -> bool:
+        is_left_out = self._rules.leaves_out(inside, is_folder=is_folder)
+        self._is_any_ignored |= is_left_out
+        return not is_left_out
+
+    def _add(self, path: Path) -> None:
+        if path.is_file():
+            if _is_document(path):
+                self.files.append(path.resolve())
+            elif path.stat().st_size:
+                self.passed_over.append(path.resolve())
+
+    def _refuse(self, error: OSError) -> None:
+        # one closed folder in a large tree is no reason to read none of it
+        folder = printable(str(error.filename))
+        self.closed[folder] = (
+            f"The folder {folder} cannot be opened: {error.strerror}; check its permissions."
+        )
+
+    def _why(self) -> str:
+        """Why there is no file to read, to go on from a colon."""
+        if self.passed_over:
+            kinds = FoundFiles(passed_over=self.passed_over).passed_over
+            shown = ", ".join(ending or "no ending" for ending in islice(kinds, _SHOWN_ENDINGS))
+            more = f" and {len(kinds) - _SHOWN_ENDINGS} more" if len(kinds) > _SHOWN_ENDINGS else ""
+            return f"its files are of other kinds ({shown}{more}); name one to have it read as plain text"
+        if self.closed:
+            return "it, or a folder in it, cannot be opened; check the permissions"
+        if self._is_any_ignored and self._rules.only:
+            return (
+                f"none that is not ignored matches {' or '.join(self._rules.only)}; correct the patterns of "
+                "the only files to take"
+            )
+        if self._is_any_ignored:
+            return "all that is in it is ignored; change what is ignored, or name the files"
+        return "it is empty, or all its files are; check the path"
 
 
 def _is_document(path: Path) -> bool:
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES or not path.is_file():
+    if suffix in CODE_SUFFIXES:
+        return path.stat().st_size > 0  # an empty module is code as well
+    return suffix in SUFFIXES or (NO_KIND.fullmatch(suffix) is not None and _is_text(path))
+
+
+def _is_text(path: Path) -> bool:
+    """Whether a file begins with text; one that cannot be opened is left to its reader to refuse."""
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(_SAMPLE)
+    except OSError:
+        return True
+    if len(data) == _SAMPLE:
+        data = data[: after_word(data)]
+    try:
+        return bool(decode(data).strip())
+    except UnreadableError:
         return False
-    return suffix not in CODE_SUFFIXES or path.stat().st_size > 0  # an empty module is code as well
-
-
-def _skipped(error: OSError) -> None:
-    # one closed folder in a large tree is no reason to read none of it
-    logger.warning("The folder %s was skipped: %s.", error.filename, error.strerror)
-
-
-def _endings() -> str:
-    return ", ".join(SUFFIXES)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -18,6 +18,7 @@ Scalar = str | int | float | bool
 _TITLE_FIELDS = ("title", "name", "subject", "heading")
 _LONGEST_FACT = 64  # characters; a longer string is text, not something to filter on
 _LARGEST_FACT = 2**63  # what databases hold; infinity is larger
+_SEPARATOR = " > "
 _MAX_DEPTH = 50
 _SHOWN_FIELDS = 12
 
@@ -29,43 +30,74 @@ class Record:
     Attributes:
         values: Of each field all values, since a list in JSON has several under one name.
         lines: The lines that the record stands on, None where they are not known.
+        path: The name of the list in another record that this one is an element of, "" if it is of none.
+        inner: The elements of the lists of objects that the record has.
     """
 
     values: Mapping[str, list[Scalar]]
     lines: Lines | None = None
+    path: str = ""
+    inner: Sequence[Record] = ()
+
+    def short(self, name: str) -> str:
+        """The name of a field as the record itself would call it."""
+        return name.removeprefix(f"{self.path}.") if self.path else name
 
 
 def record_of(value: object, lines: Lines | None = None) -> Record:
-    """A JSON value as a record; objects within it are named by their path, nulls are left out.
+    """A JSON value as a record; fields of objects within it are named by their path, nulls are left out.
+
+    Each element of a list of objects becomes a record of its own, so that what belongs together stays so.
+    Where its objects have one field alone, nothing can be mixed up, and their values are those of one field.
 
     Raises:
         UnreadableError: The value is nested too deeply.
     """
-    values: dict[str, list[Scalar]] = {}
     try:
-        for name, scalar in _scalars(value, "", 0):
-            values.setdefault(name, []).append(scalar)
+        return _record(value, "", lines, 0)
     except RecursionError as error:
         where = lines[0] if lines else None
         raise UnreadableError("is JSON that is nested too deeply; flatten it", where) from error
-    return Record(values, lines)
 
 
-def _scalars(value: Any, name: str, depth: int) -> Iterator[tuple[str, Scalar]]:
+def _record(value: object, path: str, lines: Lines | None, depth: int) -> Record:
+    values: dict[str, list[Scalar]] = {}
+    inner = []
+    for name, leaf, at in _leaves(value, path, depth):
+        if isinstance(leaf, dict):
+            inner.append(_record(leaf, name, lines, at))
+        else:
+            values.setdefault(name, []).append(leaf)
+    return Record(values, lines, path, inner)
+
+
+def _leaves(value: Any, name: str, depth: int) -> Iterator[tuple[str, Any, int]]:
+    """The name, value and depth of each scalar and of each object that is a record of its own."""
     if depth > _MAX_DEPTH:
         raise RecursionError
     if isinstance(value, dict):
         for key, inner in value.items():
-            yield from _scalars(inner, f"{name}.{key}" if name else key, depth + 1)
+            yield from _leaves(inner, f"{name}.{key}" if name else key, depth + 1)
     elif isinstance(value, list):
+        has_records = any(map(_is_record, value))
         for inner in value:
-            yield from _scalars(inner, name, depth + 1)
+            if has_records and isinstance(inner, dict):
+                yield name, inner, depth + 1
+            else:
+                yield from _leaves(inner, name, depth + 1)
     elif value is not None:
-        yield name, value
+        yield name, value, depth
+
+
+def _is_record(value: object) -> bool:
+    """Whether a value is an object with fields that could be mixed up with those of others."""
+    if not isinstance(value, dict):
+        return False
+    return len(value) > 1 or any(isinstance(inner, (dict, list)) for inner in value.values())
 
 
 def record_sections(records: Iterable[Record], options: ReadOptions) -> tuple[Section, ...]:
-    """A section for each record that has text.
+    """A section for each record that has text, and after it one for each of its inner records.
 
     Raises:
         UnreadableError: Text fields are chosen and no record has one of them.
@@ -73,10 +105,8 @@ def record_sections(records: Iterable[Record], options: ReadOptions) -> tuple[Se
     seen: dict[str, None] = {}
     sections = []
     for record in records:
-        seen.update(dict.fromkeys(record.values))
-        section = _section(record, options)
-        if section.text:
-            sections.append(section)
+        seen.update(dict.fromkeys(_names(record)))
+        sections += _sections(record, options, (), {})
     if options.text_fields and seen and not any(name in seen for name in options.text_fields):
         names = ", ".join(islice(seen, _SHOWN_FIELDS)) + (", ..." if len(seen) > _SHOWN_FIELDS else "")
         raise UnreadableError(
@@ -86,32 +116,61 @@ def record_sections(records: Iterable[Record], options: ReadOptions) -> tuple[Se
     return tuple(sections)
 
 
-def _section(record: Record, options: ReadOptions) -> Section:
-    title = _title_field(record.values, options)
-    heading = squeeze(" ".join(map(str, record.values.get(title, ())))) if title is not None else ""
-    text = _text(record.values, options, title)
-    if not text:
-        heading, text = "", heading  # a title alone is what there is to read
-    return Section(text, heading, lines=record.lines, metadata=_facts(record.values, options))
+def _names(record: Record) -> Iterator[str]:
+    yield from record.values
+    for each in record.inner:
+        yield from _names(each)
 
 
-def _title_field(values: Mapping[str, list[Scalar]], options: ReadOptions) -> str | None:
+def _sections(
+    record: Record, options: ReadOptions, headings: tuple[str, ...], facts: Metadata
+) -> list[Section]:
+    """The sections of a record below `headings`; it has the `facts` of the records that it is in too."""
+    field = _title_field(record, options)
+    title = squeeze(" ".join(map(str, record.values.get(field, ())))) if field is not None else ""
+    facts = {**facts, **_facts(record.values, options)}
+    name = title or _first_fact(record)
+    inner = [
+        section
+        for each in record.inner
+        for section in _sections(each, options, (*headings, name, record.short(each.path)), facts)
+    ]
+    text = _text(record, options, field)
+    if not text and (options.text_fields is None or not headings):
+        title, text = "", title  # a title alone is what there is to read
+    if not text or (inner and text == name):  # the inner ones have it in their headings
+        return inner
+    heading = _SEPARATOR.join(filter(None, (*headings, title)))
+    return [Section(text, heading, lines=record.lines, metadata=facts), *inner]
+
+
+def _title_field(record: Record, options: ReadOptions) -> str | None:
     if options.title_field is not None:
         return options.title_field
-    by_lower = {name.casefold(): name for name in reversed(list(values))}
+    by_lower = {record.short(name).casefold(): name for name in reversed(list(record.values))}
     return next((by_lower[name] for name in _TITLE_FIELDS if name in by_lower), None)
 
 
-def _text(values: Mapping[str, list[Scalar]], options: ReadOptions, title: str | None) -> str:
-    """The fields as lines of "field: value", or a single one's value alone."""
+def _first_fact(record: Record) -> str:
+    """The first short string of a record's own, which tells it from others where it has no title."""
+    for name, (value, *others) in record.values.items():
+        if isinstance(value, str) and _is_fact(value) and not others and "." not in record.short(name):
+            return squeeze(value)
+    return ""
+
+
+def _text(record: Record, options: ReadOptions, title: str | None) -> str:
+    """The fields as lines of "field: value"; a single one's value alone, but in elements of lists."""
+    values = record.values
     if options.text_fields is None:
         chosen = {name: _written(found) for name, found in values.items() if name != title}
     else:
         chosen = {name: _written(values.get(name, ())) for name in options.text_fields}
     chosen = {name: value for name, value in chosen.items() if value}
-    if len(chosen) == 1 and (options.text_fields is None or len(options.text_fields) == 1):
+    is_one = len(options.text_fields) == 1 if options.text_fields is not None else not record.path
+    if len(chosen) == 1 and is_one:
         return next(iter(chosen.values()))
-    return "\n".join(f"{name}: {value}" if name else value for name, value in chosen.items())
+    return "\n".join(f"{record.short(name)}: {value}" if name else value for name, value in chosen.items())
 
 
 def _written(values: Iterable[Scalar]) -> str:

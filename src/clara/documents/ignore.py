@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
+from clara.documents.text import printable
 from clara.errors import InputError
 
 if TYPE_CHECKING:
@@ -15,10 +15,9 @@ if TYPE_CHECKING:
 
     _OfFolders = dict[PurePath, GitIgnoreSpec]
 
-logger = logging.getLogger(__name__)
-
 GENERATED = (
     ".*",
+    "*~",
     "__pycache__/",
     "node_modules/",
     "site-packages/",
@@ -41,13 +40,19 @@ class Rules:
         ignore: Patterns to leave out.
         only: Patterns of the only files to take; all if empty.
 
+    Attributes:
+        only: As given.
+        faults: The ignore files that hold something that is no pattern, each with the reason as a sentence.
+
     Raises:
         InputError: A pattern is no pattern.
     """
 
     def __init__(self, ignore: Sequence[str], only: Sequence[str]) -> None:
         self._ignore = _parsed(tuple(ignore))
-        self._only = _parsed(tuple(only)) if only else None
+        self.only = tuple(only)
+        self.faults: dict[str, str] = {}
+        self._only = _parsed(self.only) if only else None
         self._own: _OfFolders = {}
         self._of_git: _OfFolders = {}
 
@@ -60,7 +65,8 @@ class Rules:
             except OSError:  # as a rule there is none
                 pass
             except InputError as error:
-                logger.warning("The file %s was not heeded: %s", folder / name, error)
+                file = printable(str(folder / name))
+                self.faults[file] = f"The file {file} was not heeded: {error}"
 
     def leaves_out(self, path: PurePath, *, is_folder: bool = False) -> bool:
         """Whether a file or folder is left out, by its path below the top folder."""

@@ -1,4 +1,4 @@
-"""JSON and JSON lines: a section for each record."""
+"""JSON and JSON lines: a section for each record, and for each element of its lists of objects."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _FRONT_MATTER = re.compile(r"---[ ]*\n((?:(?:[\w-]+:|[ #-]).*\n|\n)*?)(?:---|\.\.\.)[ ]*(?:\n|\Z)")
 _TITLE = re.compile(r"^title:[ ]*(\S.*)$", re.MULTILINE | re.IGNORECASE)
+_LONG_TABLE = 500  # characters; a longer table may be cut, and its rows alone do not say what they are
 _MAX_NESTING = 100  # text that is nested deeper than this is dropped by the parser; its own limit is 20
 
 
@@ -112,8 +113,16 @@ class _Walk:
                 self._cells = []
             case "table_close":
                 self._in_table = False
-                self._emit(self._rows)
+                self._end_table()
                 self._rows = []
+
+    def _end_table(self) -> None:
+        columns, *rows = self._rows
+        table = join("\n", rows).stripped()
+        if len(table.text) > _LONG_TABLE and columns.text.strip(" |") and not self._lists:
+            self._outline.table(columns.text, table)
+        else:
+            self._emit(self._rows)
 
     def _end_block(self) -> None:
         self._outline.block(join("\n", self._lines))

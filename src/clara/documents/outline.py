@@ -46,6 +46,7 @@ class _Part:
     headings: tuple[str, ...]
     lines: Lines | None = None  # of the innermost heading
     blocks: list[Traced] = field(default_factory=list)
+    is_table: bool = False
 
 
 class Outline:
@@ -59,7 +60,7 @@ class Outline:
     @property
     def leading_heading(self) -> str:
         """The document's first heading if it is of level 1, else ""."""
-        first = next((part.headings for part in self._parts if part.headings), ())
+        first = next((part.headings for part in self._parts if part.headings and not part.is_table), ())
         return first[0] if first and self._first_level == 1 else ""
 
     def heading(self, level: int, text: str, lines: Lines | None = None) -> None:
@@ -70,12 +71,22 @@ class Outline:
         while self._open and self._open[-1][0] >= level:
             self._open.pop()
         self._open.append((level, text))
-        self._parts.append(_Part(tuple(heading for _, heading in self._open), lines))
+        self._parts.append(_Part(self._headings, lines))
 
     def block(self, text: Traced) -> None:
         """Add a paragraph, list, table or piece of code; one that has spans must be tidy."""
         if text.text.strip():
+            if self._parts[-1].is_table:
+                self._parts.append(_Part(self._headings))
             self._parts[-1].blocks.append(text)
+
+    def table(self, columns: str, rows: Traced) -> None:
+        """Add a table's rows as a part under the names of its columns, so that each passage knows them."""
+        self._parts.append(_Part((*self._headings, columns), blocks=[rows], is_table=True))
+
+    @property
+    def _headings(self) -> tuple[str, ...]:
+        return tuple(heading for _, heading in self._open)
 
     def sections(self, title: str) -> tuple[Section, ...]:
         """The sections of a document called `title`; the title is not repeated among the headings.

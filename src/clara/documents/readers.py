@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -80,7 +81,10 @@ _FORMATS: dict[str, _Format] = {
 }
 
 SUFFIXES = tuple(_FORMATS)
-"""The endings, in lower case, of the files that are read from folders."""
+"""The endings, in lower case, of the files that are read from folders, besides text without an ending."""
+
+NO_KIND = re.compile(r"\.?\d*")
+"""What files such as "README", "tar.1" and "Apache-2.0" end in, which says nothing of their kind."""
 
 _DEFAULTS = ReadOptions()
 
@@ -136,7 +140,7 @@ def read_part(part: FilePart, options: ReadOptions = _DEFAULTS) -> Document:
     title, sections = _read(part, options)
     return Document(
         source=part.source,
-        title=title or printable(part.path.stem),
+        title=title or printable(_name(part.path)),
         sections=sections,
         sha256=part.sha256,
         modified=part.modified,
@@ -184,6 +188,11 @@ def _parts(path: Path, options: ReadOptions, *, whole: bool) -> Iterator[FilePar
         raise DocumentError(
             f"{path} cannot be opened: {reason}; check the path and its permissions."
         ) from error
+
+
+def _name(path: Path) -> str:
+    """A file's name without its ending; what follows a dot is none in "Apache-2.0" and "tar.1"."""
+    return path.name if NO_KIND.fullmatch(path.suffix) else path.stem
 
 
 def _format(path: Path) -> _Format:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 
 from clara.documents.lines import Traced, concatenate, join
@@ -27,11 +27,17 @@ _SPACE = re.compile("[\t\u00a0\u2007\u202f]")
 # what breaks lines and paragraphs within a line of a file, as editors count them
 _LINE_BREAK = re.compile("[\v\x85\u2028]")
 _PARAGRAPH_BREAK = re.compile("[\f\u2029]")
+_SOFT_BREAK = re.compile(r"(?<=\w)\u00ad(?=[ \t]*[\r\n])")  # where it is a hyphen that can be seen
+_BROKEN_WORD = re.compile(r"([-\u2010]?)(\w+)([-\u2010])$")
+_HYPHENS = ("-", "\u2010")
+_FIRST_WORD = re.compile(r"\w+")
+_COMPOUND = re.compile(r"\w+(?:[-\u2010]\w+)*")
 _BLANK_RUN = re.compile(r"\n{3,}")
 _LIST_ITEM = re.compile(r"\s*(?:[-*+•‣▪◦–—·]\s|[>|#]|\(?(?:\d{1,3}|[A-Za-z]|[ivx]{1,4})[.)]\s)")
 
 # lines of this many characters, all but the last, are taken as one paragraph that an editor wrapped
 _WRAPPED = range(45, 121)
+_LONGEST_WORD = 80  # characters that a broken word is looked for in
 _MAX_CONTROL_SHARE = 0.02
 _MAX_CP1252_HIGH_SHARE = 0.3
 
@@ -40,13 +46,14 @@ Line = tuple[int, str]
 
 
 def read_text(data: bytes) -> Reading:
-    """Read a plain text file as one section without headings.
+    """Read a plain text file as one section without headings; words broken at a line's end are made whole.
 
     Raises:
         UnreadableError: The bytes are not text.
     """
-    paragraphs = [unwrap(paragraph) for paragraph in paragraphs_of(numbered_lines(decode(data)))]
-    return Reading("", (join("\n\n", paragraphs).section(),))
+    lines = numbered_lines(_SOFT_BREAK.sub("\u2010", decode(data)))
+    words = _words_of(lines)
+    return Reading("", (join("\n\n", [unwrap(each, words) for each in paragraphs_of(lines)]).section(),))
 
 
 def decode(data: bytes, declared: str = "") -> str:
@@ -149,18 +156,61 @@ def squeeze(text: str) -> str:
     return " ".join(text.split())
 
 
-def unwrap(paragraph: Sequence[Line]) -> Traced:
-    """Join the lines of a paragraph that was wrapped at a fixed width; leave lists, verse and tables."""
+def unwrap(paragraph: Sequence[Line], words: Collection[str] = ()) -> Traced:
+    """Join the lines of a paragraph that was wrapped at a fixed width; leave lists, verse and tables.
+
+    Words that are broken at a line's end are made whole in any of these.
+
+    Args:
+        paragraph: Its lines.
+        words: The words of the file in lower case, compounds too, which tell whose hyphens are their own.
+    """
     texts = [text for _, text in paragraph]
     wrapped = all(len(text) in _WRAPPED for text in texts[:-1]) and len(texts[-1]) < _WRAPPED.stop
-    parts = [Traced.of(text, (number, number)) for number, text in paragraph]
-    if not wrapped or any(map(starts_item, texts)):
-        return join("\n", parts)
-    joined = [parts[0]]
-    for before, part in zip(texts, parts[1:], strict=False):
+    wrapped = wrapped and not any(map(starts_item, texts))
+    first, *others = (Traced.of(text, (number, number)) for number, text in paragraph)
+    joined = [first]
+    for before, part in zip(texts, others, strict=False):
         text = part.text.lstrip()
-        joined += [Traced(_space_between(before, text)), Traced(text, part.spans)]
+        mark = _mark_within(before, text, words)
+        if mark is not None:
+            joined[-1] = Traced(joined[-1].text[:-1] + mark, joined[-1].spans)
+            joined.append(Traced(text, part.spans))
+        elif wrapped:
+            joined += [Traced(_space_between(before, text)), Traced(text, part.spans)]
+        else:
+            joined += [Traced("\n"), part]
     return concatenate(joined)
+
+
+def _words_of(lines: Sequence[Line]) -> Collection[str]:
+    """The words of a file that has words broken at its lines' ends, in lower case."""
+    if not any(text.endswith(_HYPHENS) for _, text in lines):
+        return ()
+    return {word.lower().replace("\u2010", "-") for _, text in lines for word in _COMPOUND.findall(text)}
+
+
+def _mark_within(first: str, second: str, words: Collection[str]) -> str | None:
+    """What stands between the halves of a word that is broken between two lines; None if none is.
+
+    A hyphen of the keyboard may stand at a line's end for other reasons, as in "pre- and postfix", so it is
+    taken for a break only where the file has the whole word elsewhere. The other hyphen comes from
+    programs that set text.
+    """
+    if not first.endswith(_HYPHENS) or starts_item(second):
+        return None
+    broken, following = _BROKEN_WORD.search(first[-_LONGEST_WORD:]), _FIRST_WORD.match(second)
+    if broken is None or following is None:
+        return None
+    before, half, mark = broken.groups()
+    rest = following[0]
+    is_set = mark == "\u2010"
+    if f"{half}-{rest}".lower() in words:
+        return str(mark)
+    # but for compounds such as "state-of-the-art" and names such as "Anglo-Saxon"
+    if not before and rest[0].islower() and (is_set or f"{half}{rest}".lower() in words):
+        return ""
+    return str(mark) if is_set else None
 
 
 def starts_item(line: str) -> bool:
