@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -172,6 +175,93 @@ def test_only_what_changed_is_compressed_again(library: Library, folder: Path) -
         "1.txt",
         "new.md",
     }
+
+
+def test_what_cannot_be_looked_at_is_kept(
+    library: Library, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "closed").mkdir()
+    closed = folder / "closed" / "a.txt"
+    closed.write_text("w1 w2", encoding="utf-8")
+    library.add(folder)
+    (folder / "0.txt").unlink()
+    look = Path.stat
+
+    def refused(path: Path, **options: bool) -> os.stat_result:
+        if path.name == "a.txt":  # as in a folder without permissions, which does not stop root
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return look(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refused)
+    report = library.add(folder / "1.txt", remove_vanished=True)
+    assert report.removed == 1
+    assert str(closed) in library.store.sources()
+    assert f"files cannot be looked at: 1, the first of them {closed}." in caplog.text
+
+
+def test_a_file_whose_name_is_not_utf8_stays_while_it_is_there(library: Library, folder: Path) -> None:
+    file = Path(os.fsdecode(os.fsencode(folder) + b"/bad\xffname.txt"))
+    file.write_text("w1 w2 w3", encoding="utf-8")
+    assert library.add(folder, remove_vanished=True).added == 4
+    for _ in range(2):
+        report = library.add(folder, remove_vanished=True)
+        assert (report.added, report.unchanged, report.removed) == (0, 4, 0)
+    (stored,) = (one.source for one in library.documents() if "bad" in one.source)
+    assert stored == f"{folder}/bad\\udcffname.txt"
+    assert [hit.stored.source for hit in library.search("w1", k=9, where="file~bad")] == [stored]
+    file.unlink()
+    assert library.add(folder, remove_vanished=True).removed == 1
+
+
+def test_a_name_that_looks_like_an_escape_is_one_of_its_own(library: Library, folder: Path) -> None:
+    (folder / "odd\\udcffname.txt").write_text("w1 w2 w3", encoding="utf-8")
+    library.add(folder)
+    assert library.add(folder, remove_vanished=True).removed == 0
+
+
+@pytest.mark.parametrize("is_emptied", [False, True])
+def test_a_folder_that_is_gone_takes_its_documents_along(
+    library: Library, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_emptied: bool
+) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text("w1", encoding="utf-8")
+    library.add([folder, other])
+    shutil.rmtree(folder)
+    if is_emptied:
+        folder.mkdir()
+    monkeypatch.chdir(tmp_path)
+    fault = "holds no file to read" if is_emptied else "documents does not exist; check the path"
+    with pytest.raises(InputError, match=fault):
+        library.add("documents")
+    with pytest.raises(InputError, match=r"nothing does not exist"):
+        library.add(["documents", "nothing"], remove_vanished=True)
+    with pytest.raises(InputError, match="pattern"):
+        library.add("documents", ignore=["!"], remove_vanished=True)
+    assert len(library.documents()) == 4
+    report = library.add(["documents", other], remove_vanished=True)
+    assert (report.removed, report.unchanged) == (3, 1)
+    assert [one.source for one in library.documents()] == [str(other)]
+    with pytest.raises(InputError, match=fault):  # nothing of it is known any more
+        library.add("documents", remove_vanished=True)
+
+
+def test_a_file_that_is_gone_is_removed_by_its_name(library: Library, folder: Path) -> None:
+    library.add(folder)
+    (folder / "0.txt").unlink()
+    report = library.add(folder / "0.txt", remove_vanished=True)
+    assert (report.removed, report.unchanged, len(library.documents())) == (1, 0, 2)
+
+
+def test_documents_are_told_and_removed(library: Library, folder: Path) -> None:
+    library.add(folder)
+    library.add_texts({"note": "w1 w2"})
+    sources = [one.source for one in library.documents()]
+    assert sources == [*(f"{folder}/{number}.txt" for number in range(3)), "note"]
+    assert library.remove("note") == 1
+    assert library.remove([*sources[:2], "unknown"]) == 2
+    assert [one.source for one in library.documents()] == sources[2:3]
+    library.add(folder)
+    assert len(library.documents()) == 3
 
 
 def test_progress_ends_at_the_total(library: Library, folder: Path) -> None:

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from clara.documents import ReadOptions, file_of, find_files
+from clara.documents.ignore import Rules
+from clara.errors import InputError
 from clara.indexing import AddReport, Progress, cut_document, index_documents, index_files
 from clara.pipeline import Clara
-from clara.records import Answer, Document, Hit, Section
+from clara.records import Answer, Document, Hit, Section, StoredDocument
 from clara.store import Explanation, MemoryStore
+
+logger = logging.getLogger(__name__)
+
+_ESCAPED_BYTE = re.compile(r"\\udc([89a-f][0-9a-f])")
+
+AnyPath = str | os.PathLike[str]
 
 
 class Library:
@@ -54,7 +64,7 @@ class Library:
 
     def add(
         self,
-        paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        paths: AnyPath | Iterable[AnyPath],
         *,
         ignore: Sequence[str] = (),
         only: Sequence[str] = (),
@@ -72,13 +82,19 @@ class Library:
             ignore: Patterns, as in `.gitignore`, of files and folders to skip.
             only: Patterns of the only files to take.
             read: Which fields of records (CSV, JSON) are read as what.
-            remove_vanished: Also remove stored documents whose files no longer exist.
+            remove_vanished: Also remove stored documents whose files no longer exist, wherever they were. A
+                path that is gone itself, or a folder that was emptied, is no error then if documents of it
+                are stored. What cannot be looked at, as in a folder that is closed, is kept.
             progress: Called as the work goes on, with the same object each time.
 
         Raises:
             InputError: A path does not exist, or nothing readable is there.
         """
-        report = index_files(self.clara, self.store, find_files(paths, ignore, only), progress, read)
+        if remove_vanished:
+            files = self._files_that_are_left(paths, ignore, only)
+        else:
+            files = find_files(paths, ignore, only)
+        report = index_files(self.clara, self.store, files, progress, read)
         if remove_vanished:
             report.removed = self._remove_vanished()
         return report
@@ -102,6 +118,21 @@ class Library:
             Document(name, name, (Section(text),), hashlib.sha256(text.encode()).hexdigest())
             for name, text in texts.items()
         )
+
+    def documents(self) -> list[StoredDocument]:
+        """All documents, by source; a large file is several, and copies of a file are not among them."""
+        return self.store.documents()
+
+    def remove(self, sources: str | Iterable[str]) -> int:
+        """Remove documents; see `MemoryStore.remove`.
+
+        Args:
+            sources: Their `StoredDocument.source`, or that of one; those that are not stored are passed over.
+
+        Returns:
+            How many documents were removed.
+        """
+        return self.store.remove(sources)
 
     def search(self, question: str, k: int | None = None, **options: Any) -> list[Hit]:
         """See `Clara.search`."""
@@ -131,8 +162,81 @@ class Library:
     ) -> None:
         self.close()
 
+    def _files_that_are_left(
+        self, paths: AnyPath | Iterable[AnyPath], ignore: Sequence[str], only: Sequence[str]
+    ) -> list[Path]:
+        """The files to read, where paths of which nothing but vanished documents are known hold none."""
+        given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+        try:
+            return find_files(given, ignore, only)
+        except InputError:
+            Rules(ignore, only)  # a faulty pattern stays an error
+            vanished = [file for source in self._vanished()[0] for file in _files(source)]
+            left = [path for path in given if _is_filled(path, ignore, only) or not _holds(path, vanished)]
+            if len(left) == len(given):
+                raise
+            return find_files(left, ignore, only) if left else []
+
     def _remove_vanished(self) -> int:
-        files = {source: Path(file_of(source)) for source in self.store.sources()}
-        return self.store.remove(
-            source for source, file in files.items() if file.is_absolute() and not file.exists()
-        )
+        vanished, unseen = self._vanished()
+        if unseen:
+            logger.warning(
+                "Documents that are kept since their files cannot be looked at: %d, the first of them %s.",
+                len(unseen),
+                unseen[0],
+            )
+        return self.store.remove(vanished)
+
+    def _vanished(self) -> tuple[list[str], list[str]]:
+        """Names of what is stored whose files do not exist, and of what cannot be looked at."""
+        vanished, unseen = [], []
+        for source in self.store.sources():
+            files = _files(source)
+            if not files[0].is_absolute():
+                continue  # a text that never was in a file
+            try:
+                if not any(map(_exists, files)):
+                    vanished.append(source)
+            except OSError:
+                unseen.append(source)
+        return vanished, unseen
+
+
+def _files(source: str) -> list[Path]:
+    """Where the file of a document may be, given its source.
+
+    Bytes of its name that are not UTF-8 are written as escapes in the source, and another file's name may
+    look like that.
+    """
+    name = file_of(source)
+    original = _ESCAPED_BYTE.sub(lambda match: chr(0xDC00 + int(match[1], 16)), name)
+    return [Path(name)] if original == name else [Path(original), Path(name)]
+
+
+def _exists(file: Path) -> bool:
+    """Whether there is a file.
+
+    Raises:
+        OSError: It cannot be told, as in a folder that is closed.
+    """
+    try:
+        file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except ValueError:  # a character that no file's name has, so it is the name of a text
+        return True
+    return True
+
+
+def _is_filled(path: AnyPath, ignore: Sequence[str], only: Sequence[str]) -> bool:
+    """Whether files to read are found at a path."""
+    try:
+        return bool(find_files(path, ignore, only))
+    except InputError:
+        return False
+
+
+def _holds(path: AnyPath, files: Iterable[Path]) -> bool:
+    """Whether any of these files is, or was, at a path or below it."""
+    top = os.path.realpath(path)
+    return any(file.is_relative_to(top) for file in files)

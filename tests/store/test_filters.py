@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clara.errors import InputError
-from clara.store import Filter
+from clara.records import Document, Passage
+from clara.store import Filter, MemoryStore, NewDocument
+from clara.store.filters import number_in, prepare
 from clara.store.schema import Manifest, create_database
 
 NAMES = ["/a/x.pdf", "/a/y.PDF", "/b/x.md", "/b/notes%1.md", "/c/50_1.txt", "plain"]
@@ -33,6 +37,7 @@ METADATA: list[dict[str, Any] | None] = [
 
 def stored(rows: list[tuple[str, str, int | None, dict[str, Any] | None, float]]) -> sqlite3.Connection:
     database = sqlite3.connect(":memory:")
+    prepare(database)
     database.executescript(
         "CREATE TABLE documents (id INTEGER PRIMARY KEY, source TEXT, title TEXT, modified REAL);"
         "CREATE TABLE passages (id INTEGER PRIMARY KEY, document INTEGER, title TEXT, heading TEXT,"
@@ -96,9 +101,11 @@ def allowed(*expressions: str) -> set[int]:
         ("modified>2026-01-01", {5, 6}),
         ("year=1999", {3, 5}),
         ("year!=1999", {1, 2, 4, 6}),
-        ("year>1999", {4, 6}),
-        ("year>=1999", {3, 4, 5, 6}),
+        ("year>1999", {4}),
+        ("year>=1999", {3, 4, 5}),
         ("year>k", {6}),
+        ("file~B/NOTES", {4}),
+        ("file~50_", {5}),
         ("author=Kim", {3}),
         ("author~kim", {3, 4}),
         ("author=kim o'hara", {4}),
@@ -113,6 +120,14 @@ def test_each_expression(expression: str, wanted: set[int]) -> None:
     assert allowed(expression) == wanted
 
 
+def as_float(held: str | float) -> float | None:
+    try:
+        number = float(held)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
 def slow(metadata: dict[str, Any] | None, name: str, operator: str, value: str) -> bool:
     """Whether a passage's metadata has the value, by the rules in words."""
     held = (metadata or {}).get(name)
@@ -120,16 +135,11 @@ def slow(metadata: dict[str, Any] | None, name: str, operator: str, value: str) 
         return not slow(metadata, name, "=", value)
     if isinstance(held, bool) or held is None:
         return operator == "=" and held is not None and value == str(held).lower()
-    if isinstance(held, str):
-        pair: tuple[Any, Any] = (held, value)
-    else:
-        try:
-            pair = (held, float(value))
-        except ValueError:
-            return False
-        if not math.isfinite(pair[1]):
-            return False
-    left, right = pair
+    number = as_float(value)
+    left: Any = held if number is None else as_float(held)
+    right: Any = value if number is None else number
+    if type(left) is not type(right):
+        return False
     return bool(
         {"=": left == right, "<": left < right, "<=": left <= right, ">": left > right}.get(
             operator, left >= right
@@ -145,7 +155,7 @@ def slow(metadata: dict[str, Any] | None, name: str, operator: str, value: str) 
             st.just("year"),
             st.integers(-3, 3)
             | st.floats(-3, 3)
-            | st.sampled_from(["1", "a", "", "é", "-0.5"])
+            | st.sampled_from(["1", "a", "", "é", "-0.5", "2.50", "1 b", "1-2", "+3", "1.2.3", "nan"])
             | st.booleans(),
         ),
         min_size=1,
@@ -175,6 +185,201 @@ def test_file_patterns_as_in_python(pattern: str) -> None:
     assert found == {number for number, name in enumerate(names, 1) if fnmatchcase(name, pattern.strip())}
 
 
+VERSIONS: list[Any] = [
+    5.04,
+    "5.10",
+    "6.06 LTS",
+    "8.04 LTS",
+    "14.04 LTS",
+    20.04,
+    "1,234.50",
+    "12,34",
+    "",
+    True,
+]
+
+
+@pytest.mark.parametrize(
+    ("expression", "wanted"),
+    [
+        ("version>20", [20.04, "1,234.50"]),
+        ("version<5.2", [5.04, "5.10"]),
+        ("version=5.1", ["5.10"]),
+        ("version=1,234.5", ["1,234.50"]),
+        ("version<=1,234.50", [5.04, "5.10", 20.04, "1,234.50"]),
+        ("version>=14.04 LTS", ["6.06 LTS", "8.04 LTS", "14.04 LTS", "5.10"]),
+        ("version=6.06 LTS", ["6.06 LTS"]),
+        ("version~lts", ["6.06 LTS", "8.04 LTS", "14.04 LTS"]),
+    ],
+)
+def test_numbers_are_compared_with_numbers_alone(expression: str, wanted: list[Any]) -> None:
+    database = stored([("f", "", None, {"version": version}, 0.0) for version in VERSIONS])
+    where = Filter.parse(expression)
+    found = [VERSIONS[number - 1] for (number,) in database.execute(where.sql, where.parameters)]
+    assert sorted(map(str, found)) == sorted(map(str, wanted))
+
+
+def test_a_column_of_numbers_has_no_text_to_compare_with() -> None:
+    database = stored([("f", "", None, {"Close": close}, 0.0) for close in (1, 2.5)])
+    for expression, count in (("Close>abc", 0), ("Close<abc", 0), ("Close!=abc", 2)):
+        where = Filter.parse(expression)
+        assert len(database.execute(where.sql, where.parameters).fetchall()) == count
+
+
+def test_days_are_compared_with_days_alone() -> None:
+    held = ["2025-12-31", "2026-01-01T10:00", "unknown", "n/a", 20260101]
+    database = stored([("f", "", None, {"start": one}, 0.0) for one in held])
+    for expression, wanted in (
+        ("start>=2026-01-01", held[1:2]),
+        ("start<2026-01", held[:1]),
+        ("start>=2026", [held[1], held[4]]),
+        ("start=2025", held[:1]),
+        ("start>o", held[2:3]),
+    ):
+        where = Filter.parse(expression)
+        assert [held[number - 1] for (number,) in database.execute(where.sql, where.parameters)] == wanted, (
+            expression
+        )
+
+
+def test_numbers_that_name_things_are_compared_with_every_digit() -> None:
+    held: list[Any] = [2**53, 2**53 + 1, str(2**53 + 1)]
+    database = stored([("f", "", None, {"id": one}, 0.0) for one in held])
+    where = Filter.parse(f"id={2**53 + 1}")
+    assert database.execute(where.sql, where.parameters).fetchall() == [(2,), (3,)]
+
+
+@settings(deadline=None)
+@given(st.integers(-(2**62), 2**62) | st.floats(allow_nan=False, allow_infinity=False))
+def test_a_number_is_read_as_it_was_written(number: float) -> None:
+    assert number_in(str(number)) == number
+    if abs(number) < 1e15:
+        assert number_in(f"{number:,}") == number
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", ".", "-", "1,23", "1234,567", ",123", "1_000", " 1", "1.2.3", "0x1", "nan", "inf", "1e999", "٣"],
+)
+def test_what_is_no_number_as_a_whole(text: str) -> None:
+    assert number_in(text) is None
+
+
+def test_a_relative_path_is_of_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "my [1] files"
+    (folder / "docs").mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    names = [f"{folder}/docs/tqdm.md", f"{folder}/docs/a[1].md", "/other/docs/tqdm.md", "docs/tqdm.md"]
+    database = stored([(name, "", None, None, 0.0) for name in names])
+    for expression, wanted in (
+        ("file=docs/tqdm.md", {1, 4}),
+        ("file!=docs/tqdm.md", {2, 3}),
+        ("file=./docs/../docs/t*", {1}),
+        ("file=../my*/docs/t*", {1}),
+        ("file=docs/a[1].md", {2}),
+        (f"file={folder}/docs/tqdm.md", {1}),
+        ("file=*tqdm*", {1, 3, 4}),
+        ("file~tqdm", {1, 3, 4}),
+    ):
+        where = Filter.parse(expression)
+        found = {number for (number,) in database.execute(where.sql, where.parameters)}
+        assert found == wanted, expression
+
+
+def test_a_filter_is_parsed_where_the_working_folder_was_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    where = Filter.parse("file=a")
+    assert stored([("a", "", None, None, 0.0)]).execute(where.sql, where.parameters).fetchall() == [(1,)]
+
+
+def test_bytes_that_are_no_text_are_compared_as_they_are_stored() -> None:
+    database = stored([("/bad\\udcffname.txt", "", None, None, 0.0)])
+    where = Filter.parse("file=*/bad\udcffname.txt")
+    assert database.execute(where.sql, where.parameters).fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"format": "md", "page": 3},
+            r"is of type dict, but is written as text; write \['format=md', 'page=3'\]\.$",
+        ),
+        (
+            [("format", "md")],
+            r"filter \('format', 'md'\) is of type tuple, but is written as text; write it as in",
+        ),
+        (5, "filter 5 is of type int, but is written as text"),
+    ],
+)
+def test_what_is_no_text_is_refused_in_a_sentence(given: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Filter.parse(given)
+
+
+def test_a_filter_may_be_given_for_its_expressions() -> None:
+    where = Filter.parse("format=md")
+    assert Filter.parse(where) == where
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[MemoryStore]:
+    """Two passages with metadata and one without."""
+    with MemoryStore.create(
+        tmp_path / "store", fingerprint="f", model="m", memory_size=2, key_size=None
+    ) as opened:
+        held: list[dict[str, Any]] = [{"Version": 5.04, "author": "Kim"}, {"Größe": 1}, {}]
+        for number, metadata in enumerate(held):
+            document = Document(f"{number}.md", "T", (), str(number))
+            passage = Passage(f"text {number} formt", metadata=metadata)
+            opened.add([NewDocument(document, [passage], [np.ones((1, 2))])])
+        yield opened
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        (
+            "version>20",
+            r"filter version>20 asks for the field version, which no passage has; perhaps Version is meant, "
+            r"and there are file, format, title, heading, page, modified, and of the metadata author, Größe, "
+            r"Version\.$",
+        ),
+        ("formt=md", "field formt, which no passage has; perhaps format is meant, and there are file"),
+        ("formt!=md", "perhaps format is meant"),
+        ("Format=md", "perhaps format is meant"),
+        ("xyz~md", r"which no passage has; there are .* of the metadata author, Größe, Version\.$"),
+    ],
+)
+def test_a_field_that_no_passage_has_is_refused(store: MemoryStore, expression: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        store.matching(Filter.parse(expression))
+    with pytest.raises(InputError, match="which no passage has"):
+        store.matching(Filter.parse(["format=md", expression]))
+
+
+def test_fields_that_there_are_may_hold_of_nothing(store: MemoryStore) -> None:
+    for expression, count in (("Version>20", 0), ("Größe=7", 0), ("Größe!=1", 2), ("author=Kim", 1)):
+        assert len(store.matching(Filter.parse(expression))) == count
+    store.remove(f"{number}.md" for number in range(2))
+    with pytest.raises(InputError, match="page, modified, and no passage has metadata"):
+        store.matching(Filter.parse("Version>20"))
+    store.remove("2.md")
+    assert len(store.matching(Filter.parse("Version>20"))) == 0  # of an empty store nothing is known
+
+
+def test_of_many_fields_a_few_are_told(tmp_path: Path) -> None:
+    with MemoryStore.create(tmp_path, fingerprint="f", model="m", memory_size=2, key_size=None) as store:
+        passage = Passage("text", metadata={f"field{number:02}": number for number in range(25)})
+        store.add([NewDocument(Document("a", "T", (), "a"), [passage], [np.ones((1, 2))])])
+        with pytest.raises(InputError, match=r"field08, field09 and 15 more\.$"):
+            store.matching(Filter.parse("other=1"))
+
+
 def test_several_must_all_hold() -> None:
     both = allowed("heading~rent", "page>=2")
     assert both == allowed("heading~rent") & allowed("page>=2") == {3}
@@ -197,7 +402,7 @@ def test_any_text_is_a_filter_or_an_error(expression: str) -> None:
         ("format", "cannot be understood; allowed are"),
         ("format=", "cannot be understood"),
         ("=pdf", "cannot be understood"),
-        ("file>a", r"compares file with >, but file takes = !=\.$"),
+        ("file>a", r"compares file with >, but file takes = != ~\.$"),
         ("format~pdf", r"compares format with ~, but format takes = !=\.$"),
         ("page=two", "page 'two' is not a number; write it as in page=3"),
         ("modified>=yesterday", "day 'yesterday' is not a date; write it as in modified>=2026-01-01"),
@@ -219,6 +424,7 @@ def test_no_filter_reads_past_the_texts(tmp_path: Path, expressions: list[str]) 
     create_database(path, Manifest("fingerprint", "model", 4, None, 0.0))
     chosen = Filter.parse(expressions)
     with closing(sqlite3.connect(path)) as database:
+        prepare(database)
         steps = database.execute(f"EXPLAIN QUERY PLAN {chosen.sql}", chosen.parameters).fetchall()
     told = [text for *_, text in steps if "passages" in text]
     assert told

@@ -129,6 +129,19 @@ def test_document_with_the_same_source_is_replaced_and_numbers_are_not_reused(tm
         assert content(store) == {}
 
 
+def test_one_document_is_removed_by_its_name(tmp_path: Path) -> None:
+    with create(tmp_path) as store:
+        store.add([item("note", 1), item("n", 1), item("bad\\udcff", 1)])
+        assert store.remove("note") == 1
+        assert store.remove(["bad\udcff"]) == 1
+        assert content(store) == expected(item("n", 1))
+        with pytest.raises(
+            InputError, match=r"Path\('n'\) is of type PosixPath, but sources are texts; give them"
+        ):
+            store.remove(["n", Path("n")])  # type: ignore[list-item]
+        assert content(store) == expected(item("n", 1))
+
+
 OPERATIONS = st.lists(
     st.tuples(
         st.sampled_from(["add", "remove", "reopen"]),

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from clara.errors import StoreError
+from clara.store.filters import prepare
 from clara.store.schema import APPLICATION_ID, FORMAT_VERSION, Manifest
 
 WAIT_SECONDS = 30
@@ -136,6 +137,7 @@ def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = FULL")
+        prepare(connection)
     except BaseException:
         connection.close()
         raise

@@ -1,34 +1,46 @@
 """Filters: which passages a search may return, written as short expressions.
 
-    file=*/contracts/*      the document's path, a pattern as in a shell
+    file=*/contracts/*      the document's path, a pattern as in a shell; `file~...` a part of it
     format=pdf              its ending
     heading~liability       words within the headings; `title~...` likewise
     page<=3                 the page
     modified>=2026-01-01    the day on which the file was changed, UTC
     author=Kim              any other name: the passage's metadata
 
-Several expressions must all hold. They become SQL whose values are bound parameters only.
+Several expressions must all hold. They become SQL whose values are bound parameters only. It runs on
+connections that `prepare` has seen.
 """
 
 from __future__ import annotations
 
+import glob
 import math
+import os
 import re
-from collections.abc import Callable, Iterable
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Self
 
 from clara.errors import InputError
+from clara.store.names import as_stored
 
 _EXPRESSION = re.compile(r"\s*([^\W\d][\w.-]*)\s*(!=|<=|>=|=|<|>|~)\s*(.*?)\s*", re.DOTALL)
+_NUMBER = re.compile(
+    r"[+-]?(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+)
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_YEAR = re.compile(r"[12][0-9]{3}")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}(?:-[0-9]{2}.*)?", re.DOTALL)
+_LIKE_A_DATE = "[0-9][0-9][0-9][0-9]-[0-9][0-9]*"
 _ALLOWED = (
     "allowed are file=PATTERN, format=ENDING, title~TEXT, heading~TEXT, page, modified with a day as in "
     "modified>=2026-01-01, and any name of the metadata with = != < <= > >= or ~"
 )
 _DAY = timedelta(days=1)
 
-Value = str | float
+Value = str | int | float
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +66,11 @@ class Condition:
         """Whether it holds for all passages of a document or for none."""
         return self.name in _OF_DOCUMENTS
 
+    @property
+    def is_of_metadata(self) -> bool:
+        """Whether it asks for a field of the metadata, which passages have or have not."""
+        return self.name not in _FIELDS
+
     def __str__(self) -> str:
         return f"{self.name}{self.operator}{self.value}"
 
@@ -69,13 +86,17 @@ class Filter:
     conditions: tuple[Condition, ...]
 
     @classmethod
-    def parse(cls, expressions: str | Iterable[str]) -> Self:
-        """Read one expression or several.
+    def parse(cls, expressions: str | Iterable[str] | Filter) -> Self:
+        """Read one expression or several; a filter is returned as it is.
+
+        A relative path in `file=` is of the folder that the process works in now.
 
         Raises:
-            InputError: There is none, or one cannot be understood.
+            InputError: There is none, or one is no text or cannot be understood.
         """
-        each = [expressions] if isinstance(expressions, str) else list(expressions)
+        if isinstance(expressions, Filter):
+            return cls(expressions.conditions)
+        each = _texts(expressions)
         if not each:
             raise InputError(f"The filter is empty; {_ALLOWED}.")
         return cls(tuple(_condition(expression) for expression in each))
@@ -106,6 +127,50 @@ class Filter:
         return " and ".join(map(str, self.conditions))
 
 
+def prepare(connection: sqlite3.Connection) -> None:
+    """Give a connection the functions that the SQL of filters calls."""
+    connection.create_function("number_in", 1, number_in, deterministic=True)
+    connection.create_function("number_or_year_in", 1, number_or_year_in, deterministic=True)
+
+
+def number_in(text: str) -> float | int | None:
+    """The number that a text is as a whole, as 5, -0.5, 1e3 or 1,234.50; None if it is none or not finite."""
+    if _NUMBER.fullmatch(text) is None:
+        return None
+    number = float(text.replace(",", ""))
+    if _INTEGER.fullmatch(text) and abs(number) < 2**63:
+        return int(text)  # SQLite compares such with every digit, as numbers that name things need it
+    return number if math.isfinite(number) else None
+
+
+def number_or_year_in(text: str) -> float | int | None:
+    """As `number_in`; of a day or month, as 2026-01-31, the year."""
+    return int(text[:4]) if _DATE.fullmatch(text) else number_in(text)
+
+
+def _texts(expressions: Iterable[str]) -> list[str]:
+    """One expression or several as a list, with characters that SQLite takes."""
+    if isinstance(expressions, Mapping):
+        written = [f"{name}={value}" for name, value in expressions.items()]
+        raise InputError(
+            f"The filter is of type {type(expressions).__name__}, but is written as text; write {written}."
+        )
+    each = (
+        [expressions]
+        if isinstance(expressions, str) or not isinstance(expressions, Iterable)
+        else expressions
+    )
+    texts = []
+    for one in each:
+        if not isinstance(one, str):
+            raise InputError(
+                f"The filter {one!r} is of type {type(one).__name__}, but is written as text; write it as in "
+                "'format=md'."
+            )
+        texts.append(as_stored(one))
+    return texts
+
+
 def _condition(expression: str) -> Condition:
     match = _EXPRESSION.fullmatch(expression)
     if match is None or not match[3]:
@@ -129,7 +194,27 @@ _Made = tuple[str, tuple[Value, ...]]
 
 
 def _file(operator: str, value: str) -> _Made:
-    return f"documents.source {_negated(operator)}GLOB ?", (value,)
+    """A path is compared as it is shown: that of a file below the working folder relative to it.
+
+    It may be a name that holds what patterns are made of, so it is compared as it stands as well.
+    """
+    if operator == "~":
+        return _contains("documents.source", value)
+    names, patterns = [value], [value]
+    folder = _working_folder()
+    if folder and not value.startswith(("/", "*")):
+        names.append(os.path.normpath(os.path.join(folder, value)))
+        patterns.append(os.path.normpath(os.path.join(glob.escape(folder), value)))
+    either = ["documents.source = ?"] * len(names) + ["documents.source GLOB ?"] * len(patterns)
+    return f"{_negated(operator)}({' OR '.join(either)})", (*names, *patterns)
+
+
+def _working_folder() -> str:
+    """The folder that the process works in; empty if it was removed."""
+    try:
+        return as_stored(os.getcwd())
+    except OSError:
+        return ""
 
 
 def _format(operator: str, value: str) -> _Made:
@@ -141,14 +226,18 @@ def _format(operator: str, value: str) -> _Made:
 def _text(column: str) -> Callable[[str, str], _Made]:
     def make(operator: str, value: str) -> _Made:
         if operator == "~":
-            return f"{column} LIKE ? ESCAPE '\\'", (f"%{_literal(value)}%",)
+            return _contains(column, value)
         return f"{column} {operator} ?", (value,)
 
     return make
 
 
+def _contains(column: str, value: str) -> _Made:
+    return f"{column} LIKE ? ESCAPE '\\'", (f"%{_literal(value)}%",)
+
+
 def _page(operator: str, value: str) -> _Made:
-    number = _number(value)
+    number = number_in(value)
     if number is None:
         raise InputError(f"The filter's page {value!r} is not a number; write it as in page=3.")
     return f"passages.page {operator} ?", (number,)
@@ -174,33 +263,38 @@ def _modified(operator: str, value: str) -> _Made:
 
 
 def _metadata(name: str, operator: str, value: str) -> _Made:
-    """Numbers are compared as numbers where the metadata holds one, and everything else as text.
+    """A number is compared with numbers, also those that are written as text, and all else with texts.
 
     A passage without the name is unequal to every value.
     """
     path = f'$."{name}"'
-    found = "json_extract(passages.metadata, ?)"
     if operator == "~":
-        return f"{found} LIKE ? ESCAPE '\\'", (path, f"%{_literal(value)}%")
-    kind = "json_type(passages.metadata, ?)"
+        return f"{_FOUND} LIKE ? ESCAPE '\\'", (path, f"%{_literal(value)}%")
     if value in ("true", "false") and operator in ("=", "!="):
-        return f"coalesce({kind}, '') {operator} ?", (path, value)
+        return f"coalesce({_KIND}, '') {operator} ?", (path, value)
     bare = "=" if operator == "!=" else operator
-    sql = f"({kind} = 'text' AND {found} {bare} ?)"
-    parameters: tuple[Value, ...] = (path, path, value)
-    number = _number(value)
-    if number is not None:
-        sql += f" OR ({kind} IN ('integer', 'real') AND {found} {bare} ?)"
-        parameters += (path, path, number)
+    number = number_in(value)
+    if number is None:
+        sql, parameters = _as_text(path, bare, value)
+    else:
+        read = "number_or_year_in" if _YEAR.fullmatch(value) else "number_in"
+        sql, parameters = _as_number(path, bare, number, read)
     return (f"NOT coalesce({sql}, 0)" if operator == "!=" else sql), parameters
 
 
-def _number(value: str) -> float | None:
-    try:
-        number = float(value)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
+def _as_number(path: str, operator: str, number: float, read: str) -> _Made:
+    return (
+        f"CASE {_KIND} WHEN 'integer' THEN {_FOUND} WHEN 'real' THEN {_FOUND}"
+        f" WHEN 'text' THEN {read}({_FOUND}) END {operator} ?"
+    ), (path, path, path, path, number)
+
+
+def _as_text(path: str, operator: str, value: str) -> _Made:
+    sql, parameters = f"{_KIND} = 'text' AND {_FOUND} {operator} ?", (path, path, value)
+    if operator != "=" and _DATE.fullmatch(value):
+        # "unknown" is not later than any day
+        return f"({sql} AND {_FOUND} GLOB ?)", (*parameters, path, _LIKE_A_DATE)
+    return f"({sql})", parameters
 
 
 def _negated(operator: str) -> str:
@@ -212,13 +306,18 @@ def _literal(value: str) -> str:
     return re.sub(r"([%_\\])", r"\\\1", value)
 
 
+_FOUND = "json_extract(passages.metadata, ?)"
+_KIND = "json_type(passages.metadata, ?)"
 _OF_DOCUMENTS = ("file", "format", "modified")
 _ORDERS = ("=", "!=", "<", "<=", ">", ">=")
 _FIELDS: dict[str, tuple[tuple[str, ...], Callable[[str, str], _Made]]] = {
-    "file": (("=", "!="), _file),
+    "file": (("=", "!=", "~"), _file),
     "format": (("=", "!="), _format),
     "title": (("=", "!=", "~"), _text("passages.title")),
     "heading": (("=", "!=", "~"), _text("passages.heading")),
     "page": (_ORDERS, _page),
     "modified": (_ORDERS, _modified),
 }
+
+BUILT_IN = tuple(_FIELDS)
+"""The fields that every passage has, whatever its metadata."""

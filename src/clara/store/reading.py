@@ -18,6 +18,7 @@ from clara.errors import StoreError, StoreMismatchError
 from clara.records import StoredDocument, StoredPassage
 from clara.store.codecs import Rows
 from clara.store.database import SEARCHED, Database, Place
+from clara.store.fields import unknown_field
 from clara.store.filters import Filter
 from clara.store.folder import DATABASE, SEGMENTS
 from clara.store.intake import KEYS, MEMORIES
@@ -321,7 +322,11 @@ class OpenStore:
             return self._database.generation()
 
     def matching(self, where: Filter) -> NDArray[np.int64]:
-        """Numbers of the passages that a filter allows, ascending; those of the last filters are kept."""
+        """Numbers of the passages that a filter allows, ascending; those of the last filters are kept.
+
+        Raises:
+            InputError: The filter asks for a field that no passage has.
+        """
         with self.snapshot():
             generation = self._database.generation()
             if self._matching[0] != generation:
@@ -330,9 +335,23 @@ class OpenStore:
             if where not in kept:
                 if len(kept) == _FILTERS_KEPT:
                     del kept[next(iter(kept))]
-                kept[where] = self._database.matching(where)
-                kept[where].flags.writeable = False
+                found = self._database.matching(where)
+                self._check_fields(where, is_any_found=len(found) > 0)
+                found.flags.writeable = False
+                kept[where] = found
             return kept[where]
+
+    def _check_fields(self, where: Filter, *, is_any_found: bool) -> None:
+        """Make sure that some passage has each field of the metadata that a filter asks for.
+
+        What was found has all fields but those that it is to be unequal in; they alone are looked for then.
+        """
+        for condition in where.conditions:
+            is_sure = is_any_found and condition.operator != "!="
+            if not condition.is_of_metadata or is_sure or self._database.has_field(condition.name):
+                continue
+            if self._database.totals().passages:
+                raise unknown_field(condition, self._database.fields())
 
     def lexical(
         self, words: Sequence[str], limit: int, allowed: NDArray[np.int64] | None = None

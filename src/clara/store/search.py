@@ -81,7 +81,8 @@ def search(
         of the same content are one hit, which names the other files.
 
     Raises:
-        InputError: `query` has the wrong shape or is not finite or zero, or `k` is below 1.
+        InputError: `query` has the wrong shape or is not finite or zero, `k` is below 1, or `where` asks for
+            a field that no passage has.
         StoreError: The store cannot be read, or `index` is true and there is none that can be used.
         MissingExtraError: `index` is true and FAISS is not installed.
     """

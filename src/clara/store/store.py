@@ -28,6 +28,7 @@ from clara.store.database import Place
 from clara.store.folder import DATABASE, SEGMENTS, check_empty, make_folder
 from clara.store.intake import KEYS, MEMORIES, NewDocument, Vectors, append, checked
 from clara.store.lock import WriterLock
+from clara.store.names import as_stored
 from clara.store.reading import OpenStore, StoreInfo
 from clara.store.schema import Manifest, create_database
 from clara.store.segments import Appender, Block, Segment, sync_folder
@@ -233,21 +234,29 @@ class MemoryStore(OpenStore):
         with self._database.writing():
             return sum(self._database.add_copy(*copy) for copy in copies)
 
-    def remove(self, sources: Iterable[str]) -> int:
+    def remove(self, sources: str | Iterable[str]) -> int:
         """Remove documents, all in one transaction.
 
         Args:
-            sources: Their `Document.source`; those that are not stored are passed over.
+            sources: Their `Document.source`, or that of one; those that are not stored are passed over.
 
         Returns:
             How many documents were removed.
 
         Raises:
+            InputError: A source is no text; nothing is removed then.
             StoreError: The store is read-only or closed, or cannot be written.
         """
         self._check_writable()
+        each = [sources] if isinstance(sources, str) else list(sources)
+        for source in each:
+            if not isinstance(source, str):
+                raise InputError(
+                    f"The source {source!r} is of type {type(source).__name__}, but sources are texts; give "
+                    "them as documents() tells them."
+                )
         with self._database.writing():
-            return sum(self._database.remove(source) for source in sources)
+            return sum(self._database.remove(as_stored(source)) for source in each)
 
     # looking after it
 
