@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,9 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import typer
 
-from clara import cli
+from clara import cli, loading
+from clara.errors import InputError
+from clara.library import Library
+from clara.records import Answer, Source
+from clara.rendering.answers import print_answer
+from clara.rendering.basics import counted
 from conftest import WORDS, tiny_model
 
 
@@ -85,10 +93,10 @@ def test_ask_prints_the_answer_then_its_sources(
         assert Path(source["file"]).name in printed
         assert f"{source['score']:.3f}" in printed
     lines = printed.splitlines()
-    (taken,) = [line for line in lines if "(the answer is from here)" in line]
+    (taken,) = [line for line in lines if "is from here)" in line]
     place = [source["id"] for source in answer["sources"]].index(answer["taken_from"])
     assert taken.startswith(f"{place + 1}. ")
-    assert ("Doubtful" in printed) == answer["is_doubtful"] == (answer["confidence"] < 0)
+    assert printed.startswith("Probably not") == answer["is_doubtful"] == (answer["confidence"] < 0)
 
 
 def test_search_shows_the_ranking(
@@ -220,7 +228,7 @@ def test_data_check_fails_where_lines_are_faulty(
     file.write_text('{"question": "a?", "docs": ["b"], "gold_answer": "c"}\nnonsense\n')
     assert run(monkeypatch, "data", "check", file) == 1
     out = capsys.readouterr().out
-    assert "1 examples of end-to-end" in out
+    assert "1 example of end-to-end, 1 document, 1 answer." in out
     assert "Line 2: not JSON" in out
     assert run(monkeypatch, "data", "check", file, "--json") == 1
     assert json.loads(capsys.readouterr().out)["faults"][0][0] == 2
@@ -292,7 +300,7 @@ def test_search_options_change_what_is_found(
     assert {step["name"] for step in found("--no-hybrid", "--explain")["steps"]} == {"exact"}
     first = found("-k", 1, "--context", 1)["results"][0]
     assert first["text"] in first["context"]
-    assert run(monkeypatch, "search", "w1", "-s", store, "-m", model, "-w", "nonsense") == 1
+    assert run(monkeypatch, "search", "w1", "-s", store, "-m", "nowhere", "-w", "nonsense") == 1
     assert "cannot be understood" in capsys.readouterr().err
     assert run(monkeypatch, "ask", "w1", "-s", store, "-m", model, "-w", "format=pdf") == 1
     assert "No passage of the store meets the conditions" in capsys.readouterr().err
@@ -330,3 +338,361 @@ def test_records_and_the_standard_input_are_indexed(
     assert "No field is named" in capsys.readouterr().err
     assert run(monkeypatch, "index", tmp_path / "in", "-s", tmp_path / "t", "--memory-dtype", "int2") == 1
     assert "must be one of" in capsys.readouterr().err
+
+
+@pytest.fixture
+def asking(store: Path, model: Path) -> tuple[object, ...]:
+    """The options of every command that asks the store."""
+    return ("--store", store, "--model", model)
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one sentence of a command that failed."""
+    error = capsys.readouterr().err
+    assert error.startswith("Error: ")
+    assert error.count("\n") == 1
+    return error
+
+
+def clara(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    """`clara ARGUMENTS` in a process of its own."""
+    command = [sys.executable, "-m", "clara", *map(str, arguments)]
+    return subprocess.run(command, text=True, stderr=subprocess.PIPE, check=False, **options)
+
+
+def test_a_device_that_is_not_here_is_told_with_those_that_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], asking: tuple[object, ...]
+) -> None:
+    capsys.readouterr()
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    for device in ("foo", "cuda", "cuda:0"):
+        assert run(monkeypatch, "ask", "w1", *asking, "--device", device) == 1
+        assert f"There is no device {device!r} here; choose cpu or auto." in told(capsys)
+    assert run(monkeypatch, "search", "w1", *asking, "--device", "cpu") == 0
+
+
+def test_devices_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+    for name in ("cpu", "cuda", "cuda:0", "cuda:1"):
+        assert str(loading.find_device(name)) == name
+    with pytest.raises(InputError, match="choose cpu or cuda or cuda:0 or cuda:1 or auto"):
+        loading.find_device("cuda:2")
+
+
+def test_the_packaged_model_has_no_subfolders(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], store: Path
+) -> None:
+    capsys.readouterr()
+    assert run(monkeypatch, "ask", "w1", "--store", store, "--subfolder", "compression-16") == 1
+    assert "The packaged model has no subfolder, but 'compression-16' is asked for" in told(capsys)
+
+
+def test_bytes_that_are_no_text_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], asking: tuple[object, ...]
+) -> None:
+    capsys.readouterr()
+    for arguments in (
+        ("ask", "K\udcf6ln?", *asking),
+        ("search", "K\udcf6ln?", *asking),
+        ("inspect", "question", "K\udcf6ln?"),
+        ("inspect", "document", "K\udcf6ln", "--text"),
+    ):
+        assert run(monkeypatch, *arguments) == 1
+        assert "has bytes that are not UTF-8" in told(capsys)
+
+
+def test_a_full_disk_under_the_output_is_one_sentence(tmp_path: Path) -> None:
+    data = tmp_path / "data.jsonl"
+    data.write_text('{"question": "a?", "docs": ["b"], "gold_answer": "c"}\n', encoding="utf-8")
+    for arguments in (["--version"], ["--help"], ["data", "check", data], ["data", "check", data, "--json"]):
+        with Path("/dev/full").open("w") as full:
+            done = clara(*arguments, stdout=full)
+        assert done.returncode == 1
+        assert done.stderr.startswith("Error: The output cannot be written: No space left on device"), done
+        assert done.stderr.count("\n") == 1
+
+
+def test_what_the_output_cannot_encode_is_replaced_and_in_json_escaped(
+    monkeypatch: pytest.MonkeyPatch, model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "stra\u00dfe.txt").write_text("w1 w2", encoding="utf-8")
+    assert run(monkeypatch, "index", tmp_path / "stra\u00dfe.txt", "-s", tmp_path / "s", "-m", model) == 0
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    arguments = ("store", "list", "-s", "s")
+    done = clara(*arguments, stdout=subprocess.PIPE, env=environment, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("stra?e.txt\t")
+    done = clara(*arguments, "--json", stdout=subprocess.PIPE, env=environment, cwd=tmp_path)
+    assert json.loads(done.stdout)["documents"][0]["source"] == str(tmp_path / "stra\u00dfe.txt")
+
+
+def test_stopping_tells_what_is_stored(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    documents: Path,
+    asking: tuple[object, ...],
+) -> None:
+    def stop(*arguments: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Library, "add", stop)
+    monkeypatch.setattr(Library, "explain", stop)
+    capsys.readouterr()
+    assert run(monkeypatch, "index", documents, *asking) == 130
+    assert capsys.readouterr().err.endswith("Stopped; the store holds 2 documents. Run it again to go on.\n")
+    assert run(monkeypatch, "search", "w1", *asking) == 130
+    assert capsys.readouterr().err == "Stopped.\n"
+
+
+def test_checked_bytes_are_not_shown_as_passages(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], store: Path
+) -> None:
+    capsys.readouterr()
+    assert run(monkeypatch, "store", "compact", "-s", store) == 0
+    lines = capsys.readouterr().err.splitlines()
+    (checking,) = [line for line in lines if line.startswith("Checking")]
+    (compacting,) = [line for line in lines if line.startswith("Compacting")]
+    assert "bytes of" in checking or "kB of" in checking
+    assert "passage" not in checking
+    assert "3/3 passages" in compacting
+
+
+def test_a_search_that_finds_nothing_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], asking: tuple[object, ...]
+) -> None:
+    capsys.readouterr()
+    assert run(monkeypatch, "search", "w1", "-w", "format=pdf", *asking) == 0
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "Nothing found: of 3 passages in the store none meets the conditions.\n"
+    assert run(monkeypatch, "search", "w1", "-w", "format=pdf", "--json", *asking) == 0
+    captured = capsys.readouterr()
+    assert (json.loads(captured.out)["results"], captured.err) == ([], "")
+
+
+def test_a_folder_that_is_no_store_is_told_as_what_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("empty").mkdir()
+    Path("other").mkdir()
+    Path("other", "a.txt").touch()
+    for name, words in (
+        ("none", "There is no store at none; make one with: clara index PATH --store none"),
+        ("empty", "The folder empty is empty and no store; make one with: clara index PATH --store empty"),
+        ("other", "The folder other holds other files and no store; name the store's folder"),
+        ("other/a.txt", "other/a.txt is a file and no store"),
+    ):
+        for command in (("ask", "w1"), ("store", "info"), ("store", "list")):
+            assert run(monkeypatch, *command, "--store", name) == 1
+            assert words in told(capsys)
+
+
+def an_answer(**fields: Any) -> Answer:
+    source = Source(7, "a.txt", "a", "", None, None, "w1\n\nw2", 0.5, 1, "memory")
+    return Answer("w1?", sources=(source,), taken_from=7, **fields)
+
+
+def test_a_doubt_stands_before_the_answer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_answer(an_answer(text="w2"), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["w2", "", "Sources", "1. 0.500  a.txt  (the answer is from here)", "   w1 w2"]
+    print_answer(an_answer(text="w2", is_doubtful=True), {})
+    shown = capsys.readouterr().out
+    assert shown.startswith("Probably not in these passages; the best guess:\nw2\n\n")
+    assert "(the guess is from here)" in shown
+    print_answer(an_answer(text="", is_doubtful=True), {})
+    assert capsys.readouterr().out.startswith("Probably not in these passages.\n\n")
+    monkeypatch.setenv("FORCE_COLOR", "1")  # only a sure answer is bold
+    for doubtful in (False, True):
+        print_answer(an_answer(text="w2", is_doubtful=doubtful), {})
+        assert ("\x1b[1mw2\x1b[0m\n" in capsys.readouterr().out) != doubtful
+
+
+def test_one_is_counted_as_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path
+) -> None:
+    assert [counted(number, "copy", "copies") for number in (0, 1, 1000)] == [
+        "0 copies",
+        "1 copy",
+        "1,000 copies",
+    ]
+    (tmp_path / "a.txt").write_text("w1", encoding="utf-8")
+    (tmp_path / "b.txt").write_text("w1", encoding="utf-8")
+    assert run(monkeypatch, "index", tmp_path, "-s", tmp_path / "s", "-m", model) == 0
+    captured = capsys.readouterr()
+    assert "1 added, 1 copy of another." in captured.out
+    assert "The store holds 1 document, 1 passage, " in captured.out
+    assert "2/2 files 1 passage, " in " ".join(captured.err.split())
+
+
+def test_questions_that_the_command_line_takes_apart_get_a_hint(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    for arguments, words in (
+        (("ask", "what", "is", "gzip"), r'quotes, as in: .*clara ask "What is gzip\?"'),
+        (("search", "what", "is"), "in quotes, as in: .*clara search"),
+        (
+            ("ask", "-n means what?"),
+            "begins with a hyphen after --: .*clara ask -- QUESTION",
+        ),
+    ):
+        assert run(monkeypatch, *arguments) == 2
+        assert re.search(words, " ".join(capsys.readouterr().err.split()))
+    assert run(monkeypatch, "ask", "--nonsense", "w1") == 2
+    assert "hyphen" not in capsys.readouterr().err
+
+
+def test_an_unknown_ending_of_the_standard_input_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path
+) -> None:
+    assert run(monkeypatch, "index", "-", "--suffix", "xyz") == 1
+    assert "--suffix is 'xyz', but must be one of .txt, " in told(capsys)
+    assert run(monkeypatch, "index", tmp_path, "--suffix", ".md") == 1
+    assert "no path is -" in told(capsys)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"# w7\n\nw8")))
+    options = ("-s", tmp_path / "s", "-m", model)
+    assert run(monkeypatch, "index", "-", "--suffix", "MD", *options) == 0
+    capsys.readouterr()
+    assert run(monkeypatch, "search", "w8", "--json", *options) == 0
+    assert json.loads(capsys.readouterr().out)["results"][0]["title"] == "w7"
+
+
+def test_documents_are_listed_and_removed(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    documents: Path,
+    asking: tuple[object, ...],
+    store: Path,
+) -> None:
+    monkeypatch.chdir(documents)
+    (documents / "c.txt").write_bytes((documents / "a.txt").read_bytes())
+    assert run(monkeypatch, "index", documents, *asking) == 0
+
+    def listed() -> list[list[str]]:
+        capsys.readouterr()
+        assert run(monkeypatch, "store", "list", "-s", store) == 0
+        return [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+
+    def removed(*names: object) -> dict[str, Any]:
+        capsys.readouterr()
+        assert run(monkeypatch, "store", "remove", *names, "-s", store, "--json") == 0
+        return dict(json.loads(capsys.readouterr().out))
+
+    a, copy, b = listed()
+    assert (a[:2], copy) == (["a.txt", "2 passages"], ["c.txt", "copy of a.txt"])
+    assert (b[0], b[1], b[3]) == ("b.md", "1 passage", "w70")
+    assert run(monkeypatch, "store", "list", "-s", store, "--json") == 0
+    (first, second) = json.loads(capsys.readouterr().out)["documents"]
+    assert (first["source"], first["copies"]) == (str(documents / "a.txt"), [str(documents / "c.txt")])
+    assert (second["title"], second["num_passages"]) == ("w70", 1)
+
+    assert run(monkeypatch, "store", "remove", "a.txt", "nowhere.txt", "-s", store) == 1
+    assert "The store holds no document nowhere.txt, so nothing is removed" in told(capsys)
+    assert listed() == [a, copy, b]
+    assert run(monkeypatch, "store", "remove", "a.txt", "-s", store) == 0
+    out = capsys.readouterr().out
+    assert "Removed 1 document, 0 passages.\nThe passages stay" in out
+    assert [line[0] for line in listed()] == ["b.md", "c.txt"]
+    (documents / "K\udcf6ln.txt").write_text("w9", encoding="utf-8")
+    assert run(monkeypatch, "index", "K\udcf6ln.txt", *asking) == 0
+    assert listed()[0][0] == r"K\udcf6ln.txt"
+    assert removed("K\udcf6ln.txt")["documents"] == 1
+    assert run(monkeypatch, "store", "remove", "b.?", "-s", store) == 1  # a pattern is of the whole name
+    assert "holds no document b.?" in told(capsys)
+    assert removed("c.t?t") == {"removed": [str(documents / "c.txt")], "documents": 1, "passages": 2}
+    assert run(monkeypatch, "store", "remove", documents / "b.md", "-s", store) == 0
+    assert "Removed 1 document, 1 passage.\nGive the space back" in capsys.readouterr().out
+    assert listed() == []
+
+
+def test_a_file_is_removed_with_all_its_parts(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    asking: tuple[object, ...],
+    store: Path,
+) -> None:
+    monkeypatch.setattr("clara.documents.parts.PART_BYTES", 60)
+    big = store.parent / "big.txt"
+    big.write_text("\n\n".join(["w1 w2 w3 w4 w5", "w6 w7 w8 w9"] * 12), encoding="utf-8")
+    assert run(monkeypatch, "index", big, *asking) == 0
+    capsys.readouterr()
+    assert run(monkeypatch, "store", "remove", big, "-s", store, "--json") == 0
+    gone = json.loads(capsys.readouterr().out)["removed"]
+    assert len(gone) > 1
+    assert {name.partition("#")[0] for name in gone} == {str(big)}
+
+
+def test_files_of_no_kind_to_read_are_counted_by_their_ending(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path
+) -> None:
+    files = tmp_path / "files"
+    files.mkdir()
+    for name in ("a.txt", "b.png", "c.png", "d.zip"):
+        (files / name).write_text("w1", encoding="utf-8")
+    assert run(monkeypatch, "index", files, "-s", tmp_path / "s", "-m", model) == 0
+    assert "Passed over as no documents: 2 .png, 1 .zip.\n" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_gone_is_removed_with_remove_vanished(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    documents: Path,
+    asking: tuple[object, ...],
+) -> None:
+    shutil.rmtree(documents)
+    assert run(monkeypatch, "index", documents, *asking) == 1
+    capsys.readouterr()
+    assert run(monkeypatch, "index", documents, "--remove-vanished", *asking) == 0
+    assert "Documents: 2 removed." in capsys.readouterr().out
+
+
+def test_lines_are_whole_where_no_terminal_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path
+) -> None:
+    words = " ".join(WORDS[10:23])
+    options = ("-s", tmp_path / "s", "-m", model)
+    name = f"{'long' * 30}.txt"
+    (tmp_path / name).write_text(f"{words}\n{'x' * 90} :smile: [bold]", encoding="utf-8")
+    assert run(monkeypatch, "index", tmp_path / name, *options) == 0
+    for command in (("search", "w10", "--explain"), ("ask", "w10"), ("ask", "w10", "-C", 1)):
+        capsys.readouterr()
+        assert run(monkeypatch, *command, *options) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert f"   {words}" in lines or any(line.startswith(f"   {words} ") for line in lines)
+        assert [line for line in lines if line != line.rstrip()] == []
+        assert [line for line in lines if "..." in line] == []
+    assert run(monkeypatch, "search", "w10", *options, "-k", 9) == 0
+    assert ":smile: [bold]" in capsys.readouterr().out
+    assert run(monkeypatch, "store", "list", "-s", tmp_path / "s") == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert name in line.split("\t")[0]
+
+
+def test_questions_from_the_standard_input_are_answered_one_by_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], asking: tuple[object, ...]
+) -> None:
+    def ask(typed: bytes, *options: object, code: int = 0) -> tuple[str, str]:
+        capsys.readouterr()
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(typed)))
+        assert run(monkeypatch, "ask", "-", *asking, *options) == code
+        return capsys.readouterr()
+
+    loads = []
+    load = loading.load
+    monkeypatch.setattr(
+        loading, "load", lambda *names, **rest: (loads.append(names), load(*names, **rest))[1]
+    )
+    out, _ = ask(b"\xef\xbb\xbfw1 w2\n\n  \nw3\n", "--json")
+    assert [json.loads(line)["question"] for line in out.splitlines()] == ["w1 w2", "w3"]
+    assert len(loads) == 1
+    out, err = ask(b"w1 w2\nK\xf6ln\nw3\n", code=1)
+    assert out.count("Sources") == 2
+    assert out.startswith("w1 w2\n")
+    assert err.startswith("Error: The question 'K\\udcf6ln' has bytes that are not UTF-8")
+    assert ask(b"")[0] == ""

@@ -105,7 +105,7 @@ def test_the_answer_stands_out(monkeypatch: pytest.MonkeyPatch) -> None:
     from clara.rendering import answers
 
     console = Console(force_terminal=True, record=True, width=200, color_system="standard")
-    monkeypatch.setattr(answers, "Console", lambda **_: console)
+    monkeypatch.setattr(answers, "console", lambda: console)
     print_sources(with_support([source(TEXT)], "When was the bridge opened?", "24 May 1883"))
     assert "\x1b[1m24 May 1883\x1b[0m" in console.export_text(styles=True)
 

@@ -44,21 +44,49 @@ def load(
 
     Raises:
         CheckpointError: The model is missing, broken or unsafe to read.
+        InputError: There is no such device here, or a subfolder or revision is asked of the packaged model.
     """
+    found_device = find_device(device)
+    for what, given in (("subfolder", subfolder), ("revision", revision)):
+        if name_or_path is None and given is not None:
+            raise InputError(
+                f"The packaged model has no {what}, but {given!r} is asked for; leave it out or name a model."
+            )
     folder = (
         packaged_folder()
         if name_or_path is None
         else find_folder(name_or_path, subfolder=subfolder, revision=revision)
     )
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     if _is_released(folder):
         model, processor = _load_released(folder, base, dtype)
     else:
         model = ClaraModel.from_pretrained(folder, base=base, dtype=dtype)
         processor = _load_processor(folder)
-    model.to(torch.device(device))  # type: ignore[arg-type]
+    model.to(found_device)  # type: ignore[arg-type]
     return model, processor
+
+
+def find_device(name: str) -> torch.device:
+    """The torch device of a name, or for "auto" the GPU if there is one.
+
+    Raises:
+        InputError: This machine, or the torch that is installed, has no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, count = _accelerator()
+    allowed = ["cpu", *([kind] if kind else []), *(f"{kind}:{number}" for number in range(count))]
+    if name not in allowed:
+        raise InputError(f"There is no device {name!r} here; choose {' or '.join((*allowed, 'auto'))}.")
+    return torch.device(name)
+
+
+def _accelerator() -> tuple[str, int]:
+    """Kind and number of the devices that torch can use beside the CPU; "" and 0 if there are none."""
+    if not torch.accelerator.is_available():
+        return "", 0
+    found = torch.accelerator.current_accelerator()
+    return (found.type, torch.accelerator.device_count()) if found is not None else ("", 0)
 
 
 def packaged_folder() -> Path:
@@ -88,7 +116,7 @@ def from_base(
 
     Args:
         base: Folder or hub id of a causal language model.
-        device: torch device.
+        device: torch device, or "auto" as for `load`.
         dtype: Of the weights; the base's own if None.
         doc_max_tokens: As in `ClaraConfig`.
         compression_rate: As in `ClaraConfig`.
@@ -96,7 +124,9 @@ def from_base(
 
     Raises:
         CheckpointError: The base cannot be loaded.
+        InputError: There is no such device here.
     """
+    found_device = find_device(device)
     tokenizer = bases.load_tokenizer(base)
     network = bases.load_base(base, dtype=dtype)
     own_rows = layout.BaseRows.of(network)
@@ -114,7 +144,7 @@ def from_base(
     )
     model = ClaraModel(config, network)
     model.remember_base_rows(own_rows)
-    model.to(torch.device(device))  # type: ignore[arg-type]
+    model.to(found_device)  # type: ignore[arg-type]
     return model, ClaraProcessor.for_config(tokenizer, config)
 
 

@@ -1,25 +1,47 @@
 """The `clara` command: parses, calls the library, prints. Heavy imports happen inside the commands.
 
-Exit codes: 0 done, 1 an error in one sentence on standard error, 2 wrong usage, 130 interrupted.
+Exit codes: 0 done, 1 an error in one sentence on standard error, 2 wrong usage, 130 interrupted. A search
+that finds nothing is done.
 """
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from clara import __version__
 from clara.cli.asking import ask, index, search
 from clara.cli.measuring import evaluate, inspect_app
+from clara.cli.questions import QuestionCommand
 from clara.cli.store import store_app
 from clara.cli.training import convert, data_app, train
 from clara.errors import ClaraError
 from clara.rendering.basics import one_line
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What writing to an output that takes no more fails with; a closed pipe is none of these."""
+
+
+class _Commands(TyperGroup):
+    """All commands; one that is interrupted says so, where it has nothing better to say itself."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo("Stopped.", err=True)
+            raise typer.Exit(130) from None
+
+
 app = typer.Typer(
     name="clara",
+    cls=_Commands,
     help="Answers questions about your documents from compressed memories of them.",
     no_args_is_help=True,
     add_completion=False,
@@ -27,7 +49,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (index, ask, search, convert, train, evaluate):
+app.command()(index)
+app.command(cls=QuestionCommand)(ask)
+app.command(cls=QuestionCommand)(search)
+for command in (convert, train, evaluate):
     app.command()(command)
 app.add_typer(inspect_app, name="inspect")
 app.add_typer(data_app, name="data")
@@ -49,11 +74,31 @@ def _root(
 
 def main() -> None:
     """Run the command; every foreseen error is one sentence on standard error."""
+    _replace_what_cannot_be_encoded()
     try:
         app(standalone_mode=True)
     except ClaraError as error:
-        typer.echo(f"Error: {one_line(str(error))}", err=True)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        typer.echo("Interrupted; what was reported as stored or saved is kept.", err=True)
-        sys.exit(130)
+        _fail(str(error))
+    except OSError as error:
+        if error.errno not in _FULL or error.filename is not None:
+            raise
+        _drop_output()
+        _fail(f"The output cannot be written: {error.strerror}; make space, or write it elsewhere.")
+
+
+def _fail(sentence: str) -> None:
+    typer.echo(f"Error: {one_line(sentence)}", err=True)
+    sys.exit(1)
+
+
+def _replace_what_cannot_be_encoded() -> None:
+    """Let an output of another encoding than UTF-8 show question marks, where it would end the command."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="replace")
+
+
+def _drop_output() -> None:
+    """Send what is still to be written nowhere: Python would try again at its exit, and fail once more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

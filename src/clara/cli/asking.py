@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,16 +23,14 @@ from clara.cli.options import (
     StoreOption,
     SubfolderOption,
     WhereOption,
-    check_question,
     open_library,
 )
-from clara.errors import InputError
+from clara.cli.questions import STDIN, check_question, typed_questions
+from clara.errors import ClaraError, InputError
 
 if TYPE_CHECKING:
     from clara.library import Library
     from clara.records import Source
-
-STDIN = Path("-")
 
 
 def index(
@@ -61,7 +59,9 @@ def index(
     metadata_fields: Annotated[
         str | None, typer.Option(help="Of CSV and JSON: the fields to filter on, joined by commas.")
     ] = None,
-    suffix: Annotated[str, typer.Option(help="What the standard input is, as a file's ending.")] = ".txt",
+    suffix: Annotated[
+        str | None, typer.Option(help="What the standard input is, as a file's ending; .txt if not given.")
+    ] = None,
     memory_dtype: Annotated[
         str | None,
         typer.Option(help="How a new store keeps memories: float16, int8, int4 or pq."),
@@ -78,23 +78,25 @@ def index(
     from clara.rendering.stores import print_report
 
     options = ReadOptions(_names(text_fields), title_field, _names(metadata_fields))
-    files = [path for path in paths if path != STDIN]
+    files = [path for path in paths if path != Path(STDIN)]
+    ending = _ending(suffix, is_read=len(files) < len(paths))
     patterns = {"ignore": ignore or (), "only": only or ()}
-    if files:
+    if files and not remove_vanished:  # with it, paths that are gone may be what is meant
         find_files(files, **patterns)  # a wrong path is told at once, before the model is loaded
     typed = None
-    if STDIN in paths:
-        typed = read_stream(sys.stdin.buffer.read(), suffix=suffix, options=options)
+    if len(files) < len(paths):
+        typed = read_stream(sys.stdin.buffer.read(), suffix=ending, options=options)
     with open_library(
         store, model, subfolder, base, device, writes=True, memory_dtype=memory_dtype
     ) as library:
-        with progress_bar(quiet=as_json or not files) as show:
-            report = library.add_documents([typed] if typed else [])
-            if files:
-                report += library.add(
-                    files, **patterns, read=options, remove_vanished=remove_vanished, progress=show
-                )
-        built = _refresh_index(library, quiet=as_json)
+        with _told_if_stopped(library):
+            with progress_bar(quiet=as_json or not files) as show:
+                report = library.add_documents([typed] if typed else [])
+                if files:
+                    report += library.add(
+                        files, **patterns, read=options, remove_vanished=remove_vanished, progress=show
+                    )
+            built = _refresh_index(library, quiet=as_json)
         print_report(library, report, built, as_json=as_json)
     named = {path.resolve() for path in files if path.is_file()}
     if any(Path(file) in named for file, _ in report.refused):
@@ -102,7 +104,10 @@ def index(
 
 
 def ask(
-    question: Annotated[str, typer.Argument(help="The question, in quotes.")],
+    question: Annotated[
+        str,
+        typer.Argument(help="The question, in quotes; - for questions from the standard input, one a line."),
+    ],
     store: StoreOption = DEFAULT_STORE,
     k: CountOption = None,
     text_passages: Annotated[
@@ -122,17 +127,27 @@ def ask(
     as_json: JsonOption = False,
 ) -> None:
     """Answer a question from the memories of the best passages, and name them."""
-    check_question(question)
-    with open_library(store, model, subfolder, base, device) as library:
-        answer = library.ask(question, k, text_passages=text_passages, where=where or (), hybrid=hybrid)
-        around = _around(library, answer.sources, context)
-    if as_json:
-        sources = _as_dicts(answer.sources, around)
-        typer.echo(json.dumps({**answer.to_dict(), "sources": sources}, ensure_ascii=False))
-        return
     from clara.rendering.answers import print_answer
+    from clara.rendering.basics import print_json
 
-    print_answer(answer, around)
+    if question != STDIN:
+        check_question(question)
+    _check_conditions(where)
+
+    with open_library(store, model, subfolder, base, device) as library:
+
+        def reply(asked: str) -> None:
+            answer = library.ask(asked, k, text_passages=text_passages, where=where or (), hybrid=hybrid)
+            around = _around(library, answer.sources, context)
+            if as_json:
+                print_json({**answer.to_dict(), "sources": _as_dicts(answer.sources, around)})
+            else:
+                print_answer(answer, around)
+
+        if question == STDIN:
+            _reply_to_each(reply, as_json=as_json)
+        else:
+            reply(question)
 
 
 def search(
@@ -156,17 +171,21 @@ def search(
     from clara.support import with_support
 
     check_question(question)
+    _check_conditions(where)
     with open_library(store, model, subfolder, base, device) as library:
         found = library.explain(question, k, where=where or (), hybrid=hybrid)
         sources = with_support([Source.of(hit, "memory") for hit in found.hits], question)
         around = _around(library, sources, context)
-    steps = [asdict(step) for step in found.steps]
     if as_json:
-        result = {"question": question, "results": _as_dicts(sources, around)}
-        typer.echo(json.dumps(result | ({"steps": steps} if explain else {}), ensure_ascii=False))
-        return
-    from clara.rendering.answers import print_sources, print_steps
+        from clara.rendering.basics import print_json
 
+        result = {"question": question, "results": _as_dicts(sources, around)}
+        print_json(result | ({"steps": [asdict(step) for step in found.steps]} if explain else {}))
+        return
+    from clara.rendering.answers import print_nothing_found, print_sources, print_steps
+
+    if not sources:
+        print_nothing_found(found)
     print_sources(sources, around, full=True)
     if explain:
         print_steps(found)
@@ -179,6 +198,74 @@ def _names(joined: str | None) -> tuple[str, ...] | None:
     if not names:
         raise InputError("No field is named; write names joined by commas.")
     return names
+
+
+def _ending(suffix: str | None, *, is_read: bool) -> str:
+    """The ending that tells how the standard input is read.
+
+    Args:
+        suffix: As given, with its dot or without.
+        is_read: Whether the standard input is read at all.
+    """
+    if suffix is None:
+        return ".txt"
+    if not is_read:
+        raise InputError("--suffix says what the standard input is, but no path is -; leave it out or add -.")
+    from clara.documents import SUFFIXES
+
+    ending = f".{suffix.lower().removeprefix('.')}"
+    if ending not in SUFFIXES:
+        raise InputError(f"--suffix is {suffix!r}, but must be one of {', '.join(SUFFIXES)}.")
+    return ending
+
+
+def _check_conditions(where: Sequence[str] | None) -> None:
+    """Raise InputError for conditions that cannot be understood, before the model is loaded."""
+    if where:
+        from clara.store import Filter
+
+        Filter.parse(where)
+
+
+@contextmanager
+def _told_if_stopped(library: Library) -> Iterator[None]:
+    """An interrupted addition tells what is stored: what was committed stays, and is not made again."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        from clara.rendering.basics import counted
+
+        documents = library.store.info().documents
+        typer.echo(
+            f"Stopped; the store holds {counted(documents, 'document')}. Run it again to go on.", err=True
+        )
+        raise typer.Exit(130) from None
+
+
+def _reply_to_each(reply: Callable[[str], None], *, as_json: bool) -> None:
+    """Answer what is typed; a question that cannot be answered is told of, and fails the command at the end.
+
+    Args:
+        reply: Answers a question and prints that.
+        as_json: Print answers alone, a line each.
+    """
+    from clara.rendering.answers import print_question
+    from clara.rendering.basics import one_line
+
+    has_failed = False
+    for question in typed_questions():
+        if not (as_json or sys.stdin.isatty()):  # who types it sees it already
+            print_question(question)
+        try:
+            check_question(question)
+            reply(question)
+        except ClaraError as error:
+            has_failed = True
+            typer.echo(f"Error: {one_line(str(error))}", err=True)
+        if not as_json:
+            typer.echo()
+    if has_failed:
+        raise typer.Exit(1)
 
 
 def _refresh_index(library: Library, *, quiet: bool) -> bool:

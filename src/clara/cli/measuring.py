@@ -15,9 +15,9 @@ from clara.cli.options import (
     JsonOption,
     ModelOption,
     SubfolderOption,
-    check_question,
     load_model,
 )
+from clara.cli.questions import QuestionCommand, check_question, check_text
 from clara.errors import InputError
 
 if TYPE_CHECKING:
@@ -138,8 +138,10 @@ def inspect_document(
         if not Path(source).is_file():
             raise InputError(f"{source} does not exist or is not a file; give a text itself with --text.")
         document = read_document(source)
-    elif not source.strip():
-        raise InputError("The text is empty; there is nothing to inspect.")
+    else:
+        check_text("text", source)
+        if not source.strip():
+            raise InputError("The text is empty; there is nothing to inspect.")
     clara = load_model(model, subfolder, base, device)
     texts = [source]
     if document is not None:
@@ -154,7 +156,7 @@ def inspect_document(
     _show_inspections([look(clara, text, rate=rate) for text in texts], page, png, as_json)
 
 
-@inspect_app.command("question")
+@inspect_app.command("question", cls=QuestionCommand)
 def inspect_question(
     question: Annotated[str, typer.Argument(help="The question, in quotes.")],
     page: PageOption = None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clara.errors import InputError
+from clara.errors import InputError, StoreError
 
 if TYPE_CHECKING:
     from clara.library import Library
@@ -35,7 +35,9 @@ SubfolderOption = Annotated[
 BaseOption = Annotated[
     str | None, typer.Option("--base", help="Where the base model is, if not where the checkpoint says.")
 ]
-DeviceOption = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, ...")]
+DeviceOption = Annotated[
+    str | None, typer.Option("--device", help="cpu, cuda, cuda:1, ...; a GPU if there is one by default.")
+]
 CountOption = Annotated[
     int | None,
     typer.Option("-k", min=1, help="Passages to return or to answer from; 5 if the model says nothing else."),
@@ -62,11 +64,6 @@ ContextOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")]
 
 
-def check_question(question: str) -> None:
-    if not question.strip():
-        raise InputError("The question is empty; ask something.")
-
-
 @contextmanager
 def open_library(
     store: Path,
@@ -79,8 +76,8 @@ def open_library(
     memory_dtype: str | None = None,
 ) -> Iterator[Library]:
     """The library at `store`; what needs no model is checked before the model is loaded."""
-    if not writes and not store.exists():
-        raise InputError(f"There is no store at {store}; make one with: clara index PATH --store {store}")
+    if not writes:
+        check_store(store)
     from clara.library import Library
     from clara.store.codecs import check_memory_dtype
 
@@ -89,6 +86,26 @@ def open_library(
     clara = load_model(model, subfolder, base, device)
     with Library(clara, store, read_only=not writes, memory_dtype=memory_dtype) as library:
         yield library
+
+
+def check_store(path: Path) -> None:
+    """Raise InputError if there is no store at a path, saying what there is and what can be done."""
+    make = f"make one with: clara index PATH --store {path}"
+    if not path.exists():
+        raise InputError(f"There is no store at {path}; {make}")
+    if not path.is_dir():
+        raise InputError(f"{path} is a file and no store; name the store's folder with --store.")
+    from clara.store.folder import DATABASE, check_empty
+
+    if (path / DATABASE).exists():
+        return
+    try:
+        check_empty(path)
+    except StoreError as error:
+        raise InputError(
+            f"The folder {path} holds other files and no store; name the store's folder with --store."
+        ) from error
+    raise InputError(f"The folder {path} is empty and no store; {make}")
 
 
 def load_model(model: str | None, subfolder: str | None, base: str | None, device: str | None) -> Clara:

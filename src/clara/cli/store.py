@@ -1,17 +1,17 @@
-"""`clara store`: what a store holds, whether it is whole, and how small it can be."""
+"""`clara store`: what a store holds, what is removed, whether it is whole, and how small it can be."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clara.cli.options import DEFAULT_STORE, JsonOption, StoreOption
+from clara.cli.options import DEFAULT_STORE, JsonOption, StoreOption, check_store
 from clara.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,6 +33,43 @@ def info(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> Non
         print_store(opened.info(), as_json=as_json)
 
 
+@store_app.command("list")
+def list_documents(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+    """Show the documents of a store, one a line: name, passages, when the file was changed, title."""
+    from clara.rendering.stores import print_documents
+
+    with _open(store, read_only=True) as opened:
+        with opened.snapshot():
+            documents = opened.documents()
+            copies: dict[str, list[str]] = {}
+            for copy, source, _ in opened.copies():
+                copies.setdefault(source, []).append(copy)
+        print_documents(documents, copies, as_json=as_json)
+
+
+@store_app.command()
+def remove(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Documents as `clara store list` names them, a file standing for all its parts; or patterns "
+            "such as '*/drafts/*'.",
+        ),
+    ],
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove documents from a store; their files stay. An unknown name removes nothing at all."""
+    from clara.rendering.stores import print_removal
+
+    with _open(store) as opened:
+        sources = _chosen(opened.sources(), names)
+        before = opened.num_passages
+        opened.remove(sources)
+        print_removal(sources, before - opened.num_passages, as_json=as_json)
+
+
 @store_app.command()
 def check(
     store: StoreOption = DEFAULT_STORE,
@@ -47,7 +84,7 @@ def check(
     from clara.store.maintenance import check as look
 
     with _open(store, damaged=True) as opened:
-        with step_progress(quiet=as_json, unit="bytes") as show:
+        with step_progress(quiet=as_json, in_bytes=["Checking"]) as show:
             report = look(opened, drop_damaged=drop_damaged, progress=show)
         print_check(report, as_json=as_json)
     if report.faults:
@@ -64,7 +101,7 @@ def compact(
     from clara.store.maintenance import compact as shrink
 
     with _open(store) as opened:
-        with step_progress(quiet=as_json) as show:
+        with step_progress(quiet=as_json, in_bytes=["Checking"]) as show:
             report = shrink(opened, memory_dtype=memory_dtype, progress=show)
         print_compaction(report, as_json=as_json)
 
@@ -94,7 +131,7 @@ def export(
 
     with _open(store, read_only=True) as opened, step_progress(quiet=as_json) as show:
         report = write(opened, folder, show)
-    _told(asdict(report), f"Wrote {report.documents:,} documents, {report.passages:,} passages.", as_json)
+    _tell(asdict(report), "Wrote", as_json)
 
 
 @store_app.command("import")
@@ -110,18 +147,55 @@ def import_folder(
 
     with step_progress(quiet=as_json) as show:
         report = import_store(folder, store, memory_dtype, show)
-    _told(asdict(report), f"Read {report.documents:,} documents, {report.passages:,} passages.", as_json)
+    _tell(asdict(report), "Read", as_json)
 
 
 @contextmanager
 def _open(path: Path, *, read_only: bool = False, damaged: bool = False) -> Iterator[MemoryStore]:
-    if not path.exists():
-        raise InputError(f"There is no store at {path}; make one with: clara index PATH --store {path}")
+    check_store(path)
     from clara.store import MemoryStore
 
     with MemoryStore.open(path, read_only=read_only, damaged=damaged) as store:
         yield store
 
 
-def _told(report: dict[str, int], words: str, as_json: bool) -> None:
-    typer.echo(json.dumps(report) if as_json else words)
+def _chosen(known: Mapping[str, str], names: Sequence[str]) -> list[str]:
+    """What is meant by names: sources as they are, as they are listed, files with all their parts, patterns.
+
+    Args:
+        known: Every source that is stored, with its hash.
+        names: What was asked for.
+
+    Raises:
+        InputError: A name means nothing that is stored.
+    """
+    from clara.documents import file_of
+    from clara.rendering.basics import short
+    from clara.store.names import as_stored
+
+    sources_of: dict[str, list[str]] = {}
+    for source in known:
+        for name in dict.fromkeys((source, short(source), file_of(source), short(file_of(source)))):
+            sources_of.setdefault(name, []).append(source)
+    chosen: dict[str, None] = {}
+    for name in map(as_stored, names):
+        meant = sources_of.get(name) or sources_of.get(str(Path(name).resolve()))
+        meant = meant or [one for one in known if fnmatchcase(one, name) or fnmatchcase(short(one), name)]
+        if not meant:
+            raise InputError(
+                f"The store holds no document {name}, so nothing is removed; see its names with: clara store "
+                "list"
+            )
+        chosen.update(dict.fromkeys(meant))
+    return list(chosen)
+
+
+def _tell(report: dict[str, int], done: str, as_json: bool) -> None:
+    """Say how many documents and passages were written or read."""
+    from clara.rendering.basics import counted, print_json
+
+    if as_json:
+        print_json(report)
+        return
+    documents, passages = counted(report["documents"], "document"), counted(report["passages"], "passage")
+    typer.echo(f"{done} {documents}, {passages}.")

@@ -106,12 +106,13 @@ def convert_data(
     ] = None,
 ) -> None:
     """Rewrite a question answering file as training data of a stage."""
+    from clara.rendering.basics import counted
     from clara.training.convert import convert_data as rewrite
 
     report = rewrite(source, target, stage)
-    left_out = f" {report.left_out:,} have no answer." if report.left_out else ""
     typer.echo(
-        f"Wrote {report.written:,} examples of {report.stage} from {report.records:,} records.{left_out}"
+        f"Wrote {counted(report.written, 'example')} of {report.stage} from "
+        f"{counted(report.records, 'record')}.{_left_out(report.left_out)}"
     )
 
 
@@ -134,8 +135,15 @@ def mine_data(
 
     clara = load_model(model, subfolder, base, device) if by == "model" else None
     report = mine(source, target, candidates, clara, stage=stage)
-    left_out = f" {report.left_out:,} have no answer." if report.left_out else ""
+    from clara.rendering.basics import counted
+
     typer.echo(
-        f"Wrote {report.questions:,} questions over {report.passages:,} passages; the search found the own "
-        f"passage of {report.found:.1%} among {candidates}.{left_out}"
+        f"Wrote {counted(report.questions, 'question')} over {counted(report.passages, 'passage')}; the "
+        f"search found the own passage of {report.found:.1%} among {candidates}.{_left_out(report.left_out)}"
     )
+
+
+def _left_out(count: int) -> str:
+    if not count:
+        return ""
+    return f" {count:,} {'has' if count == 1 else 'have'} no answer."

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clara.records import Answer, Source
-from clara.rendering.basics import short
+from clara.rendering.basics import console, counted, one_line, print_table, short
 
 if TYPE_CHECKING:
     from clara.store import Explanation
@@ -22,27 +22,49 @@ EXCERPT_CHARACTERS = 160
 
 def print_steps(found: Explanation) -> None:
     """How a search came to what it found."""
-    console = Console(highlight=False)
-    console.print()
+    shown = console()
+    shown.print()
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
     for name in ("step", "passages", "ms", "best candidates (number: score)"):
         table.add_column(name, justify="right" if name in ("passages", "ms") else "left")
     for step in found.steps:
         best = ", ".join(f"{one.id}: {one.score:.3f}" for one in step.candidates[:5])
         table.add_row(step.name, f"{step.count:,}", f"{step.milliseconds:.1f}", best)
-    console.print(table)
-    console.print(f"{found.allowed:,} of {found.passages:,} passages could be returned.", style="dim")
+    print_table(shown, table)
+    shown.print(f"{found.allowed:,} of {counted(found.passages, 'passage')} could be returned.", style="dim")
+
+
+def print_nothing_found(found: Explanation) -> None:
+    """That a search found nothing and why, on standard error: the output holds what was found and no more."""
+    reason = "the store holds no passages"
+    if found.passages:
+        reason = f"of {counted(found.passages, 'passage')} in the store none meets the conditions"
+    console(stderr=True).print(f"Nothing found: {reason}.")
+
+
+def print_question(question: str) -> None:
+    """A question above its answer, where several are answered."""
+    console().print(Text(one_line(question), style="cyan"))
 
 
 def print_answer(answer: Answer, around: Mapping[int, Sequence[str]]) -> None:
-    """The answer, then its sources; see `print_sources`."""
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(Text(answer.text or "(no answer)", style="bold"))
-    if answer.is_doubtful:
-        console.print("Doubtful: the passages found probably do not hold the answer.", style="yellow")
-    console.print()
-    console.print("Sources", style="dim")
-    print_sources(answer.sources, around, taken_from=answer.taken_from)
+    """The answer, then its sources; see `print_sources`. A doubt stands before the answer, then plain."""
+    shown = console()
+    if not answer.is_doubtful:
+        shown.print(Text(answer.text or "(no answer)", style="bold"))
+    elif answer.text:
+        shown.print("Probably not in these passages; the best guess:", style="yellow")
+        shown.print(Text(answer.text))
+    else:
+        shown.print("Probably not in these passages.", style="yellow")
+    shown.print()
+    shown.print("Sources", style="dim")
+    print_sources(
+        answer.sources,
+        around,
+        taken_from=answer.taken_from,
+        taken="the guess" if answer.is_doubtful else "the answer",
+    )
 
 
 def print_sources(
@@ -51,6 +73,7 @@ def print_sources(
     *,
     full: bool = False,
     taken_from: int | None = None,
+    taken: str = "the answer",
 ) -> None:
     """One block a source: rank, score, file, place; then what of the passage bears the answer, or all of it.
 
@@ -61,8 +84,9 @@ def print_sources(
         around: Texts of the passages around a source, itself among them, by its number.
         full: Show the whole of each passage.
         taken_from: Number of the source whose words the answer is.
+        taken: What these words are called.
     """
-    console = Console(highlight=False)
+    shown = console()
     for source in sources:
         place = _place(source)
         line = Text(f"{source.rank}. ")
@@ -70,20 +94,25 @@ def print_sources(
         line.append(short(source.file), style="bold")
         line.append(f"  {place}" if place else "", style="dim")
         if source.id == taken_from:
-            line.append("  (the answer is from here)", style="green")
+            line.append(f"  ({taken} is from here)", style="green")
         elif source.read_as == "text":
             line.append("  (read as text)", style="dim")
-        console.print(line, soft_wrap=True)
+        shown.print(line)
         if source.also_in:
-            console.print(f"   also in {', '.join(map(short, source.also_in))}", style="dim", soft_wrap=True)
-        texts = (around or {}).get(source.id, [source.text])
-        for text in texts:
-            shown = (
-                _excerpt(source, full=full)
-                if text == source.text
-                else Text(" ".join(text.split()), style="dim")
-            )
-            console.print(Padding(shown, (0, 0, 0, 3), expand=False))
+            shown.print(f"   also in {', '.join(map(short, source.also_in))}", style="dim")
+        for text in (around or {}).get(source.id, [source.text]):
+            if text == source.text:
+                _print_indented(shown, _excerpt(source, full=full))
+            else:
+                _print_indented(shown, Text(" ".join(text.split()), style="dim"))
+
+
+def _print_indented(shown: Console, text: Text) -> None:
+    """Text below its source: wrapped for a terminal, elsewhere one line without blanks behind it."""
+    if shown.file.isatty():
+        shown.print(Padding(text, (0, 0, 0, 3), expand=False), soft_wrap=False)
+    else:
+        shown.print(Text("   ") + text)
 
 
 def _place(source: Source) -> str:
@@ -110,7 +139,7 @@ def _excerpt(source: Source, *, full: bool) -> Text:
         start, stop = _window(
             source.text, *((support.start, support.stop) if support is not None else (0, 0))
         )
-    shown = Text(" ").join(text[start:stop].split())
+    shown = Text(" ").join(line for line in text[start:stop].split() if line)
     before, after = ("… " if start else ""), (" …" if stop < len(source.text) else "")
     return Text.assemble((before, "dim"), shown, (after, "dim"))
 

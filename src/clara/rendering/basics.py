@@ -3,15 +3,62 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 from rich import filesize
 from rich.console import Console
+from rich.table import Table
+
+_UNWRAPPED = 1 << 20
+"""Columns of a table where no terminal is: more than any has, so that no line is wrapped or cut."""
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Where text is printed as it is: without markup, and a line in one piece, however long it is.
+
+    Args:
+        stderr: Standard error, not standard output.
+    """
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def print_table(shown: Console, table: Table) -> None:
+    """Print a table: fitted to a terminal; elsewhere as wide as it is, without blanks behind its lines."""
+    if shown.file.isatty():
+        shown.print(table, soft_wrap=False)
+        return
+    with shown.capture() as captured:
+        shown.print(table, width=_UNWRAPPED, soft_wrap=False, crop=False)
+    for line in captured.get().splitlines():
+        print_line(line.rstrip())
 
 
 def print_json(value: object) -> None:
-    """One line of JSON on standard output."""
-    Console(highlight=False, soft_wrap=True).print(json.dumps(value, ensure_ascii=False), markup=False)
+    """One line of JSON on standard output; what its encoding lacks is escaped."""
+    line = json.dumps(value, ensure_ascii=False)
+    try:
+        line.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        line = json.dumps(value)
+    print_line(line)
+
+
+def print_line(line: str) -> None:
+    """A line as it is, tabs and all, on standard output."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def counted(count: int, noun: str, plural: str | None = None) -> str:
+    """A number with what is counted: "1 passage", "1,083 passages".
+
+    Args:
+        count: The number.
+        noun: For one.
+        plural: For all other numbers; the noun with an s if None.
+    """
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
 
 
 def one_line(text: str) -> str:

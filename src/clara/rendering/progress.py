@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -11,8 +11,17 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from clara.rendering.basics import counted, readable
+
 if TYPE_CHECKING:
     from clara import indexing
+
+
+class _FilesColumn(ProgressColumn):
+    """Files so far, of how many."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.fields['files']:,}/{counted(task.fields['total_files'], 'file')}")
 
 
 class _RateColumn(ProgressColumn):
@@ -21,7 +30,17 @@ class _RateColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
         passages = task.fields["passages"]
         rate = passages / task.elapsed if task.elapsed else 0.0
-        return Text(f"{passages:,} passages, {rate:,.0f}/s")
+        return Text(f"{counted(passages, 'passage')}, {rate:,.0f}/s")
+
+
+class _AmountColumn(ProgressColumn):
+    """How much of how much of a step is done, in passages or in bytes."""
+
+    def render(self, task: Task) -> Text:
+        done, total = int(task.completed), int(task.total or 0)
+        if task.fields["in_bytes"]:
+            return Text(f"{readable(done)} of {readable(total)}")
+        return Text(f"{done:,}/{counted(total, 'passage')}")
 
 
 @contextmanager
@@ -34,7 +53,7 @@ def progress_bar(*, quiet: bool) -> Iterator[Callable[[indexing.Progress], None]
     columns = (
         TextColumn("Indexing"),
         BarColumn(),
-        TextColumn("{task.fields[files]}/{task.fields[total_files]} files"),
+        _FilesColumn(),
         _RateColumn(),
         TimeRemainingColumn(compact=True),
     )
@@ -55,18 +74,19 @@ def progress_bar(*, quiet: bool) -> Iterator[Callable[[indexing.Progress], None]
 
 
 @contextmanager
-def step_progress(*, quiet: bool, unit: str = "passages") -> Iterator[Callable[[str, int, int], None]]:
+def step_progress(
+    *, quiet: bool, in_bytes: Collection[str] = ()
+) -> Iterator[Callable[[str, int, int], None]]:
     """A bar for each step of a work by its name, with time left, on standard error.
 
     Args:
         quiet: Show nothing.
-        unit: What is counted.
+        in_bytes: Names of the steps whose amounts are bytes; those of the others are passages.
     """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
-        TextColumn(unit),
+        _AmountColumn(),
         TimeRemainingColumn(compact=True),
     )
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
@@ -74,7 +94,7 @@ def step_progress(*, quiet: bool, unit: str = "passages") -> Iterator[Callable[[
 
         def show(step: str, done: int, total: int) -> None:
             if step not in tasks:
-                tasks[step] = bar.add_task(step, total=total)
+                tasks[step] = bar.add_task(step, total=total, in_bytes=step in in_bytes)
             bar.update(tasks[step], completed=done, total=total)
 
         yield show

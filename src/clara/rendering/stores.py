@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from clara.rendering.basics import one_line, print_json, readable, short
+from clara.rendering.basics import (
+    console,
+    counted,
+    one_line,
+    print_json,
+    print_line,
+    print_table,
+    readable,
+    short,
+)
 
 if TYPE_CHECKING:
     from clara import indexing
     from clara.library import Library
+    from clara.records import StoredDocument
     from clara.store import IndexReport, StoreInfo
     from clara.store.maintenance import CheckReport, CompactReport
 
@@ -27,29 +39,32 @@ def print_report(filled: Library, report: indexing.AddReport, built_index: bool,
             {**asdict(report), "built_index": built_index, "store": {**asdict(info), "path": str(info.path)}}
         )
         return
-    console, errors = (
-        Console(highlight=False, soft_wrap=True),
-        Console(stderr=True, highlight=False, soft_wrap=True),
-    )
+    shown, errors = console(), console(stderr=True)
     for _, reason in report.refused:
-        errors.print(f"Skipped: {one_line(reason)}", markup=False)
+        errors.print(f"Skipped: {one_line(reason)}")
+    if report.passed_over:
+        passed = [
+            f"{count:,} {one_line(ending) or 'without an ending'}"
+            for ending, count in sorted(report.passed_over.items(), key=lambda item: (-item[1], item[0]))
+        ]
+        errors.print(f"Passed over as no documents: {', '.join(passed)}.")
     done = [
-        f"{count} {word}"
+        f"{count:,} {word}"
         for count, word in (
             (report.added, "added"),
             (report.replaced, "replaced"),
             (report.unchanged, "unchanged"),
-            (report.copies, "copies of others"),
+            (report.copies, "copy of another" if report.copies == 1 else "copies of others"),
             (report.removed, "removed"),
             (len(report.refused), "skipped"),
         )
         if count
     ]
     kept = f", kept: {report.kept:,}" if report.kept else ""
-    console.print(f"Documents: {', '.join(done) or 'none'}. Passages compressed: {report.passages:,}{kept}.")
-    console.print(
-        f"The store holds {info.documents:,} documents, {info.passages:,} passages, "
-        f"{info.memory_rows:,} memory tokens."
+    shown.print(f"Documents: {', '.join(done) or 'none'}. Passages compressed: {report.passages:,}{kept}.")
+    shown.print(
+        f"The store holds {counted(info.documents, 'document')}, {counted(info.passages, 'passage')}, "
+        f"{counted(info.memory_rows, 'memory token')}."
     )
 
 
@@ -60,10 +75,11 @@ def print_store(info: StoreInfo, *, as_json: bool) -> None:
         return
     passages = max(1, info.passages)
     vectors = info.memory_bytes + info.key_bytes
+    copies = f", and {counted(info.copies, 'copy', 'copies')}" if info.copies else ""
     rows = [
         ("Model", f"{info.model}, fingerprint {info.fingerprint[:12]}"),
         ("Made", f"{datetime.fromtimestamp(info.created):%Y-%m-%d %H:%M}, format {info.format}"),
-        ("Documents", f"{info.documents:,}" + (f", and {info.copies:,} copies" if info.copies else "")),
+        ("Documents", f"{info.documents:,}{copies}"),
         ("Passages", f"{info.passages:,}"),
         ("Memory tokens", f"{info.memory_rows:,} of {info.memory_size:,} numbers, {info.memory_dtype}"),
         ("Memories", f"{readable(info.memory_bytes)}, {info.memory_bytes / passages:,.0f} bytes a passage"),
@@ -74,10 +90,67 @@ def print_store(info: StoreInfo, *, as_json: bool) -> None:
     grid = Table.grid(padding=(0, 2))
     for name, value in rows:
         grid.add_row(Text(name, style="dim"), value)
-    console = Console(highlight=False)
-    console.print(grid)
+    shown = console()
+    print_table(shown, grid)
     if info.dead_bytes > max(vectors, 1) / 4:
-        console.print("Much was removed; give its space back with: clara store compact", style="dim")
+        shown.print("Much was removed; give its space back with: clara store compact", style="dim")
+
+
+def print_documents(
+    documents: Sequence[StoredDocument], copies: Mapping[str, Sequence[str]], *, as_json: bool
+) -> None:
+    """What a store holds, a line a document: name, passages, when the file was changed, the title it states.
+
+    The lines of copies follow that of their document. Where no terminal is, tabs part the fields.
+
+    Args:
+        documents: In the order to show.
+        copies: Files with the bytes of a document, by its source.
+        as_json: Print one JSON object.
+    """
+    if as_json:
+        found = [{**asdict(one), "copies": list(copies.get(one.source, ()))} for one in documents]
+        print_json({"documents": found})
+        return
+    shown = console()
+    if not documents:
+        console(stderr=True).print("The store holds no documents.")
+    for one in documents:
+        _print_fields(shown, _fields(one))
+        for copy in copies.get(one.source, ()):
+            _print_fields(shown, [short(copy), f"copy of {short(one.source)}"])
+
+
+def _fields(document: StoredDocument) -> list[str]:
+    """What is shown of a document: the title is told where it is not the file's name."""
+    fields = [short(document.source), counted(document.num_passages, "passage")]
+    fields.append(f"{datetime.fromtimestamp(document.modified):%Y-%m-%d}" if document.modified else "")
+    if document.title not in (document.source, Path(document.source).stem):
+        fields.append(one_line(document.title))
+    return fields
+
+
+def _print_fields(shown: Console, fields: Sequence[str]) -> None:
+    """One line: the first field stands out at a terminal, elsewhere tabs part them all."""
+    if not shown.file.isatty():
+        print_line("\t".join(fields).rstrip())
+        return
+    line = Text.assemble((fields[0], "bold"))
+    line.append("  " + "  ".join(filter(None, fields[1:])), style="dim")
+    shown.print(line)
+
+
+def print_removal(sources: Sequence[str], passages: int, *, as_json: bool) -> None:
+    """What was removed from a store: files by name, and how many passages went with them."""
+    if as_json:
+        print_json({"removed": list(sources), "documents": len(sources), "passages": passages})
+        return
+    shown = console()
+    shown.print(f"Removed {counted(len(sources), 'document')}, {counted(passages, 'passage')}.")
+    if passages:
+        shown.print("Give the space back with: clara store compact", style="dim")
+    else:
+        shown.print("The passages stay: other files have the same bytes.", style="dim")
 
 
 def print_check(report: CheckReport, *, as_json: bool) -> None:
@@ -85,18 +158,18 @@ def print_check(report: CheckReport, *, as_json: bool) -> None:
     if as_json:
         print_json(asdict(report))
         return
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(f"Compared {report.blocks:,} checksums over {readable(report.bytes)}.")
+    shown = console()
+    shown.print(f"Compared {counted(report.blocks, 'checksum')} over {readable(report.bytes)}.")
     for fault in report.faults:
-        console.print(Text(fault, style="red"))
+        shown.print(Text(fault, style="red"))
     for source in report.damaged:
-        console.print(Text(f"Damaged: {short(source)}"))
+        shown.print(f"Damaged: {short(source)}")
     if report.removed:
-        console.print(f"Removed {report.removed:,} damaged documents; index them again.")
+        shown.print(f"Removed {counted(report.removed, 'damaged document')}; index again what was removed.")
     elif report.damaged:
-        console.print("Remove them with: clara store check --drop-damaged, then index them again.")
+        shown.print("Remove them with: clara store check --drop-damaged, then index them again.")
     elif not report.faults:
-        console.print("All is well.")
+        shown.print("All is well.")
 
 
 def print_compaction(report: CompactReport, *, as_json: bool) -> None:
@@ -104,15 +177,15 @@ def print_compaction(report: CompactReport, *, as_json: bool) -> None:
     if as_json:
         print_json(asdict(report))
         return
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(
+    shown = console()
+    shown.print(
         f"The store takes {readable(report.after)}, where it took {readable(report.before)}; memories are "
         f"{report.memory_dtype}."
     )
     if report.learns_from:
-        console.print(
-            f"It is learned from {report.learns_from:,} memory tokens; until there are as many they stay "
-            "float16."
+        shown.print(
+            f"It is learned from {counted(report.learns_from, 'memory token')}; until there are as many they "
+            "stay float16."
         )
 
 
@@ -121,10 +194,11 @@ def print_index(report: IndexReport, *, as_json: bool) -> None:
     if as_json:
         print_json(asdict(report))
         return
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(
-        f"Indexed {report.passages:,} passages in {report.seconds:,.0f} s: {readable(report.bytes)}. A "
-        f"search looks through {report.probed:,} of {report.lists:,} lists and compares "
-        f"{report.depth:,} passages, which for vectors like questions finds {report.recall:.1%} of the "
-        "best 100."
+    shown = console()
+    shown.print(
+        f"Indexed {counted(report.passages, 'passage')} in {report.seconds:,.0f} s: "
+        f"{readable(report.bytes)}. A search looks through {report.probed:,} of "
+        f"{counted(report.lists, 'list')} and compares "
+        f"{counted(report.depth, 'passage')}, which for vectors like questions finds {report.recall:.1%} of "
+        "the best 100."
     )
