@@ -201,9 +201,12 @@ class ClaraProcessor(ProcessorMixin):
         """Token ids of questions as the query reasoner reads them.
 
         Raises:
-            InputError: A question is empty or longer than `query_max_tokens`; cutting it would answer
-                another question.
+            InputError: A question is no text, is empty or is longer than `query_max_tokens`; cutting it would
+                answer another question.
         """
+        for text in texts:
+            if not isinstance(text, str) or text != text.encode("utf-8", "replace").decode("utf-8"):
+                raise InputError(f"The question is {text!r}, but must be a text in valid Unicode.")
         questions = self.tokenize(texts)
         for text, ids in zip(texts, questions, strict=True):
             if not text.strip() or not ids:

@@ -78,6 +78,9 @@ def test_questions_are_never_cut(make_model: Any, kind: str, form: str) -> None:
     for use in (lambda q: processor.encode_questions([q]), lambda q: processor.prompt(q, [])):
         with pytest.raises(InputError, match="has 17 tokens, but the model reads at most 16; shorten it"):
             use(exact + " w7")
+        for no_text in (None, 5, ["w7"], "w7 \udcf6"):
+            with pytest.raises(InputError, match="must be a text"):
+                use(no_text)
         for empty in ("", "  \n"):
             with pytest.raises(InputError, match="The question is empty"):
                 use(empty)
