@@ -72,7 +72,7 @@ def check(
         damaged.update(sources)
         report.faults.append(
             f"Rows {block.first} to {block.first + block.rows - 1} of {store.file(kind, block)} are missing "
-            f"or do not have their checksum; they belong to {len(sources)} documents."
+            f"or do not have their checksum; documents that they belong to: {len(sources)}."
         )
     report.damaged = sorted(damaged)
     if drop_damaged and report.damaged:
