@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clara.documents import file_of
 from clara.errors import InputError
 from clara.records import Document, Passage
 from clara.store import Filter, MemoryStore, NewDocument
@@ -372,12 +373,52 @@ def test_fields_that_there_are_may_hold_of_nothing(store: MemoryStore) -> None:
     assert len(store.matching(Filter.parse("Version>20"))) == 0  # of an empty store nothing is known
 
 
+@pytest.mark.parametrize(
+    "name", ["Unit price (EUR)", "100 m", "2024", "profit/loss", "naïve é", "a.b", "$", "it's"]
+)
+def test_fields_are_called_as_tables_call_them(tmp_path: Path, name: str) -> None:
+    with MemoryStore.create(tmp_path, fingerprint="f", model="m", memory_size=2, key_size=None) as store:
+        for number in range(4):
+            passage = Passage("text", metadata={name: number, "other": 9})
+            store.add(
+                [NewDocument(Document(f"{number}", "T", (), str(number)), [passage], [np.ones((1, 2))])]
+            )
+        for expression in (f"{name}>1", f" {name}  >= 2 "):
+            found = store.matching(Filter.parse(expression))
+            assert len(found) == sum(number > 1 for number in range(4))
+
+
 def test_of_many_fields_a_few_are_told(tmp_path: Path) -> None:
     with MemoryStore.create(tmp_path, fingerprint="f", model="m", memory_size=2, key_size=None) as store:
         passage = Passage("text", metadata={f"field{number:02}": number for number in range(25)})
         store.add([NewDocument(Document("a", "T", (), "a"), [passage], [np.ones((1, 2))])])
         with pytest.raises(InputError, match=r"field08, field09 and 15 more\.$"):
             store.matching(Filter.parse("other=1"))
+
+
+@pytest.mark.parametrize("pattern", ["/a/[1].csv", "/a/*", "*.csv", "/b/x.csv"])
+def test_parts_go_with_their_file(pattern: str) -> None:
+    sources = [
+        "/a/[1].csv",
+        "/a/[1].csv#part-2",
+        "/a/[1].csv#part-12",
+        "/b/x.csv#part-3",
+        "/b/x.csv#part",
+        "/c",
+    ]
+    rows = stored([(source, "", None, None, 0.0) for source in sources])
+
+    def found(expression: str) -> list[str]:
+        where = Filter.parse(expression)
+        return [sources[number - 1] for (number,) in rows.execute(where.sql, where.parameters)]
+
+    def fits(source: str) -> bool:
+        return file_of(source) == pattern or fnmatchcase(file_of(source), pattern)
+
+    assert sorted(found(f"file={pattern}")) == sorted(filter(fits, sources))
+    assert sorted(found(f"file!={pattern}")) == sorted(source for source in sources if not fits(source))
+    assert len(found("format=csv")) == 4
+    assert len(found("format!=csv")) == 2
 
 
 def test_several_must_all_hold() -> None:

@@ -5,7 +5,7 @@
     heading~liability       words within the headings; `title~...` likewise
     page<=3                 the page
     modified>=2026-01-01    the day on which the file was changed, UTC
-    author=Kim              any other name: the passage's metadata
+    author=Kim              any other name, as in `Unit price (EUR)<20`: the passage's metadata
 
 Several expressions must all hold. They become SQL whose values are bound parameters only. It runs on
 connections that `prepare` has seen.
@@ -26,7 +26,7 @@ from typing import Self
 from clara.errors import InputError
 from clara.store.names import as_stored
 
-_EXPRESSION = re.compile(r"\s*([^\W\d][\w.-]*)\s*(!=|<=|>=|=|<|>|~)\s*(.*?)\s*", re.DOTALL)
+_EXPRESSION = re.compile(r'\s*([^\s"=!<>~][^"=!<>~]*?)\s*(!=|<=|>=|=|<|>|~)\s*(.*?)\s*', re.DOTALL)
 _NUMBER = re.compile(
     r"[+-]?(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 )
@@ -39,6 +39,8 @@ _ALLOWED = (
     "modified>=2026-01-01, and any name of the metadata with = != < <= > >= or ~"
 )
 _DAY = timedelta(days=1)
+_PARTS = "#part-[0-9]*"
+"""Behind the names of the later parts of a long file, as a GLOB."""
 
 Value = str | int | float
 
@@ -196,7 +198,8 @@ _Made = tuple[str, tuple[Value, ...]]
 def _file(operator: str, value: str) -> _Made:
     """A path is compared as it is shown: that of a file below the working folder relative to it.
 
-    It may be a name that holds what patterns are made of, so it is compared as it stands as well.
+    It may be a name that holds what patterns are made of, so it is compared as it stands as well. A long
+    file's parts go with it.
     """
     if operator == "~":
         return _contains("documents.source", value)
@@ -205,6 +208,7 @@ def _file(operator: str, value: str) -> _Made:
     if folder and not value.startswith(("/", "*")):
         names.append(os.path.normpath(os.path.join(folder, value)))
         patterns.append(os.path.normpath(os.path.join(glob.escape(folder), value)))
+    patterns += [f"{part}{_PARTS}" for part in (*patterns, *map(glob.escape, names))]
     either = ["documents.source = ?"] * len(names) + ["documents.source GLOB ?"] * len(patterns)
     return f"{_negated(operator)}({' OR '.join(either)})", (*names, *patterns)
 
@@ -218,8 +222,10 @@ def _working_folder() -> str:
 
 
 def _format(operator: str, value: str) -> _Made:
-    return f"lower(documents.source) {_negated(operator)}LIKE ? ESCAPE '\\'", (
-        f"%.{_literal(value.lower().lstrip('.'))}",
+    source, ending = "lower(documents.source)", f".{value.lower().lstrip('.')}"
+    return f"{_negated(operator)}({source} LIKE ? ESCAPE '\\' OR {source} GLOB ?)", (
+        f"%{_literal(ending)}",
+        f"*{glob.escape(ending)}{_PARTS}",
     )
 
 
