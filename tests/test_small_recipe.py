@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import lzma
+import re
 import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -15,6 +18,7 @@ from safetensors.torch import load_file
 
 from clara import loading
 from clara.checkpoints.fingerprint import fingerprint
+from clara.errors import InputError
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "small"
 FACTS = [
@@ -121,12 +125,22 @@ def test_a_part_ends_as_the_mean_of_its_trainings_and_resumes(
     assert all(torch.equal(again[name], tensor) for name, tensor in written.items())
 
 
-def test_what_is_tested_on_is_not_trained_on(tmp_path: Path) -> None:
-    spec = importlib.util.spec_from_file_location("data", RECIPE / "data.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+@pytest.fixture
+def module_of_recipe(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """Imports a module of the recipe by its name."""
+    monkeypatch.syspath_prepend(str(RECIPE))
+
+    def imported(name: str) -> ModuleType:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        return importlib.import_module(name)
+
+    return imported
+
+
+def test_what_is_tested_on_is_not_trained_on(
+    tmp_path: Path, module_of_recipe: Callable[[str], ModuleType]
+) -> None:
+    module = module_of_recipe("data")
     write(tmp_path, "squad11_dev", [record("dev", f"This is {SHARED}.", "What?", "a sentence", "")])
     some = [
         record("own", "Ada lives in Oslo.", "Where does Ada live?", "Oslo", "dev"),
@@ -136,6 +150,49 @@ def test_what_is_tested_on_is_not_trained_on(tmp_path: Path) -> None:
     ]
     write(tmp_path, "qamr", some)
     assert [example.id for example in module.qamr(tmp_path)] == ["own"]
+
+
+NAMES = [
+    f"{first} {last}" for first in ("Ada", "Ben", "Cleo", "Dan") for last in ("Moss", "Nord", "Orr", "Pike")
+]
+
+
+def test_questions_on_made_up_tables_have_one_answer(module_of_recipe: Callable[[str], ModuleType]) -> None:
+    """It stands in the passage once, in a row that the question names, as reading line by line finds it."""
+    passages = module_of_recipe("made_up_tables").made_up_tables(NAMES, 600)
+    assert passages == module_of_recipe("made_up_tables").made_up_tables(NAMES, 600)
+    asked = looked_up = 0
+    for passage in passages:
+        for question, (answer,) in passage.turns:
+            assert passage.content.count(answer) == 1, (passage, question)
+            asked += 1
+            looked_up += answer in cells_of_rows_named(passage.content, question)
+    assert asked > 1_000
+    assert looked_up == asked
+
+
+def cells_of_rows_named(text: str, question: str) -> set[str]:
+    """Cells that are not in the question, of rows that have one that is."""
+    first, *lines = text.split("\n")
+    heading = first.rpartition(" > ")[2]
+    if " | " in text:
+        fields, *lines = [heading, *lines] if " | " in heading else lines
+        rows = [dict(zip(fields.split(" | "), line.split(" | "), strict=True)) for line in lines]
+    else:
+        cells = (re.split(r" = |=|: ", line, maxsplit=1) for line in lines if not line.startswith("["))
+        rows = [{"": heading} | {name.rpartition(".")[2]: value.strip('"') for name, value in cells}]
+    return {
+        value
+        for row in rows
+        if any(other in question for other in row.values())
+        for value in row.values()
+        if value not in question
+    }
+
+
+def test_too_few_names_for_made_up_tables(module_of_recipe: Callable[[str], ModuleType]) -> None:
+    with pytest.raises(InputError, match="need 12 names or more; the data give 1"):
+        module_of_recipe("made_up_tables").made_up_tables(["Ada"])
 
 
 @pytest.mark.parametrize(

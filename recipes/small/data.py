@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from made_up_tables import made_up_tables, names_among
+
 from clara.errors import InputError
 from clara.json_lines import read_records
 from clara.training.examples import ReadingExample, read_reading_examples
@@ -56,6 +58,11 @@ def fairytaleqa(data: Path) -> list[ReadingExample]:
     return _part(data, "fairytaleqa", "train")
 
 
+def tables(data: Path) -> list[ReadingExample]:
+    """Made-up tables, records and settings, about names that SQuAD's questions ask for."""
+    return made_up_tables(names_among(squad(data)))
+
+
 def _part(data: Path, name: str, part: str) -> list[ReadingExample]:
     """One part of a set, without what shares a run of words with SQuAD's dev passages."""
     path = data / f"{name}.jsonl.xz"
@@ -91,4 +98,5 @@ SOURCES: dict[str, Callable[[Path], list[ReadingExample]]] = {
     "timeqa": timeqa,
     "qamr": qamr,
     "fairytaleqa": fairytaleqa,
+    "tables": tables,
 }

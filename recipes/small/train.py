@@ -113,6 +113,15 @@ FURTHER = replace(
     averaged=3,
     seeds=2,
 )
+# Tables, records and settings beside what was read before. Not packaged: every figure of the package would
+# have to be measured again.
+TABLES = replace(
+    FURTHER,
+    name="reading-tables",
+    sources=(*FURTHER.sources, "tables"),
+    phases=(Phase(850, 15, FURTHER.phases[0].forms),),
+    learning_rate=5e-5,
+)
 # The start searches well already; what is learnt is to tell passages of one article apart.
 SEARCH = Part(
     "search",
@@ -122,7 +131,8 @@ SEARCH = Part(
     trained=(f".variants.{roles.COMPRESSOR}.", f".variants.{roles.QUERY_REASONER}.", "memory."),
     learning_rate=5e-5,
 )
-PARTS = {part.name: part for part in (READING, FURTHER, SEARCH)}
+PARTS = {part.name: part for part in (READING, FURTHER, TABLES, SEARCH)}
+PACKAGED = (READING.name, FURTHER.name, SEARCH.name)
 CONTEXT_TEXTS = 400
 """Texts that the context of memories starts from."""
 UNTITLED = 10
@@ -348,7 +358,7 @@ def main() -> None:
         "--threads", type=int, default=None, help="CPU threads; torch's own choice if not given"
     )
     parser.add_argument(
-        "--parts", nargs="+", choices=list(PARTS), default=list(PARTS), help="what is trained now"
+        "--parts", nargs="+", choices=list(PARTS), default=list(PACKAGED), help="what is trained now"
     )
     parser.add_argument(
         "--continue-from", type=Path, default=None, help="start from the model in this folder"
