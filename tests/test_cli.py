@@ -563,6 +563,33 @@ def test_an_unknown_ending_of_the_standard_input_is_refused(
     assert json.loads(capsys.readouterr().out)["results"][0]["title"] == "w7"
 
 
+def test_what_is_typed_has_a_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path
+) -> None:
+    options = ("-s", tmp_path / "s", "-m", model)
+
+    def index(text: bytes, *more: object) -> int:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text)))
+        return run(monkeypatch, "index", "-", *more, *options)
+
+    page = "https://example.org/w7"
+    assert [index(b"w1"), index(b"w2", "--name", page), index(b"w3", "--name", "b"), index(b"w4")] == [0] * 4
+    capsys.readouterr()
+    assert run(monkeypatch, "store", "list", "-s", tmp_path / "s") == 0
+    assert sorted(line.split("\t")[0] for line in capsys.readouterr().out.splitlines()) == [
+        "b",
+        page,
+        "stdin",
+    ]
+    for arguments, words in (
+        (("-", "--name", "/etc/hosts"), "--name is '/etc/hosts', but must be a name or an address"),
+        (("-", "--name", " "), "--name is ' ', but must be"),
+        ((tmp_path, "--name", "b"), "--name says what the standard input is called, but no path is -"),
+    ):
+        assert run(monkeypatch, "index", *arguments) == 1
+        assert words in told(capsys)
+
+
 def test_documents_are_listed_and_removed(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -62,6 +62,12 @@ def index(
     suffix: Annotated[
         str | None, typer.Option(help="What the standard input is, as a file's ending; .txt if not given.")
     ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="What the standard input is called, stdin if not given; it replaces what was called so."
+        ),
+    ] = None,
     memory_dtype: Annotated[
         str | None,
         typer.Option(help="How a new store keeps memories: float16, int8, int4 or pq."),
@@ -79,13 +85,14 @@ def index(
 
     options = ReadOptions(_names(text_fields), title_field, _names(metadata_fields))
     files = [path for path in paths if path != Path(STDIN)]
-    ending = _ending(suffix, is_read=len(files) < len(paths))
+    is_typed = len(files) < len(paths)
+    ending, called = _ending(suffix, is_read=is_typed), _called(name, is_read=is_typed)
     patterns = {"ignore": ignore or (), "only": only or ()}
     if files and not remove_vanished:  # with it, paths that are gone may be what is meant
         find_files(files, **patterns)  # a wrong path is told at once, before the model is loaded
     typed = None
-    if len(files) < len(paths):
-        typed = read_stream(sys.stdin.buffer.read(), suffix=ending, options=options)
+    if is_typed:
+        typed = read_stream(sys.stdin.buffer.read(), called, ending, options)
     with open_library(
         store, model, subfolder, base, device, writes=True, memory_dtype=memory_dtype
     ) as library:
@@ -217,6 +224,24 @@ def _ending(suffix: str | None, *, is_read: bool) -> str:
     if ending not in SUFFIXES:
         raise InputError(f"--suffix is {suffix!r}, but must be one of {', '.join(SUFFIXES)}.")
     return ending
+
+
+def _called(name: str | None, *, is_read: bool) -> str:
+    """What the standard input is called, by the same rules as `_ending`; no path, which would name a file."""
+    if name is None:
+        return "stdin"
+    if not is_read:
+        raise InputError(
+            "--name says what the standard input is called, but no path is -; leave it out or add -."
+        )
+    from clara.documents.text import printable
+
+    if not name.strip() or Path(name).is_absolute():
+        raise InputError(
+            f"--name is {printable(name)!r}, but must be a name or an address, as https://example.org/page; "
+            "a file is given by its path."
+        )
+    return printable(name.strip())
 
 
 def _check_conditions(where: Sequence[str] | None) -> None:
