@@ -91,6 +91,39 @@ def test_memories_read_as_the_text_that_they_spell(model_and_processor: Any, rat
 
 
 @torch.no_grad()
+def test_what_was_read_is_not_read_again(model_and_processor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether a document stands as text or as memory, but behind every question and in every role."""
+    model, processor = model_and_processor
+    encoded = processor.encode_documents(TEXTS)
+    texts = [TextSlot(ids) for ids in encoded]
+    memories = model.compress(*collate_texts(encoded), rate=2).unpadded()
+    slots = [MemorySlot(len(memory), 2) for memory in memories]
+    asked: list[tuple[Any, Any, str | None, int]] = [  # with the rows that are new
+        (collate_prompts([processor.prompt(QUESTIONS[0], texts)]), None, roles.GENERATOR, len(texts)),
+        (collate_prompts([processor.prompt(QUESTIONS[0], texts[1:])]), None, roles.GENERATOR, 0),
+        (collate_prompts([processor.prompt(QUESTIONS[0], slots)]), [torch.cat(memories)], roles.GENERATOR, 0),
+        (collate_prompts([processor.prompt(QUESTIONS[1], texts[:1])] * 2), None, roles.GENERATOR, 1),
+        (collate_prompts([processor.prompt(QUESTIONS[0], texts)]), None, None, len(texts)),
+    ]
+    plain = [model(prompts, held, role=role).words for prompts, held, role, _ in asked]
+    rows: list[int] = []
+    read = model._read
+
+    def counted(embeddings: torch.Tensor, *others: Any, **named: Any) -> torch.Tensor:
+        rows.append(len(embeddings))
+        return read(embeddings, *others, **named)
+
+    monkeypatch.setattr(model, "_read", counted)
+    with model.reading_once():
+        for (prompts, held, role, new), expected in zip(asked, plain, strict=True):
+            torch.testing.assert_close(model(prompts, held, role=role).words, expected, **TOLERANCE)
+            assert sum(rows) == new
+            rows.clear()
+    model(*asked[0][:2])
+    assert sum(rows) == len(texts)
+
+
+@torch.no_grad()
 def test_a_title_ends_with_the_closing_token_and_no_answer_runs_over_it(model_and_processor: Any) -> None:
     model, processor = model_and_processor
     (plain,), (titled,) = (processor.encode_documents([text]) for text in ("w1 w2 w3", "w1 w2\nw3"))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from clara.model.pairs import of_words
-from clara.model.spans import Document, SpanHead, best_span, span_loss
+from clara.model.spans import Document, SpanHead, best_span, span_log_probabilities, span_loss
 
 OPENING, CLOSING = 1, 2
 FIRST = Document(0, [OPENING, 7, 8, 7, 8, CLOSING])
@@ -23,7 +23,7 @@ def scores() -> torch.Tensor:
     present = torch.ones(2, WIDTH, dtype=torch.bool)
     present[:, [5, 9]] = False
     with torch.no_grad():
-        return head(torch.randn(2, WIDTH, 4), present)
+        return span_log_probabilities(head(torch.randn(2, WIDTH, 4)), present)
 
 
 def test_probabilities_sum_to_one_over_the_documents_of_a_prompt(scores: torch.Tensor) -> None:
@@ -94,7 +94,9 @@ def test_a_prior_weighs_documents_as_bayes_does(scores: torch.Tensor) -> None:
     prior = torch.tensor([[0.8, 0.2], [0.5, 0.5]])
     priors = of_words(list(prior.log()), [[FIRST, SECOND]] * 2, WIDTH)
     with torch.no_grad():
-        found, plain = head(states, present, priors).exp(), head(states, present).exp()
+        scores = head(states)
+        found = span_log_probabilities(scores, present, priors).exp()
+        plain = span_log_probabilities(scores, present).exp()
     weights = torch.cat([prior[:, :1].expand(-1, 6), prior[:, 1:].expand(-1, 4)], dim=1).unsqueeze(-1)
     expected = plain * weights / (plain * weights).sum(dim=1, keepdim=True)
     torch.testing.assert_close(found, expected)

@@ -251,7 +251,8 @@ class EvaluationRun:
         banks = dict(self._banks())
         try:
             self._rank(banks)
-            self._answer(banks)
+            with self.clara.model.reading_once():
+                self._answer(banks)
             self._paraphrase(banks)
             self._measure(banks)
             self._map(banks[self.plan.rates[0]])

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -33,7 +33,7 @@ from clara.model.fusion import splice
 from clara.model.losses import IGNORE, answer_loss
 from clara.model.matching import WordMatching
 from clara.model.prompts import PromptBatch
-from clara.model.spans import Document, Span, SpanHead, best_span, span_loss
+from clara.model.spans import Document, Span, SpanHead, best_span, span_log_probabilities, span_loss
 
 
 @dataclass
@@ -91,6 +91,7 @@ class ClaraModel(PreTrainedModel):
         self.base_rows: layout.BaseRows | None = None
         self.memory_tokens: nn.Parameter | None = None
         self.reads_in_bfloat16 = False
+        self._read_before: dict[str | None, pairs.Known] | None = None
         roles.add_roles(
             self.base.base_model,
             config.roles,
@@ -306,22 +307,24 @@ class ClaraModel(PreTrainedModel):
     ) -> ClaraOutput:
         """Every document together with every question of its prompt; see `clara.model.pairs`."""
         assert self.memory is not None
-        assert self.span_head is not None
+        head = self.span_head
+        assert head is not None
         embed = cast(nn.Embedding, self.base.get_input_embeddings())
         asked = pairs.questions(prompts)
         documents = pairs.read_documents(prompts, embed, self.memory, memories)
 
         def read(embeddings: Tensor, positions: Tensor, visible: Tensor, segments: Tensor) -> Tensor:
-            return self._read(embeddings, positions, visible, role, segments=segments)
+            return cast(Tensor, head(self._read(embeddings, positions, visible, role, segments=segments)))
 
         limit = getattr(self.config.text_config, "max_position_embeddings", None)
-        words, present, places = pairs.words_of_prompts(asked, documents, embed, read, limit)
-        scores = self.span_head(
-            words, present, None if priors is None else pairs.of_words(priors, places, words.shape[1])
+        known = None if self._read_before is None else self._read_before.setdefault(role, {})
+        scores, present, places = pairs.words_of_prompts(asked, documents, embed, read, limit, known)
+        words = span_log_probabilities(
+            scores, present, None if priors is None else pairs.of_words(priors, places, scores.shape[1])
         )
-        output = ClaraOutput(words=scores, documents=places)
+        output = ClaraOutput(words=words, documents=places)
         if prompts.targets is not None:
-            output.loss = span_loss(scores, places, [question.answer for question in asked])
+            output.loss = span_loss(words, places, [question.answer for question in asked])
         return output
 
     @torch.inference_mode()
@@ -350,6 +353,19 @@ class ClaraModel(PreTrainedModel):
         assert output.documents is not None
         scores = output.words.cpu()
         return [best_span(row, held, max_words) for row, held in zip(scores, output.documents, strict=True)]
+
+    @contextmanager
+    def reading_once(self) -> Iterator[None]:
+        """Read no document behind the same question twice, in a model that answers with spans.
+
+        For one set of questions under many conditions. A memory counts as the text that it spells, since it
+        is read alike. The scores, 8 bytes a word, are kept to the end, and weights must stay as they are.
+        """
+        self._read_before = {}
+        try:
+            yield
+        finally:
+            self._read_before = None
 
     def decode_step(
         self,

@@ -8,7 +8,7 @@ Shapes: B prompts, N rows, T tokens of the longest, H hidden.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -137,12 +137,17 @@ def pair_rows(asked: Sequence[Tensor], documents: Sequence[Tensor]) -> tuple[Ten
     return embeddings, places, visible, ((places >= question) & (places < length)).long()
 
 
+Known = dict[Hashable, Tensor]
+"""Scores (n, 2) of a document's words by the token ids of the question and of the document."""
+
+
 def words_of_prompts(
     asked: Sequence[Asked],
     documents: Sequence[Sequence[Read]],
     embed: nn.Embedding,
     read: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor],
     limit: int | None,
+    known: Known | None = None,
 ) -> tuple[Tensor, Tensor, list[list[Document]]]:
     """Every document read behind every question of its prompt, a question's documents one after another.
 
@@ -150,11 +155,12 @@ def words_of_prompts(
         asked: B questions.
         documents: Of each prompt.
         embed: The base's token embeddings.
-        read: Final states (N, T, H) of rows as `pair_rows` returns them.
+        read: Scores (N, T, 2) of rows as `pair_rows` returns them.
         limit: Positions that the base has, if it says so.
+        known: Scores of what was read before, which is not read again; grows.
 
     Returns:
-        States (B, W, H), presence (B, W) bool, False at closing tokens and the same token behind a title,
+        Scores (B, W, 2), presence (B, W) bool, False at closing tokens and the same token behind a title,
         and where the documents of each question stand.
 
     Raises:
@@ -167,20 +173,9 @@ def words_of_prompts(
             f"A question and a document take {max(sizes)} positions together, but the model has {limit}; "
             "ask a shorter question or cut the document."
         )
-    states: list[Tensor] = [torch.empty(0)] * len(rows)
-    for batch in by_length(sizes, MAX_ROW_TOKENS):
-        chosen = [rows[index] for index in batch]
-        found = read(
-            *pair_rows(
-                [embed(question.ids) for question, _ in chosen],
-                [document.embeddings for _, document in chosen],
-            )
-        )
-        for row, (index, (question, document)) in enumerate(zip(batch, chosen, strict=True)):
-            states[index] = found[row, len(question.ids) :][: len(document.ids)]
-    # a prompt without documents has no states, but their width
-    nothing = embed.weight.new_zeros(0, embed.embedding_dim)
-    remaining = iter(states)
+    remaining = iter(_scores(rows, embed, read, known))
+    # a prompt without documents has no scores, but their width
+    nothing = torch.zeros(0, 2, device=embed.weight.device)
     joined = [
         _one_after_another(
             list(islice(remaining, len(documents[question.row]))), documents[question.row], nothing
@@ -189,6 +184,32 @@ def words_of_prompts(
     ]
     words, present, places = (list(items) for items in zip(*joined, strict=True))
     return pad_sequence(words, True), pad_sequence(present, True), places
+
+
+def _scores(
+    rows: Sequence[tuple[Asked, Read]],
+    embed: nn.Embedding,
+    read: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor],
+    known: Known | None,
+) -> list[Tensor]:
+    """Scores (n, 2) of the document's words of each row."""
+    keys: Sequence[Hashable] = range(len(rows))  # every row is read: a gradient goes to each row's own memory
+    if known is not None:
+        keys = [(tuple(question.ids.tolist()), tuple(document.ids.tolist())) for question, document in rows]
+    scores = {} if known is None else known
+    missing = list({key: row for key, row in zip(keys, rows, strict=True) if key not in scores}.items())
+    sizes = [len(question.ids) + len(document.ids) for _, (question, document) in missing]
+    for batch in by_length(sizes, MAX_ROW_TOKENS):
+        chosen = [missing[index] for index in batch]
+        found = read(
+            *pair_rows(
+                [embed(question.ids) for _, (question, _) in chosen],
+                [document.embeddings for _, (_, document) in chosen],
+            )
+        )
+        for own, (key, (question, document)) in zip(found, chosen, strict=True):
+            scores[key] = own[len(question.ids) :][: len(document.ids)]
+    return [scores[key] for key in keys]
 
 
 def of_words(values: Sequence[Tensor], documents: Sequence[Sequence[Document]], width: int) -> Tensor:
@@ -208,9 +229,9 @@ def of_words(values: Sequence[Tensor], documents: Sequence[Sequence[Document]], 
 
 
 def _one_after_another(
-    states: Sequence[Tensor], documents: Sequence[Read], nothing: Tensor
+    scores: Sequence[Tensor], documents: Sequence[Read], nothing: Tensor
 ) -> tuple[Tensor, Tensor, list[Document]]:
-    """States (W, H), presence (W,) and places of one question's documents."""
+    """Scores (W, 2), presence (W,) and places of one question's documents."""
     places, at = [], 0
     present = []
     for document in documents:
@@ -218,5 +239,5 @@ def _one_after_another(
         places.append(Document(at, ids))
         present += [token != ids[-1] for token in ids]
         at += len(ids)
-    joined = torch.cat([nothing, *states])
+    joined = torch.cat([nothing, *scores])
     return joined, torch.tensor(present, dtype=torch.bool, device=joined.device), places

@@ -83,20 +83,25 @@ class SpanHead(nn.Module):
         super().__init__()
         self.score = nn.Linear(hidden_size, 2)
 
-    def forward(self, states: Tensor, present: Tensor, priors: Tensor | None = None) -> Tensor:
-        """Log probabilities (B, W, 2) of beginning and ending at each word; next to -inf where there is none.
+    def forward(self, states: Tensor) -> Tensor:
+        """Scores (..., 2) in float32 of beginning and ending at each word, of final states (..., H)."""
+        scores: Tensor = self.score(states)
+        return scores.float()
 
-        Args:
-            states: (B, W, H) final states of the words of each prompt's documents.
-            present: (B, W) bool, True at opening tokens and words.
-            priors: (B, W) log of how likely each word's document is before it was read; equally if None.
-        """
-        scores: Tensor = self.score(states).float()
-        if priors is not None:
-            scores = scores + priors.unsqueeze(-1)
-        # not -inf, of which a prompt without documents would have nothing else, and so no gradient
-        scores = scores.masked_fill(~present.unsqueeze(-1), torch.finfo(scores.dtype).min)
-        return scores.log_softmax(dim=1)
+
+def span_log_probabilities(scores: Tensor, present: Tensor, priors: Tensor | None = None) -> Tensor:
+    """Log probabilities (B, W, 2) of beginning and ending at each word; next to -inf where there is none.
+
+    Args:
+        scores: (B, W, 2) of `SpanHead`, of the words of each prompt's documents.
+        present: (B, W) bool, True at opening tokens and words.
+        priors: (B, W) log of how likely each word's document is before it was read; equally if None.
+    """
+    if priors is not None:
+        scores = scores + priors.unsqueeze(-1)
+    # not -inf, of which a prompt without documents would have nothing else, and so no gradient
+    scores = scores.masked_fill(~present.unsqueeze(-1), torch.finfo(scores.dtype).min)
+    return scores.log_softmax(dim=1)
 
 
 def span_loss(
@@ -110,7 +115,7 @@ def span_loss(
     spells out has no loss.
 
     Args:
-        log_probabilities: (B, W, 2) of `SpanHead`.
+        log_probabilities: (B, W, 2) of `span_log_probabilities`.
         documents: Of each prompt.
         answers: Token ids of each prompt's answer, None where there is none to train.
 
@@ -142,7 +147,7 @@ def best_span(log_probabilities: Tensor, documents: Sequence[Document], max_word
     """The likeliest answer of one prompt; None if its documents have no words.
 
     Args:
-        log_probabilities: (W, 2) of `SpanHead`.
+        log_probabilities: (W, 2) of `span_log_probabilities`.
         documents: Of the prompt.
         max_words: Longest answer, if less than `LONGEST`.
     """
