@@ -8,6 +8,7 @@ from torch import Tensor
 _OF_CELLS = 8  # numbers that cells go by
 _PROBED = 6  # cells that a query is compared with before all rows are
 _AT_ONCE = 256  # queries that are compared with all rows at once, to save memory
+_AT_ONCE_ON_CPU = 32  # so few that a processor's cache holds what comes of them: twice as fast
 _CODED = 4  # numbers of two bytes that make a code of eight
 
 
@@ -85,8 +86,9 @@ class NearestRows:
 
 def _nearest(queries: Tensor, rows: Tensor) -> Tensor:
     half = rows.square().sum(dim=1) / 2
+    at_once = _AT_ONCE_ON_CPU if queries.device.type == "cpu" else _AT_ONCE
     with torch.autocast(queries.device.type, enabled=False):  # bfloat16 cannot tell rows of few numbers apart
-        parts = [(some @ rows.T - half).argmax(dim=1) for some in queries.split(_AT_ONCE)]
+        parts = [torch.addmm(-half, some, rows.T).argmax(dim=1) for some in queries.split(at_once)]
     return torch.cat(parts)
 
 
