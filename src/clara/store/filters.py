@@ -40,7 +40,7 @@ _ALLOWED = (
 )
 _DAY = timedelta(days=1)
 _PARTS = "#part-[0-9]*"
-"""Behind the names of the later parts of a long file, as a GLOB."""
+"""Behind the names of the later parts of a long file, as `clara.documents.parts` names them; a GLOB."""
 
 Value = str | int | float
 
