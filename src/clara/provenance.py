@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import subprocess
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from clara import __version__
+from clara.files import atomic_write
 
 
 def provenance(packages: Iterable[str]) -> dict[str, Any]:
@@ -62,12 +62,8 @@ def file_sha256(path: Path) -> str:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a text file so that at every moment it is the old one or the new one."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
-    try:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

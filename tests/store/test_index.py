@@ -280,7 +280,7 @@ def test_killed_while_building(built: MemoryStore, monkeypatch: pytest.MonkeyPat
         elif at == "replace":
             patch.setattr(Path, "replace", die)
         else:
-            patch.setattr("clara.store.index.sync_folder", die)
+            patch.setattr("clara.files.sync_folder", die)
         with pytest.raises(KeyboardInterrupt):
             build_index(built)
     after = json.loads((built.path / "index" / "index.json").read_text())

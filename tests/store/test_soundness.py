@@ -48,6 +48,30 @@ def test_a_reader_never_takes_a_new_file_for_an_old_one(tmp_path: Path, key_size
         assert content(reader) == expected(new)
 
 
+@pytest.mark.parametrize("log", ["empty", "in use"])
+def test_files_are_deleted_only_when_no_reader_sees_an_older_state(tmp_path: Path, log: str) -> None:
+    def files() -> set[str]:
+        return {path.name for path in (tmp_path / "segments").iterdir()}
+
+    with create(tmp_path) as store:
+        store.add([item("a", 2)])
+    # closed by its last user, the database has no log; the reader's state is then that of the file alone
+    with MemoryStore.open(tmp_path, read_only=True) as reader:
+        if log == "in use":
+            with MemoryStore.open(tmp_path) as store:
+                store.add([item("b", 1)])
+        with reader.snapshot():
+            before, old = content(reader), files()
+            with MemoryStore.open(tmp_path) as store:
+                compact(store)
+            MemoryStore.open(tmp_path).close()
+            assert old < files()
+            assert content(reader) == before
+        MemoryStore.open(tmp_path).close()
+        assert not old & files()
+        assert content(reader) == before
+
+
 def test_a_failed_addition_deletes_nothing_that_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from clara.errors import CheckpointError
+from clara.files import atomic_write
 
 WEIGHTS = ("float32", "float16", "bfloat16", "int8")
 """Ways to store weights."""
@@ -85,9 +86,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], weights: str) -> No
         tensors: By name.
         weights: As for `pack`.
     """
-    temporary = path.with_name(path.name + ".new")
-    save_file(pack(tensors, weights), temporary, metadata={"format": "pt", "weights": weights})
-    temporary.replace(path)
+    with atomic_write(path) as temporary:
+        save_file(pack(tensors, weights), temporary, metadata={"format": "pt", "weights": weights})
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

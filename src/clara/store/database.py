@@ -407,9 +407,19 @@ class Database(Connection):
         with self._lock, self._translated():
             self._connection.execute("INSERT INTO words (words) VALUES ('optimize')")
             self._connection.execute("VACUUM")
-            self._connection.execute("PRAGMA busy_timeout = 0")  # someone who reads is not waited for
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def checkpoint(self) -> bool:
+        """Move the write-ahead log into the database; not within a transaction.
+
+        Returns:
+            Whether that was possible. Then no reader sees an older state, since the changes after it would
+            still be in the log; files that the present state does not name can be deleted.
+        """
+        with self._lock, self._translated():
+            self._connection.execute("PRAGMA busy_timeout = 0")  # readers are not waited for
+            busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
             self._connection.execute(f"PRAGMA busy_timeout = {WAIT_SECONDS * 1000}")
+        return not busy
 
 
 def _stored_passage(row: Sequence[Any]) -> StoredPassage:

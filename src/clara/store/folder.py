@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from clara.errors import StoreError
-from clara.store.lock import LOCK_NAME, READERS_NAME
+from clara.store.lock import LOCK_NAME
 from clara.store.schema import unfinished_files
 
 DATABASE = "store.sqlite3"
@@ -40,7 +40,7 @@ def check_empty(folder: Path) -> None:
         raise StoreError(
             f"The folder {folder} already holds a memory store; open it or choose another folder."
         )
-    leftovers = {LOCK_NAME, READERS_NAME, *(path.name for path in unfinished_files(folder / DATABASE))}
+    leftovers = {LOCK_NAME, *(path.name for path in unfinished_files(folder / DATABASE))}
     for path in folder.iterdir():
         is_empty_folder = path.name == SEGMENTS and path.is_dir() and not any(path.iterdir())
         if path.name not in leftovers and not is_empty_folder:

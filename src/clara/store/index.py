@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -23,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clara.errors import MissingExtraError, StoreError
-from clara.store.segments import sync_folder
+from clara.files import atomic_write, sync_file
 from clara.store.vectors import VectorTable
 
 if TYPE_CHECKING:
@@ -239,12 +238,10 @@ def save(
         faiss_module().write_index(index, str(lists))
         np.save(paths, directions)
         manifest = describe((_described(lists), _described(paths)))
-        unfinished = folder / f"{MANIFEST}.new"
-        manifest.write(unfinished)
-        for path in (lists, paths, unfinished):
-            _sync(path)
-        unfinished.replace(folder / MANIFEST)
-        sync_folder(folder)
+        for path in (lists, paths):
+            sync_file(path)
+        with atomic_write(folder / MANIFEST, sync=True) as unfinished:
+            manifest.write(unfinished)
         kept = {MANIFEST, lists.name, paths.name}
         for path in folder.iterdir():
             if path.name not in kept:
@@ -288,11 +285,3 @@ def _crc(path: Path) -> int:
         while chunk := stream.read(_CHUNK):
             value = zlib.crc32(chunk, value)
     return value
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

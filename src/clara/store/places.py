@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clara.errors import StoreError
+from clara.files import atomic_write
 from clara.store.database import SEARCHED
 
 PLACES_NAME = "places.npz"
@@ -54,11 +55,11 @@ class PlacesFile:
             StoreError: The folder cannot be written.
         """
         name = secrets.token_hex(8)
-        unfinished = self._path.with_suffix(".new.npz")
         try:
-            np.savez(unfinished, name=name, removals=removals, places=places)
-            unfinished.replace(self._path)
+            for leftover in self._path.parent.glob(f"{PLACES_NAME}.*.new"):  # of a writer that was killed
+                leftover.unlink(missing_ok=True)
+            with atomic_write(self._path) as unfinished, unfinished.open("wb") as file:
+                np.savez(file, name=name, removals=removals, places=places)
         except OSError as error:
-            unfinished.unlink(missing_ok=True)
             raise StoreError(f"The file {self._path} could not be written: {error.strerror}.") from error
         return name

@@ -24,7 +24,7 @@ from clara.store.folder import DATABASE, SEGMENTS
 from clara.store.intake import KEYS, MEMORIES
 from clara.store.learning import StoreCodecs
 from clara.store.lexical import LOOKED_UP, match_expression, rarest
-from clara.store.lock import ReaderLock, WriterLock
+from clara.store.lock import WriterLock
 from clara.store.places import PlacesFile
 from clara.store.segments import Segment, SegmentFiles
 from clara.store.vectors import VectorTable
@@ -91,7 +91,6 @@ class OpenStore:
         self._cached: tuple[int, VectorTable] | None = None
         self._counts: tuple[int, dict[str, int]] = (0, {})
         self._matching: tuple[int, dict[Filter, NDArray[np.int64]]] = (0, {})
-        self._readers = ReaderLock(folder)
         self._database = Database(folder / DATABASE, read_only=lock is None)
         self._manifest = self._database.manifest
         self._memory_dtype = self._manifest.memory_dtype
@@ -120,7 +119,6 @@ class OpenStore:
             for files in self._files.values():
                 files.close()
             self._database.close()
-            self._readers.close()
             if self._lock is not None:
                 self._lock.release()
 
@@ -227,7 +225,7 @@ class OpenStore:
         """
         if not self._is_open:
             raise StoreError(f"The store {self._folder} is closed; open it again.")
-        with self._readers.held(), self._database.snapshot():
+        with self._database.snapshot():
             yield
 
     def documents(self) -> list[StoredDocument]:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clara.errors import StoreError
+from clara.files import open_for_reading, read_at, sync_folder
 from clara.store.codecs import CodedRows, RowCodec, Rows
 
 _BLOCK_BYTES = 1 << 20  # damage takes all documents of a block with it
@@ -65,7 +66,7 @@ class FileRows:
         self._map: NDArray[np.uint8] = np.memmap(path, np.uint8, mode="r", shape=(rows, row_bytes)).view(
             np.ndarray
         )
-        self._descriptor = os.open(path, os.O_RDONLY)
+        self._descriptor = open_for_reading(path)
         weakref.finalize(self, os.close, self._descriptor)
 
     def __len__(self) -> int:
@@ -86,7 +87,7 @@ class FileRows:
         if len(firsts) == 1 and counts[0] * width > _RUN_BYTES:
             return self._map[firsts[0] : firsts[0] + counts[0]]
         parts = [
-            os.pread(self._descriptor, size, first)
+            read_at(self._descriptor, size, first)
             for first, size in zip((firsts * width).tolist(), (counts * width).tolist(), strict=True)
         ]
         taken = np.frombuffer(b"".join(parts), np.uint8)
@@ -178,7 +179,8 @@ class SegmentFiles:
                 os.truncate(path, self.bytes(own))
         for path in self._folder.glob(f"{self._kind}-*.*"):
             if path not in kept:
-                path.unlink()
+                with suppress(PermissionError):  # Windows keeps open files; the next writer deletes them
+                    path.unlink()
 
     @contextmanager
     def appending(
@@ -311,15 +313,6 @@ class Appender:
         if is_new:
             sync_folder(path.parent)
         return file
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder onto the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _damaged(path: Path, what: str) -> StoreError:

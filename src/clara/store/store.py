@@ -6,7 +6,6 @@
     places.npz                      where the searched vectors lie, so that opening need not ask the database
     index/                          finds candidates among millions (`clara.store.index`), if it was built
     lock                            held by the one writer
-    readers                         held by those who read, while files are deleted
 
 An addition writes and syncs the segments first and then commits the database. A writer that is killed between
 the two leaves rows behind that nothing refers to, and the next writer cuts them off.
@@ -18,11 +17,11 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Self
 
 from clara.errors import InputError, StoreError, StoreMismatchError
+from clara.files import sync_folder
 from clara.store.codecs import check_memory_dtype
 from clara.store.database import Place
 from clara.store.folder import DATABASE, SEGMENTS, check_empty, make_folder
@@ -31,7 +30,7 @@ from clara.store.lock import WriterLock
 from clara.store.names import as_stored
 from clara.store.reading import OpenStore, StoreInfo
 from clara.store.schema import Manifest, create_database
-from clara.store.segments import Appender, Block, Segment, sync_folder
+from clara.store.segments import Appender, Block, Segment
 
 __all__ = ["MemoryStore", "NewDocument", "StoreInfo"]
 
@@ -375,6 +374,6 @@ class MemoryStore(OpenStore):
             segments = {kind: self._database.segments(kind) for kind in self._files}
             for kind, files in self._files.items():
                 files.check(segments[kind])
-        for kind, files in self._files.items():
-            if not self.read_only:
-                self._readers.while_nobody_reads(partial(files.trim, segments[kind]))
+        if not self.read_only and self._database.checkpoint():
+            for kind, files in self._files.items():
+                files.trim(segments[kind])
