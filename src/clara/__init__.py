@@ -1,15 +1,14 @@
 """Clara: question answering over your own documents through memory tokens.
 
-Importing this package imports neither torch nor transformers: names are loaded when they are first used, and
-the classes join transformers' Auto classes when those are imported, before or after.
+The names in `__all__` are the public interface; everything else may change without notice. Importing this
+package loads neither torch nor transformers: a name is imported from its module when it is first used.
+transformers' Auto classes know Clara's models once `clara.model.modeling` and `clara.processing` are imported.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-import wrapt
+from typing import TYPE_CHECKING
 
 from clara.errors import (
     CheckpointError,
@@ -21,75 +20,54 @@ from clara.errors import (
     PromptError,
     StoreError,
     StoreMismatchError,
+    TrainingError,
 )
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from clara.configuration import ClaraConfig
     from clara.library import Library
-    from clara.loading import load
-    from clara.model.modeling import ClaraModel
     from clara.pipeline import Clara
-    from clara.processing import ClaraProcessor
-    from clara.store.store import MemoryStore
+    from clara.records import Answer, Source
+    from clara.store.filters import Filter
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Answer",
     "CheckpointError",
     "Clara",
     "ClaraConfig",
     "ClaraError",
-    "ClaraModel",
-    "ClaraProcessor",
     "DocumentError",
+    "Filter",
     "InputError",
     "Library",
-    "MemoryStore",
     "MissingExtraError",
     "MissingRoleError",
     "PromptError",
+    "Source",
     "StoreError",
     "StoreMismatchError",
-    "load",
+    "TrainingError",
 ]
 
-_LAZY = {
+_MODULE_OF = {
+    "Answer": "clara.records",
     "Clara": "clara.pipeline",
     "ClaraConfig": "clara.configuration",
-    "ClaraModel": "clara.model.modeling",
-    "ClaraProcessor": "clara.processing",
+    "Filter": "clara.store.filters",
     "Library": "clara.library",
-    "MemoryStore": "clara.store.store",
-    "load": "clara.loading",
+    "Source": "clara.records",
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
+def __getattr__(name: str) -> object:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_LAZY[name]), name)
+    value: object = getattr(import_module(_MODULE_OF[name]), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-def _import_on(trigger: str, module: str) -> None:
-    """Import a module of ours once transformers' own is there; ours joins the Auto classes at its end.
-
-    The import may find ours half imported, when it is ours that imports transformers: then nothing is to do.
-    """
-
-    def hook(_: ModuleType) -> None:
-        import_module(module)
-
-    wrapt.when_imported(f"transformers.models.auto.{trigger}")(hook)
-
-
-_import_on("configuration_auto", "clara.configuration")
-_import_on("modeling_auto", "clara.model.modeling")
-_import_on("processing_auto", "clara.processing")

@@ -14,8 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import clara
-from clara import prompts, roles
+from clara import loading, prompts, roles
 from clara.model.compression import Memories
 from clara.model.generation import generate
 from clara.model.losses import alignment_loss
@@ -48,7 +47,7 @@ class Golden:
         """Load a checkpoint of a golden folder; `scratch` takes the files of the released format."""
         base = folder / "base"
         released = write_released(folder, name, scratch)
-        model, processor = clara.load(released, base=base)
+        model, processor = loading.load(released, base=base)
         return cls(released, base, model, processor, *facts(folder, name))
 
     def slots(self, count: int) -> list[MemorySlot]:

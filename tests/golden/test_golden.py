@@ -99,7 +99,7 @@ def outputs(model: ClaraModel, processor: Any, golden: Golden) -> Tensor:
 
 def test_convert_gives_identical_numbers(golden: Golden, tmp_path: Path) -> None:
     loading.convert(golden.folder, tmp_path / "ours", base=golden.base)
-    model, processor = clara.load(tmp_path / "ours", base=golden.base)
+    model, processor = loading.load(tmp_path / "ours", base=golden.base)
     assert not list((tmp_path / "ours").rglob("*.pth"))
     assert torch.equal(outputs(model, processor, golden), outputs(golden.model, golden.processor, golden))
     assert model.config.to_dict() == clara.ClaraConfig.from_pretrained(tmp_path / "ours").to_dict()
@@ -109,7 +109,7 @@ def test_convert_gives_identical_numbers(golden: Golden, tmp_path: Path) -> None
 def test_save_stores_only_changed_rows(golden: Golden, tmp_path: Path) -> None:
     golden.model.save_pretrained(tmp_path)
     golden.processor.save_pretrained(tmp_path)
-    model, processor = clara.load(tmp_path, base=golden.base)
+    model, processor = loading.load(tmp_path, base=golden.base)
     assert torch.equal(outputs(model, processor, golden), outputs(golden.model, golden.processor, golden))
     added = len(golden.facts["special_tokens"])
     assert len(read_tensors(tmp_path / "model.safetensors")["rows.input.ids"]) == added

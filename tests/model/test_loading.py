@@ -96,7 +96,7 @@ def memories(model: ClaraModel, processor: Any, texts: list[str]) -> Tensor:
 
 def test_released_weights_arrive(write: Any, texts: list[str]) -> None:
     made = write()
-    model, processor = clara.load(made.folder, base=made.base)
+    model, processor = loading.load(made.folder, base=made.base)
     config = model.config
     assert config.roles == dict.fromkeys(roles.ROLES, "lora")
     assert (config.lora_rank, config.lora_alpha, config.num_selected) == (4, 8, 2)
@@ -115,7 +115,7 @@ def test_released_weights_arrive(write: Any, texts: list[str]) -> None:
 def test_without_query_reasoner(write: Any, texts: list[str], tmp_path: Path) -> None:
     two = {name: role for name, role in ROLE_OF_ADAPTER.items() if role != roles.QUERY_REASONER}
     made = write(two, training_stage="stage1_2")
-    model, processor = clara.load(made.folder, base=made.base)
+    model, processor = loading.load(made.folder, base=made.base)
     assert set(model.config.roles) == {roles.COMPRESSOR, roles.GENERATOR}
     assert memories(model, processor, texts).shape == (6, 4, 32)
     with pytest.raises(
@@ -123,14 +123,14 @@ def test_without_query_reasoner(write: Any, texts: list[str], tmp_path: Path) ->
     ):
         model.encode_query(*collate_texts(processor.encode_questions(["w1"])))
     loading.convert(made.folder, tmp_path / "ours", base=made.base)
-    again, _ = clara.load(tmp_path / "ours", base=made.base)
+    again, _ = loading.load(tmp_path / "ours", base=made.base)
     assert set(again.config.roles) == {roles.COMPRESSOR, roles.GENERATOR}
     assert torch.equal(memories(again, processor, texts), memories(model, processor, texts))
 
 
 def test_one_memory_token_for_all_slots_and_no_separator(write: Any, texts: list[str]) -> None:
     made = write(different_mem_tokens=False, sep=False)
-    model, processor = clara.load(made.folder, base=made.base)
+    model, processor = loading.load(made.folder, base=made.base)
     [token] = model.config.memory_token_ids
     assert processor.tokenizer.convert_ids_to_tokens(token) == "<MEM>"
     assert model.memory_ids() == [token] * 4
@@ -143,11 +143,11 @@ def test_one_memory_token_for_all_slots_and_no_separator(write: Any, texts: list
 
 def test_convert_types_and_targets(write: Any, texts: list[str], tmp_path: Path) -> None:
     made = write()
-    model, processor = clara.load(made.folder, base=made.base)
+    model, processor = loading.load(made.folder, base=made.base)
     for weights in (None, "int8", "float16"):
         target = tmp_path / f"as-{weights}"
         loading.convert(made.folder, target, base=made.base, weights=weights)
-        again, _ = clara.load(target, base=made.base)
+        again, _ = loading.load(target, base=made.base)
         difference = (memories(again, processor, texts) - memories(model, processor, texts)).abs().max()
         assert difference == 0 if weights is None else 0 < difference < 0.3
     with pytest.raises(InputError, match="exists and is not an empty folder"):
@@ -258,7 +258,7 @@ def harms(target: Path) -> list[tuple[str, Callable[[Path], object], str]]:
 @pytest.mark.parametrize(
     "read",
     [
-        lambda folder, base, target: clara.load(folder, base=base),
+        lambda folder, base, target: loading.load(folder, base=base),
         lambda folder, base, target: loading.convert(folder, target, base=base),
     ],
     ids=["load", "convert"],
@@ -281,9 +281,9 @@ def test_wrong_base(write: Any, make_base: Any, make_tokenizer: Any, tmp_path: P
     make_base("mistral", hidden_size=48, intermediate_size=96).save_pretrained(tmp_path / "other")
     make_tokenizer("mistral").save_pretrained(tmp_path / "other")
     with pytest.raises(CheckpointError, match="pass the base that it was trained on"):
-        clara.load(made.folder, base=tmp_path / "other")
+        loading.load(made.folder, base=tmp_path / "other")
     with pytest.raises(CheckpointError, match="The base model someone/base could not be loaded") as caught:
-        clara.load(made.folder)
+        loading.load(made.folder)
     assert "\n" not in str(caught.value)
 
 
@@ -301,7 +301,7 @@ def test_hub_fetches_the_subfolder_only(write: Any, tmp_path: Path, monkeypatch:
         return str(snapshot)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    model, _ = clara.load("apple/CLaRa-7B-E2E", subfolder="compression-4", base=made.base, revision="v1")
+    model, _ = loading.load("apple/CLaRa-7B-E2E", subfolder="compression-4", base=made.base, revision="v1")
     assert model.config.max_memory_tokens == 4
     [call] = calls
     assert (call["name"], call["revision"]) == ("apple/CLaRa-7B-E2E", "v1")
@@ -310,7 +310,7 @@ def test_hub_fetches_the_subfolder_only(write: Any, tmp_path: Path, monkeypatch:
     with pytest.raises(
         CheckpointError, match=r"has no config.json; pass one of its subfolders compression-4"
     ):
-        clara.load("apple/CLaRa-7B-E2E", base=made.base)
+        loading.load("apple/CLaRa-7B-E2E", base=made.base)
 
 
 def test_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,7 +319,7 @@ def test_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     with pytest.raises(CheckpointError) as caught:
-        clara.load("someone/model")
+        loading.load("someone/model")
     assert str(caught.value) == (
         "someone/model is not a folder here and could not be fetched from the Hugging Face hub (not in the "
         "cache, and the hub cannot be reached); check the name and the connection."
@@ -330,20 +330,20 @@ def test_offline_and_misspelt_names(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="could not be fetched from the Hugging Face hub"):
         folders.find_folder("someone/there-is-none", local_files_only=True, cache_dir=tmp_path)
     with pytest.raises(CheckpointError, match="neither a folder nor a hub id"):
-        clara.load("/no/such/folder")
+        loading.load("/no/such/folder")
     (tmp_path / "file").touch()
     with pytest.raises(CheckpointError, match="is a file; name the folder"):
-        clara.load(tmp_path / "file")
+        loading.load(tmp_path / "file")
 
 
 def test_packaged_model(monkeypatch: pytest.MonkeyPatch, make_model: Any, tmp_path: Path) -> None:
     monkeypatch.setattr(loading.resources, "files", lambda package: tmp_path)
     with pytest.raises(CheckpointError, match="carries no model; name a model folder or hub id"):
-        clara.load()
+        loading.load()
     model, processor = make_model("bert")
     model.save_pretrained(tmp_path / "models" / "small", weights="int8")
     processor.save_pretrained(tmp_path / "models" / "small")
-    loaded, _ = clara.load(device="auto")
+    loaded, _ = loading.load(device="auto")
     assert loaded.config.compressor == "segment"
 
 
@@ -369,5 +369,5 @@ def test_from_base(make_base: Any, make_tokenizer: Any, texts: list[str], tmp_pa
     model.save_pretrained(tmp_path / "new")
     processor.save_pretrained(tmp_path / "new")
     assert (tmp_path / "new" / "model.safetensors").stat().st_size < 4000
-    again, _ = clara.load(tmp_path / "new")
+    again, _ = loading.load(tmp_path / "new")
     assert torch.equal(memories(again, processor, texts), memories(model.eval(), processor, texts))

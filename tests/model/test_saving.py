@@ -14,10 +14,11 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoProcessor
 
 import clara
+from clara import loading
 from clara.checkpoints.fingerprint import fingerprint
 from clara.errors import CheckpointError
 from clara.model.modeling import ClaraModel
-from clara.processing import MemorySlot, collate_prompts, collate_texts
+from clara.processing import ClaraProcessor, MemorySlot, collate_prompts, collate_texts
 
 KINDS = ("mistral", "llama", "qwen3", "bert")
 
@@ -44,7 +45,7 @@ def test_round_trip_is_exact(make_model: Any, texts: list[str], tmp_path: Path, 
     model, processor = make_model(kind)
     save(tmp_path, model, processor)
     for loaded in (
-        clara.load(tmp_path)[0],
+        loading.load(tmp_path)[0],
         ClaraModel.from_pretrained(tmp_path),
         AutoModel.from_pretrained(tmp_path),
     ):
@@ -57,7 +58,7 @@ def test_round_trip_is_exact(make_model: Any, texts: list[str], tmp_path: Path, 
     assert config.roles == model.config.roles
     assert config.text_config.model_type == kind
     again = AutoProcessor.from_pretrained(tmp_path)
-    assert type(again) is clara.ClaraProcessor
+    assert type(again) is ClaraProcessor
     assert {k: v for k, v in vars(again).items() if k != "tokenizer"} == {
         k: v for k, v in vars(processor).items() if k != "tokenizer"
     }
@@ -257,7 +258,7 @@ def test_broken_folders(make_model: Any, tmp_path: Path) -> None:
         folder = shutil.copytree(good, tmp_path / f"bad{number}")
         harm(folder / file)
         with pytest.raises(CheckpointError, match=message) as caught:
-            clara.load(folder)
+            loading.load(folder)
         assert "\n" not in str(caught.value)
     with pytest.raises(CheckpointError, match="includes its base model, so no other can be used"):
-        clara.load(good, base=good)
+        loading.load(good, base=good)
