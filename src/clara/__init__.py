@@ -2,7 +2,7 @@
 
 The names in `__all__` are the public interface; everything else may change without notice. Importing this
 package loads neither torch nor transformers: a name is imported from its module when it is first used.
-transformers' Auto classes know Clara's models once `clara.model.modeling` and `clara.processing` are imported.
+Importing `clara.model.modeling` and `clara.processing` makes Clara known to transformers' Auto classes.
 """
 
 from __future__ import annotations
