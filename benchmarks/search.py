@@ -38,7 +38,7 @@ from search_data import (
 from clara.pipeline import Clara
 from clara.records import Document, Passage
 from clara.store import MemoryStore, NewDocument
-from clara.store.projection import leading_directions
+from clara.store.building import leading_directions
 
 KINDS = {
     "keys": [

@@ -25,9 +25,8 @@ from clara.store import (
     index_is_due,
     refresh_index,
     search,
-    search_many,
 )
-from clara.store.projection import leading_directions
+from clara.store.building import leading_directions
 
 pytest.importorskip("faiss")
 
@@ -124,17 +123,6 @@ def test_memories_of_several_lengths(tmp_path: Path) -> None:
             wanted = [hit.stored.id for hit in search(store, query, 10, index=False)]
             found += len({hit.stored.id for hit in search(store, query, 10, index=True)} & set(wanted))
         assert found / 200 > 0.9
-
-
-def test_many_questions_are_as_one_after_the_other(store: MemoryStore) -> None:
-    queries = grouped(1, 15)
-    for index in (False, True):
-        if index:
-            build_index(store)
-        assert search_many(store, queries, 4, index=index) == [
-            search(store, query, 4, index=index) for query in queries
-        ]
-    assert search_many(store, queries[:0], 4) == []
 
 
 def test_passages_added_since_are_found_and_removed_ones_are_not(built: MemoryStore) -> None:

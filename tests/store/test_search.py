@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from clara.errors import InputError
 from clara.records import Document, Passage
-from clara.store import Filter, MemoryStore, NewDocument, explain, search, search_many
+from clara.store import Filter, MemoryStore, NewDocument, explain, search
 
 Array = NDArray[np.floating]
 
@@ -250,29 +249,12 @@ def test_passages_of_the_same_content_are_one_hit(tmp_path: Path) -> None:
         store.add([NewDocument(Document("d", "another", (), "d"), other, [memory], keys[:1])])
         for hits in (
             search(store, keys[0], 3),
-            search_many(store, keys[:1], 3)[0],
             search(store, keys[0], 50)[:3],
         ):
             assert [(hit.stored.source, hit.rank) for hit in hits[:2]] == [("a", 1), ("d", 2)]
             assert hits[0].also_in == ("b", "c")
             assert len(hits) == 3
         assert len(search(store, keys[0], 50)) == 5
-
-
-@settings(max_examples=20, deadline=None)
-@given(
-    seed=st.integers(0, 1 << 32),
-    rows=st.lists(st.integers(1, 4), min_size=1, max_size=30),
-    k=st.integers(1, 9),
-)
-def test_many_questions_are_as_one_after_the_other(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, rows: list[int], k: int
-) -> None:
-    rng = np.random.default_rng(seed)
-    with create(tmp_path_factory.mktemp("store"), 3, None) as store:
-        store.add([item("a", [rng.integers(-2, 3, (count, 3)).astype(np.float32) for count in rows])])
-        queries = rng.standard_normal((5, 2, 3))
-        assert search_many(store, queries, k) == [search(store, query, k) for query in queries]
 
 
 def test_an_explanation_tells_every_step(tmp_path: Path) -> None:
@@ -288,9 +270,7 @@ def test_an_explanation_tells_every_step(tmp_path: Path) -> None:
         assert [(step.name, step.count) for step in told.steps] == [("filter", 30), ("exact", 30)]
         best = [(one.id, one.rank, one.score) for one in told.steps[1].candidates[:4]]
         assert best == [(hit.stored.id, hit.rank, hit.score) for hit in told.hits]
-        read = json.loads(told.to_json())
-        assert [hit["stored"]["id"] for hit in read["hits"]] == [hit.stored.id for hit in told.hits]
-        assert all(step["milliseconds"] >= 0 for step in read["steps"])
+        assert all(step.milliseconds >= 0 for step in told.steps)
 
 
 def test_a_match_orders_the_best_candidates_and_no_others(

@@ -95,7 +95,7 @@ def check_store(path: Path) -> None:
         raise InputError(f"There is no store at {path}; {make}")
     if not path.is_dir():
         raise InputError(f"{path} is a file and no store; name the store's folder with --store.")
-    from clara.store.folder import DATABASE, check_empty
+    from clara.store.schema import DATABASE, check_empty
 
     if (path / DATABASE).exists():
         return

@@ -171,7 +171,7 @@ def _chosen(known: Mapping[str, str], names: Sequence[str]) -> list[str]:
     """
     from clara.documents import file_of
     from clara.rendering.basics import short
-    from clara.store.names import as_stored
+    from clara.store.schema import as_stored
 
     sources_of: dict[str, list[str]] = {}
     for source in known:

@@ -3,7 +3,7 @@
 from clara.store.building import IndexReport, build_index, index_is_due, refresh_index
 from clara.store.explanation import Explanation
 from clara.store.filters import Filter
-from clara.store.search import explain, search, search_many
+from clara.store.search import explain, search
 from clara.store.store import MemoryStore, NewDocument, StoreInfo
 
 __all__ = [
@@ -18,5 +18,4 @@ __all__ = [
     "index_is_due",
     "refresh_index",
     "search",
-    "search_many",
 ]

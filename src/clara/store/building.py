@@ -22,10 +22,8 @@ from clara.store.index import (
     faiss_module,
     save,
 )
-from clara.store.projection import leading_directions
-from clara.store.scoring import flattened
+from clara.store.scoring import VectorTable, flattened
 from clara.store.store import MemoryStore
-from clara.store.vectors import VectorTable
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +51,8 @@ _ACCEPTED_RECALL = 0.9  # where more would cost too much
 _BUDGET = 24 << 20  # bytes that a search reads in about five milliseconds
 _DEPTHS = (100, 200, 400, 1000, 2000, 4000)
 _WITNESSES = 32
+_EXTRA_DIRECTIONS = 32  # beyond those wanted, which makes the wanted ones exact
+_POWER_ITERATIONS = 4
 
 Progress = Callable[[str, int, int], None]
 """Told of each step by name, with how many passages are done and how many there are."""
@@ -309,3 +309,34 @@ def _cheapest(choices: Sequence[_Choice]) -> _Choice:
     affordable = [choice for choice in choices if choice.cost <= _BUDGET]
     best = max(affordable, key=lambda choice: (choice.recall, -choice.cost), default=chosen)
     return best if chosen.cost > _BUDGET and best.recall >= _ACCEPTED_RECALL else chosen
+
+
+def leading_directions(vectors: NDArray[np.float32], energy: float, most: int) -> NDArray[np.float32]:
+    """Orthonormal directions, by the randomised method of Halko, Martinsson and Tropp (SIAM Review 2011).
+
+    A cosine of unit vectors is a dot product, and the directions that preserve dot products best, on average
+    over such vectors, are the leading ones of their second moments. The mean is not subtracted: it takes part in
+    every dot product, so that a projection of centred vectors would need a correction for each vector.
+
+    Args:
+        vectors: A sample, shape (n, width).
+        energy: Share of the sample's squared length that the directions shall hold together.
+        most: No more directions than this, even if they hold less.
+
+    Returns:
+        Shape (width, m), m a multiple of 8 if it is below the width.
+    """
+    width = vectors.shape[1]
+    rank = min(width, most + _EXTRA_DIRECTIONS)
+    basis = np.random.default_rng(0).standard_normal((width, rank), dtype=np.float32)
+    for _ in range(_POWER_ITERATIONS):
+        basis = np.linalg.qr(vectors.T @ (vectors @ basis)).Q
+    _, lengths, turned = np.linalg.svd(vectors @ basis, full_matrices=False)
+    held = np.cumsum(lengths.astype(np.float64) ** 2) / max(float(np.square(vectors).sum()), 1e-30)
+    enough = int(np.searchsorted(held, energy)) + 1
+    count = min(most, width, -(-enough // 8) * 8)
+    # a sample smaller than that has fewer directions, and the rest of the basis serves as well
+    directions = (
+        basis @ np.linalg.qr(turned.T, mode="complete").Q if len(turned) < count else basis @ turned.T
+    )
+    return np.ascontiguousarray(directions[:, :count], dtype=np.float32)

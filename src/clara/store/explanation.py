@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 from clara.records import Hit
 
@@ -69,7 +68,3 @@ class Explanation:
         yield step
         step.milliseconds = round(1000 * (time.perf_counter() - started), 3)
         self.steps.append(step)
-
-    def to_json(self) -> str:
-        """Everything as JSON."""
-        return json.dumps(asdict(self), indent=1, ensure_ascii=False, default=dict)

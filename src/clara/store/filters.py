@@ -18,13 +18,14 @@ import math
 import os
 import re
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
 from typing import Self
 
 from clara.errors import InputError
-from clara.store.names import as_stored
+from clara.store.schema import as_stored
 
 _EXPRESSION = re.compile(r'\s*([^\s"=!<>~][^"=!<>~]*?)\s*(!=|<=|>=|=|<|>|~)\s*(.*?)\s*', re.DOTALL)
 _NUMBER = re.compile(
@@ -39,6 +40,7 @@ _ALLOWED = (
     "modified>=2026-01-01, and any name of the metadata with = != < <= > >= or ~"
 )
 _DAY = timedelta(days=1)
+_SHOWN_FIELDS = 10
 _PARTS = "#part-[0-9]*"
 """Behind the names of the later parts of a long file, as `clara.documents.parts` names them; a GLOB."""
 
@@ -327,3 +329,33 @@ _FIELDS: dict[str, tuple[tuple[str, ...], Callable[[str, str], _Made]]] = {
 
 BUILT_IN = tuple(_FIELDS)
 """The fields that every passage has, whatever its metadata."""
+
+
+def unknown_field(condition: Condition, fields: Sequence[str]) -> InputError:
+    """The error that tells of a field that no passage has.
+
+    Args:
+        condition: The expression that asks for it.
+        fields: The fields of the passages' metadata.
+    """
+    meant = _similar(condition.name, [*BUILT_IN, *fields])
+    hint = f"perhaps {meant} is meant, and " if meant else ""
+    return InputError(
+        f"The filter {condition} asks for the field {condition.name}, which no passage has; {hint}"
+        f"there are {_listed(fields)}."
+    )
+
+
+def _similar(name: str, fields: Sequence[str]) -> str:
+    """The field that differs in case alone, or else little; empty if there is none."""
+    folded = {field.casefold(): field for field in fields}
+    close = get_close_matches(name.casefold(), folded, n=1, cutoff=0.75)
+    return folded[close[0]] if close else ""
+
+
+def _listed(fields: Sequence[str]) -> str:
+    always = ", ".join(BUILT_IN)
+    if not fields:
+        return f"{always}, and no passage has metadata"
+    more = f" and {len(fields) - _SHOWN_FIELDS:,} more" if len(fields) > _SHOWN_FIELDS else ""
+    return f"{always}, and of the metadata {', '.join(fields[:_SHOWN_FIELDS])}{more}"

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from clara.errors import MissingExtraError, StoreError
 from clara.files import atomic_write, sync_file
-from clara.store.vectors import VectorTable
+from clara.store.scoring import VectorTable
 
 if TYPE_CHECKING:
     from clara.store.store import MemoryStore
@@ -37,8 +37,6 @@ MANIFEST = "index.json"
 _CHUNK = 1 << 22
 
 Ids = NDArray[np.int64]
-Candidates = tuple[Ids, NDArray[np.float32]]
-"""Numbers of passages, best first, and their cosines as far as the index knows them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,18 +157,20 @@ class VectorIndex:
             raise damaged(folder, "its lists are not those that its manifest speaks of")
 
     def candidates(
-        self, queries: NDArray[np.floating], depth: int, allowed: Ids | None = None
-    ) -> list[Candidates]:
-        """The passages whose projected vectors are nearest to the questions'.
+        self, query: NDArray[np.floating], depth: int, allowed: Ids | None = None
+    ) -> tuple[Ids, NDArray[np.float32]]:
+        """Ids of the passages whose projected vectors are nearest to the query's, and their rough cosines.
 
         Args:
-            queries: Unit vectors, shape (n, rows, width).
-            depth: Candidates for each.
-            allowed: Numbers of the passages that may be returned; None for all.
+            query: A unit vector, shape (rows, width); rows beyond those that were projected are left out.
+            depth: How many candidates to return, if there are as many.
+            allowed: Ids of the passages that may be returned; None for all.
         """
-        flat = first_slots(queries, self.manifest.slots)
-        scores, ids = self._index.search(flat @ self._directions, depth, params=self._parameters(allowed))
-        return [(row[row >= 0], own[row >= 0]) for row, own in zip(ids, scores, strict=True)]
+        slots = np.zeros((1, self.manifest.slots, query.shape[1]), np.float32)
+        slots[0, : len(query)] = query[: self.manifest.slots]
+        short = slots.reshape(1, -1) @ self._directions
+        (scores,), (ids,) = self._index.search(short, depth, params=self._parameters(allowed))
+        return ids[ids >= 0], scores[ids >= 0]
 
     def _parameters(self, allowed: Ids | None) -> Any:
         faiss, probed = self._faiss, self.manifest.probed
@@ -183,14 +183,6 @@ class VectorIndex:
         share = max(1, int(bits.sum())) / self.manifest.passages
         wider = min(self.manifest.lists, int(np.ceil(probed / share)))
         return faiss.SearchParametersIVF(nprobe=wider, sel=selector)
-
-
-def first_slots(vectors: NDArray[np.floating], slots: int) -> NDArray[np.float32]:
-    """The first `slots` rows of vectors (n, rows, width) in one line each, missing ones as zeros."""
-    number, rows, width = vectors.shape
-    flat = np.zeros((number, slots, width), np.float32)
-    flat[:, : min(slots, rows)] = vectors[:, :slots]
-    return flat.reshape(number, -1)
 
 
 def faiss_module() -> Any:

@@ -18,16 +18,15 @@ from clara.errors import StoreError, StoreMismatchError
 from clara.records import StoredDocument, StoredPassage
 from clara.store.codecs import Rows
 from clara.store.database import SEARCHED, Database, Place
-from clara.store.fields import unknown_field
-from clara.store.filters import Filter
-from clara.store.folder import DATABASE, SEGMENTS
+from clara.store.filters import Filter, unknown_field
 from clara.store.intake import KEYS, MEMORIES
 from clara.store.learning import StoreCodecs
 from clara.store.lexical import LOOKED_UP, match_expression, rarest
 from clara.store.lock import WriterLock
 from clara.store.places import PlacesFile
+from clara.store.schema import DATABASE, SEGMENTS
+from clara.store.scoring import VectorTable
 from clara.store.segments import Segment, SegmentFiles
-from clara.store.vectors import VectorTable
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""The tables of a store's SQLite file, and what a store says of itself in it."""
+"""A store's folder, the tables of its SQLite file, and what it says of itself there."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from clara.errors import StoreError
+from clara.store.lock import LOCK_NAME
+
+DATABASE = "store.sqlite3"
+SEGMENTS = "segments"
 
 FORMAT_VERSION = 2
 
@@ -134,3 +138,49 @@ def create_database(path: Path, manifest: Manifest) -> None:
 def unfinished_files(path: Path) -> list[Path]:
     """The files that `create_database` may leave behind when it is interrupted."""
     return [path.with_name(f"{path.name}.new{ending}") for ending in ("", "-wal", "-shm", "-journal")]
+
+
+def make_folder(folder: Path) -> None:
+    """Make it, if it is not there.
+
+    Raises:
+        StoreError: It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise StoreError(
+            f"{folder} is a file and not a folder; choose another path for the store."
+        ) from error
+    except OSError as error:
+        raise StoreError(
+            f"The folder {folder} cannot be made: {error.strerror}; choose another path."
+        ) from error
+
+
+def check_empty(folder: Path) -> None:
+    """Make sure that a new store overwrites nothing but what is left of one whose making was interrupted.
+
+    Raises:
+        StoreError: There is something else.
+    """
+    if (folder / DATABASE).exists():
+        raise StoreError(
+            f"The folder {folder} already holds a memory store; open it or choose another folder."
+        )
+    leftovers = {LOCK_NAME, *(path.name for path in unfinished_files(folder / DATABASE))}
+    for path in folder.iterdir():
+        is_empty_folder = path.name == SEGMENTS and path.is_dir() and not any(path.iterdir())
+        if path.name not in leftovers and not is_empty_folder:
+            raise StoreError(
+                f"The folder {folder} is not empty and is no memory store; choose another folder."
+            )
+
+
+def as_stored(name: str) -> str:
+    r"""A name as valid Unicode, as `Document.source` has it.
+
+    Python holds the bytes of a file's name that are not UTF-8 as lone surrogates, which SQLite does not take;
+    they become escapes such as \udcff.
+    """
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -7,23 +7,49 @@ equal scores and their order is that of their numbers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clara.store.codecs import Rows
-from clara.store.vectors import VectorTable
+from clara.store.codecs import CodedRows, Rows
 
 _BLOCK_NUMBERS = 1 << 20  # numbers in a block: 4 MB of float32, which stays in the cache
-_SCORES_AT_ONCE = 1 << 25  # scores of several questions that are held together: 128 MB
 _MARGIN = 1e-4  # more than float32 sums can be off; the cosines lie within [-1, 1]
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
 Ranking = tuple[NDArray[np.int64], NDArray[np.float64]]
 """Numbers of passages, best first, and their scores."""
+
+
+@dataclass(frozen=True, slots=True)
+class VectorTable:
+    """What is searched: n passages' vectors, each some rows of a file, in the order of their numbers.
+
+    Attributes:
+        ids: Numbers of the passages, int64, ascending, shape (n,).
+        segment: Numbers of the files, int64, shape (n,).
+        first: First rows, int64, shape (n,).
+        count: Numbers of rows, int64, shape (n,).
+        norm: Lengths of the vectors with their rows in one line, float64, shape (n,).
+        rows: Gives a file's rows by its number; what is taken of them is float16, shape (rows, width).
+    """
+
+    ids: NDArray[np.int64]
+    segment: NDArray[np.int64]
+    first: NDArray[np.int64]
+    count: NDArray[np.int64]
+    norm: NDArray[np.float64]
+    rows: Callable[[int], CodedRows]
+
+    def take(self, at: NDArray[np.int64]) -> VectorTable:
+        """The vectors at these positions of the table."""
+        return VectorTable(
+            self.ids[at], self.segment[at], self.first[at], self.count[at], self.norm[at], self.rows
+        )
 
 
 def best_of(table: VectorTable, query: NDArray[np.float64], k: int) -> Ranking:
@@ -37,20 +63,6 @@ def best_of(table: VectorTable, query: NDArray[np.float64], k: int) -> Ranking:
     if len(table.ids) <= k:
         return _settled(table, query, k)
     return _best(table, _cosines(table, query.astype(np.float32)), query, k)
-
-
-def best_of_many(table: VectorTable, queries: NDArray[np.float64], k: int) -> list[Ranking]:
-    """As `best_of` for several queries of shape (n, rows, width), which pass over the vectors together."""
-    some = max(1, _SCORES_AT_ONCE // max(1, len(table.ids)))
-    rankings: list[Ranking] = []
-    for start in range(0, len(queries), some):
-        part = queries[start : start + some]
-        rough = np.empty((len(part), len(table.ids)), np.float32)
-        flat = part.reshape(len(part), -1).astype(np.float32)
-        for first, vectors in flattened(table, queries.shape[1], queries.shape[2]):
-            rough[:, first : first + len(vectors)] = flat @ vectors.T
-        rankings += [_best(table, row, query, k) for row, query in zip(rough, part, strict=True)]
-    return rankings
 
 
 def flattened(table: VectorTable, slots: int, width: int) -> Iterator[tuple[int, NDArray[np.float32]]]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
@@ -24,9 +23,8 @@ from clara.store.explanation import Explanation
 from clara.store.filters import Filter
 from clara.store.index import FOLDER, Ids, VectorIndex, current_stamp
 from clara.store.lexical import fused, telling_words
-from clara.store.scoring import Ranking, best_of, best_of_many
+from clara.store.scoring import Ranking, VectorTable, best_of
 from clara.store.store import MemoryStore
-from clara.store.vectors import VectorTable
 
 logger = logging.getLogger(__name__)
 
@@ -107,41 +105,6 @@ def explain(
     return run.trace
 
 
-def search_many(
-    store: MemoryStore,
-    queries: NDArray[np.floating],
-    k: int,
-    *,
-    where: Filter | None = None,
-    index: bool | None = None,
-) -> list[list[Hit]]:
-    """Search for several questions at once, which takes less time than one after the other.
-
-    Args:
-        store: The store.
-        queries: The questions' keys, shape (n, key_size), or memories, shape (n, M, memory_size).
-        k: How many passages to return for each.
-        where: As for `search`.
-        index: As for `search`.
-
-    Returns:
-        The hits of each question, as of `search`.
-
-    Raises:
-        InputError, StoreError, MissingExtraError: As for `search`.
-    """
-    if len(queries) == 0:
-        return []
-    units = np.stack([_unit(query, store, k) for query in queries])
-    with store.snapshot():
-        run = _Run(store, where, index)
-        rankings = run.rankings(units, 2 * k)
-        return [
-            run.hits(k, partial(run.deeper, unit, ranking))
-            for unit, ranking in zip(units, rankings, strict=True)
-        ]
-
-
 class _Run:
     """One search within a snapshot of the store: what may be returned, and by what it is found."""
 
@@ -186,11 +149,6 @@ class _Run:
         finally:
             self._index = index
 
-    def deeper(self, unit: NDArray[np.float64], ranking: Ranking, depth: int) -> Ranking:
-        """A ranking that was made already, or a deeper one if that is too short."""
-        is_enough = len(ranking[0]) >= min(depth, self.trace.allowed)
-        return ranking if is_enough else self.ranking(unit, depth, None)
-
     def ordered(
         self, unit: NDArray[np.float64], depth: int, question: str | None, match: Match | None
     ) -> Ranking:
@@ -212,9 +170,9 @@ class _Run:
     def ranking(self, unit: NDArray[np.float64], depth: int, question: str | None) -> Ranking:
         """The best `depth` passages, or all that were found."""
         if question is None:
-            return self._by_vectors(unit[None], depth)[0]
+            return self._by_vectors(unit, depth)
         depth = max(depth, WORD_CANDIDATES)
-        near = self._by_vectors(unit[None], depth)[0]
+        near = self._by_vectors(unit, depth)
         with self.trace.step("words") as step:
             words = self._store.lexical(telling_words(question), depth, self._allowed)
             step.count = len(words[0])
@@ -228,35 +186,29 @@ class _Run:
         own = dict(zip(cosines[0].tolist(), cosines[1].tolist(), strict=True))
         return ids, np.array([own[number] for number in ids.tolist()])
 
-    def rankings(self, units: NDArray[np.float64], depth: int) -> list[Ranking]:
-        """As `ranking`, by vectors alone, for several questions at once."""
-        return self._by_vectors(units, depth)
-
-    def _by_vectors(self, units: NDArray[np.float64], depth: int) -> list[Ranking]:
+    def _by_vectors(self, unit: NDArray[np.float64], depth: int) -> Ranking:
         if self._index is None:
             with self.trace.step("exact") as step:
-                rankings = _best_of_each(self._compared, units, depth)
+                ranking = best_of(self._compared, unit, depth)
                 step.count = len(self._compared.ids)
-                step.rank(*rankings[0])
-            return rankings
+                step.rank(*ranking)
+            return ranking
         # the index's depth is that for its best ones, and never less than their number
         wanted = -(-self._index.manifest.depth * max(depth, BEST) // BEST)
         with self.trace.step("index") as step:
-            found = self._index.candidates(units, wanted, self._allowed)
-            step.count = len(found[0][0])
-            step.rank(*found[0])
+            candidates = self._index.candidates(unit, wanted, self._allowed)
+            step.count = len(candidates[0])
+            step.rank(*candidates)
         with self.trace.step("exact") as step:
             first_outside = np.searchsorted(self._compared.ids, self._index.manifest.last, side="right")
             outside = self._compared.take(np.arange(first_outside, len(self._compared.ids)))
-            newer = _best_of_each(outside, units, depth)
+            newer = best_of(outside, unit, depth)
             # what was removed since is not in the table and so drops out here
-            rankings = [
-                _merged(best_of(_part(self._compared, np.sort(ids)), unit, depth), other, depth)
-                for (ids, _), other, unit in zip(found, newer, units, strict=True)
-            ]
-            step.count = len(found[0][0]) + len(outside.ids)
-            step.rank(*rankings[0])
-        return rankings
+            older = best_of(_part(self._compared, np.sort(candidates[0])), unit, depth)
+            ranking = _merged(older, newer, depth)
+            step.count = len(candidates[0]) + len(outside.ids)
+            step.rank(*ranking)
+        return ranking
 
 
 def usable_index(store: MemoryStore, table: VectorTable) -> VectorIndex | None:
@@ -300,10 +252,6 @@ def _open(folder: Path) -> VectorIndex | None:
     except (StoreError, MissingExtraError) as error:
         logger.warning("%s Until then every passage is compared.", error)
         return None
-
-
-def _best_of_each(table: VectorTable, units: NDArray[np.float64], depth: int) -> list[Ranking]:
-    return [best_of(table, units[0], depth)] if len(units) == 1 else best_of_many(table, units, depth)
 
 
 def _part(table: VectorTable, ids: Ids) -> VectorTable:

@@ -24,12 +24,18 @@ from clara.errors import InputError, StoreError, StoreMismatchError
 from clara.files import sync_folder
 from clara.store.codecs import check_memory_dtype
 from clara.store.database import Place
-from clara.store.folder import DATABASE, SEGMENTS, check_empty, make_folder
 from clara.store.intake import KEYS, MEMORIES, NewDocument, Vectors, append, checked
 from clara.store.lock import WriterLock
-from clara.store.names import as_stored
 from clara.store.reading import OpenStore, StoreInfo
-from clara.store.schema import Manifest, create_database
+from clara.store.schema import (
+    DATABASE,
+    SEGMENTS,
+    Manifest,
+    as_stored,
+    check_empty,
+    create_database,
+    make_folder,
+)
 from clara.store.segments import Appender, Block, Segment
 
 __all__ = ["MemoryStore", "NewDocument", "StoreInfo"]

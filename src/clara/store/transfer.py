@@ -24,7 +24,7 @@ from safetensors.numpy import load_file, save_file
 
 from clara.errors import InputError, MissingExtraError, StoreError
 from clara.records import Document, Passage, StoredDocument, StoredPassage
-from clara.store.folder import check_empty, make_folder
+from clara.store.schema import check_empty, make_folder
 from clara.store.store import MemoryStore, NewDocument
 
 Progress = Callable[[str, int, int], None]
