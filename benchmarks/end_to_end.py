@@ -28,7 +28,7 @@ from retrieval import figures, found, read
 from clara import roles
 from clara.pipeline import Clara
 from clara.records import with_title
-from clara.store.search import MATCHED
+from clara.store.search import RERANKED
 from clara.training.examples import EndToEndExample, ReadingExample, read_reading_examples
 from clara.training.loop import LoopOptions, TrainingLoop
 from clara.training.memory_cache import MemoryCache
@@ -50,7 +50,7 @@ class Corpus:
         """The best 50 by their keys, in the order of their match."""
         query = clara.query(question)
         assert query.match is not None
-        best = np.argsort(-self._keys @ query.vector, kind="stable")[:MATCHED]
+        best = np.argsort(-self._keys @ query.vector, kind="stable")[:RERANKED]
         scores = query.match([self.memories[number] for number in best])
         return best[np.argsort(-scores, kind="stable")].tolist()  # type: ignore[no-any-return]
 

@@ -75,7 +75,7 @@ def groups_of(
     groups, found = [], []
     for question, _, gold in asked:
         query = clara.query(question, rate)
-        best = [int(hit.stored.source) for hit in search(store, query.vector, K, match=query.match)]
+        best = [int(hit.stored.source) for hit in search(store, query.vector, K, rerank=query.match)]
         found.append(float(gold in best))
         groups.append(best if gold in best else [*best[:-1], gold])
     return groups, found
@@ -114,8 +114,8 @@ def of_rate(
             given,
             fingerprint=clara.fingerprint,
             model=clara.name,
-            memory_size=clara.model.hidden_size,
-            key_size=clara.key_size,
+            memory_dim=clara.model.hidden_size,
+            embedding_dim=clara.key_size,
         ) as store:
             fill(clara, store, contents, rate)
         for dtype in MEMORY_DTYPES:

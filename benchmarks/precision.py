@@ -89,8 +89,8 @@ def main() -> None:
                 Path(folder) / name,
                 fingerprint=clara.fingerprint,
                 model=clara.name,
-                memory_size=clara.model.hidden_size,
-                key_size=clara.key_size,
+                memory_dim=clara.model.hidden_size,
+                embedding_dim=clara.key_size,
             )
             for name, clara in models.items()
         }

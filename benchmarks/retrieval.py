@@ -32,7 +32,7 @@ from clara.pipeline import Clara
 from clara.records import with_title
 from clara.store import lexical
 from clara.store.scoring import Ranking
-from clara.store.search import MATCHED, WORD_CANDIDATES
+from clara.store.search import LEXICAL_CANDIDATES, RERANKED
 
 SETS = {
     "squad-dev": ("squad11_dev",),
@@ -66,8 +66,8 @@ def by_words(passages: Sequence[tuple[str, str]], questions: Sequence[str]) -> l
     query = "SELECT rowid - 1, -bm25(words) FROM words WHERE words MATCH ? ORDER BY 2 DESC LIMIT ?"
     rankings = []
     for question in questions:
-        expression = lexical.match_expression(lexical.telling_words(question))
-        rows = database.execute(query, (expression, WORD_CANDIDATES)).fetchall()
+        expression = lexical.match_expression(lexical.query_terms(question))
+        rows = database.execute(query, (expression, LEXICAL_CANDIDATES)).fetchall()
         ids, scores = zip(*rows, strict=True) if rows else ((), ())
         rankings.append((np.array(ids, np.int64), np.array(scores, np.float64)))
     return rankings
@@ -101,7 +101,7 @@ def encoded(texts: Sequence[str]) -> NDArray[np.float32]:
 
 def joined(cosines: NDArray[np.float32], words: Ranking) -> list[int]:
     """Numbers as the store orders them by cosines and BM25 together."""
-    near = np.argsort(-cosines, kind="stable")[:WORD_CANDIDATES]
+    near = np.argsort(-cosines, kind="stable")[:LEXICAL_CANDIDATES]
     ids = np.union1d(near, words[0])
     ids = ids[np.argsort(-cosines[ids], kind="stable")]
     numbers: list[int] = lexical.fused((ids, cosines[ids].astype(np.float64)), words)[0].tolist()
@@ -120,7 +120,7 @@ def measure(clara: Clara, paths: Sequence[Path]) -> dict[str, Any]:
     unit = keys.astype(np.float32)
     ways: dict[str, list[list[int]]] = {
         "BM25": [own.tolist() for own, _ in words],
-        "MiniLM": np.argsort(-encoder, axis=1, kind="stable")[:, :MATCHED].tolist(),
+        "MiniLM": np.argsort(-encoder, axis=1, kind="stable")[:, :RERANKED].tolist(),
         "MiniLM and BM25": [joined(*pair) for pair in zip(encoder, words, strict=True)],
         "keys": [],
         "keys and BM25": [],
@@ -136,7 +136,7 @@ def measure(clara: Clara, paths: Sequence[Path]) -> dict[str, Any]:
             "keys and BM25": joined(cosines, own),
         }
         for name, matched in (("keys", "memories"), ("keys and BM25", "memories and BM25")):
-            best = candidates[name][:MATCHED]
+            best = candidates[name][:RERANKED]
             scores = query.match([memories[number] for number in best])
             ways[name].append(best)
             ways[matched].append([best[at] for at in np.argsort(-scores, kind="stable")])

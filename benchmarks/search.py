@@ -122,8 +122,8 @@ def prepare(options: Namespace, case: str, size: int, folder: Path) -> dict[str,
         folder / "store",
         fingerprint="f",
         model="small",
-        memory_size=width if keys is None else 1,
-        key_size=None if keys is None else width,
+        memory_dim=width if keys is None else 1,
+        embedding_dim=None if keys is None else width,
     ) as store:
         done = 0
         for vectors in made(real, size):

@@ -147,7 +147,7 @@ def _open_clara(kind: str, folder: Path) -> Callable[[Setting], Search]:
     from clara.store import MemoryStore, search
 
     store = MemoryStore.open(folder / "store", read_only=True)
-    rows = () if store.key_size else (-1, store.memory_size)
+    rows = () if store.embedding_dim else (-1, store.memory_dim)
     use = False if kind == "clara exact" else None
 
     def run(query: NDArray[np.float32]) -> list[int]:

@@ -74,8 +74,8 @@ def filled(options: Namespace, size: int, folder: Path) -> dict[str, Any]:
         folder,
         fingerprint=clara.fingerprint,
         model=clara.name,
-        memory_size=clara.model.hidden_size,
-        key_size=clara.key_size,
+        memory_dim=clara.model.hidden_size,
+        embedding_dim=clara.key_size,
         memory_dtype=options.memory_dtype,
     ) as store:
         for made, parents in made_of(keys, size):
@@ -174,7 +174,7 @@ def agreement(clara: Clara, store: MemoryStore, questions: list[str]) -> float:
             {
                 hit.stored.id
                 for hit in explain(
-                    store, query.vector, 20, question=question, match=query.match, index=index
+                    store, query.vector, 20, question=question, rerank=query.match, index=index
                 ).hits
             }
             for index in (None, False)

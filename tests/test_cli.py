@@ -296,7 +296,7 @@ def test_search_options_change_what_is_found(
     assert {one["file"][-2:] for one in found("-k", 9)["results"]} == {"xt", "md"}
     assert {one["file"][-2:] for one in found("-k", 9, "-w", "format=md")["results"]} == {"md"}
     assert "steps" not in found()
-    assert {step["name"] for step in found("--hybrid", "--explain")["steps"]} == {"exact", "words", "fused"}
+    assert {step["name"] for step in found("--hybrid", "--explain")["steps"]} == {"exact", "lexical", "fused"}
     assert {step["name"] for step in found("--no-hybrid", "--explain")["steps"]} == {"exact"}
     first = found("-k", 1, "--context", 1)["results"][0]
     assert first["text"] in first["context"]

@@ -66,7 +66,7 @@ vector = np.ones((1, 4), np.float16)
 def document(name):
     return NewDocument(Document(name, name, (), name), [Passage("The pump is blue.", name)], [vector], vector)
 
-with MemoryStore.create(sys.argv[1], fingerprint="f", model="m", memory_size=4, key_size=4) as store:
+with MemoryStore.create(sys.argv[1], fingerprint="f", model="m", memory_dim=4, embedding_dim=4) as store:
     store.add([document("a"), document("b")])
     store.remove(["a"])
     compact(store)

@@ -57,8 +57,8 @@ class Library:
                 path,
                 fingerprint=clara.fingerprint,
                 model=clara.name,
-                memory_size=clara.model.hidden_size,
-                key_size=clara.key_size,
+                memory_dim=clara.model.hidden_size,
+                embedding_dim=clara.key_size,
                 memory_dtype=memory_dtype,
             )
 

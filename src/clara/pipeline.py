@@ -32,7 +32,7 @@ from clara.processing import (
 )
 from clara.records import Answer, Hit, Passage, Reply, Source
 from clara.store import Explanation, Filter, MemoryStore, explain
-from clara.store.search import Match
+from clara.store.search import Rerank
 from clara.support import with_support
 from clara.surface import as_written
 
@@ -67,7 +67,7 @@ class Query:
     """
 
     vector: NDArray[np.float32]
-    match: Match | None
+    match: Rerank | None
 
 
 class Clara:
@@ -289,7 +289,7 @@ class Clara:
             query.vector,
             self._count(k),
             question=question if is_hybrid else None,
-            match=query.match,
+            rerank=query.match,
             where=Filter.parse(where) if where else None,
         )
 

@@ -83,38 +83,38 @@ def test_learning_brings_centres_nearer() -> None:
     assert errors[0] > errors[1] > errors[2]
 
 
-def documents(count: int, has_keys: bool) -> list[NewDocument]:
+def documents(count: int, has_embeddings: bool) -> list[NewDocument]:
     rng = np.random.default_rng(5)
     return [
         NewDocument(
             Document(f"d{at}", "", (), f"hash {at}"),
             [Passage(f"text {at}")],
             [rng.standard_normal((4, 16)).astype(np.float16)],
-            rng.standard_normal((1, 8)).astype(np.float16) if has_keys else None,
+            rng.standard_normal((1, 8)).astype(np.float16) if has_embeddings else None,
         )
         for at in range(count)
     ]
 
 
-def create(path: Path, dtype: str, has_keys: bool = True) -> MemoryStore:
+def create(path: Path, dtype: str, has_embeddings: bool = True) -> MemoryStore:
     return MemoryStore.create(
         path,
         fingerprint="f",
         model="m",
-        memory_size=16,
-        key_size=8 if has_keys else None,
+        memory_dim=16,
+        embedding_dim=8 if has_embeddings else None,
         memory_dtype=dtype,
     )
 
 
-@pytest.mark.parametrize("has_keys", [True, False])
+@pytest.mark.parametrize("has_embeddings", [True, False])
 @pytest.mark.parametrize("dtype", MEMORY_DTYPES)
 def test_a_store_gives_memories_back_as_its_dtype_allows(
-    tmp_path: Path, dtype: str, has_keys: bool, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, dtype: str, has_embeddings: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clara.store.learning.TRAINING_ROWS", 1200)
-    items = documents(400, has_keys)
-    with create(tmp_path, dtype, has_keys) as store:
+    monkeypatch.setattr("clara.store.codebooks.TRAINING_ROWS", 1200)
+    items = documents(400, has_embeddings)
+    with create(tmp_path, dtype, has_embeddings) as store:
         for start in range(0, 400, 100):
             store.add(items[start : start + 100])
         assert check(store).faults == []
@@ -128,14 +128,14 @@ def test_a_store_gives_memories_back_as_its_dtype_allows(
         if dtype == "pq":  # what came before there was enough to learn from stands as it was given
             assert (found[:300] == wanted[:300]).all()
             assert (found[300:] != wanted[300:]).any()
-        best = search(store, items[7].keys[0] if has_keys else items[7].memories[0], 1)[0]
+        best = search(store, items[7].embeddings[0] if has_embeddings else items[7].memories[0], 1)[0]
         assert best.stored.source == "d7"
         assert best.score == pytest.approx(1, abs=0.02)
 
 
 @pytest.mark.parametrize("dtype", MEMORY_DTYPES)
 def test_compaction_changes_the_dtype(tmp_path: Path, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clara.store.learning.TRAINING_ROWS", 400)
+    monkeypatch.setattr("clara.store.codebooks.TRAINING_ROWS", 400)
     items = documents(200, True)
     with create(tmp_path, "float16") as store:
         store.add(items)
@@ -143,7 +143,11 @@ def test_compaction_changes_the_dtype(tmp_path: Path, dtype: str, monkeypatch: p
         assert (report.memory_dtype, store.info().dead_bytes) == (dtype, 0)
         assert store.info().memory_bytes == 800 * {"float16": 32, "int8": 18, "int4": 10, "pq": 4}[dtype]
         store.add(
-            [NewDocument(Document("new", "", (), "n"), [Passage("x")], [items[0].memories[0]], items[0].keys)]
+            [
+                NewDocument(
+                    Document("new", "", (), "n"), [Passage("x")], [items[0].memories[0]], items[0].embeddings
+                )
+            ]
         )
     with MemoryStore.open(tmp_path) as store:
         assert store.memory_dtype == dtype
@@ -159,5 +163,5 @@ def test_there_is_no_other_dtype(tmp_path: Path) -> None:
         compact(store, memory_dtype="int2")
     with pytest.raises(InputError, match="clara store compact --memory-dtype int8"):
         MemoryStore.open_or_create(
-            tmp_path, fingerprint="f", model="m", memory_size=16, key_size=8, memory_dtype="int8"
+            tmp_path, fingerprint="f", model="m", memory_dim=16, embedding_dim=8, memory_dtype="int8"
         )

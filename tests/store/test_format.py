@@ -1,7 +1,7 @@
 """Stores that earlier versions of Clara wrote, and stores that this version must refuse.
 
 `fixtures/format-2.zip` is a store that Clara 0.1.0 wrote: two documents with three passages, int8 memories of
-size 8 and keys of size 4, a copy of one file, and a document that was removed.
+size 8 and embeddings of size 4, a copy of one file, and a document that was removed.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ Array = NDArray[np.float32]
 @pytest.fixture(autouse=True)
 def _index_small_stores(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("building", "search"):
-        monkeypatch.setattr(import_module(f"clara.store.{module}"), "EXACT_NUMBERS", 200 * WIDTH)
+        monkeypatch.setattr(import_module(f"clara.store.{module}"), "EXACT_VALUES", 200 * WIDTH)
 
 
 def grouped(seed: int, number: int, width: int = WIDTH) -> Array:
@@ -48,19 +48,24 @@ def grouped(seed: int, number: int, width: int = WIDTH) -> Array:
     return (centres[rng.integers(0, 40, number)] + noise).astype(np.float32)
 
 
-def document(source: str, keys: Array, memories: list[Array] | None = None) -> NewDocument:
-    passages = [Passage(f"{source} {at}", position=at) for at in range(len(keys))]
+def document(source: str, embeddings: Array, memories: list[Array] | None = None) -> NewDocument:
+    passages = [Passage(f"{source} {at}", position=at) for at in range(len(embeddings))]
     if memories is not None:
         return NewDocument(Document(source, source, (), source), passages, memories)
     return NewDocument(
-        Document(source, source, (), source), passages, [np.ones((1, 2), np.float32)] * len(keys), keys
+        Document(source, source, (), source),
+        passages,
+        [np.ones((1, 2), np.float32)] * len(embeddings),
+        embeddings,
     )
 
 
-def filled(path: Path, keys: Array) -> MemoryStore:
-    store = MemoryStore.create(path, fingerprint="f", model="m", memory_size=2, key_size=keys.shape[1])
-    for at in range(0, len(keys), 500):
-        store.add([document(f"/texts/{at}.txt", keys[at : at + 500])])
+def filled(path: Path, embeddings: Array) -> MemoryStore:
+    store = MemoryStore.create(
+        path, fingerprint="f", model="m", memory_dim=2, embedding_dim=embeddings.shape[1]
+    )
+    for at in range(0, len(embeddings), 500):
+        store.add([document(f"/texts/{at}.txt", embeddings[at : at + 500])])
     return store
 
 
@@ -115,7 +120,7 @@ def test_memories_of_several_lengths(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     flat = grouped(0, 2000, 4 * 8).reshape(-1, 4, 8)
     memories = [rows[: rng.integers(1, 5)] for rows in flat]
-    with MemoryStore.create(tmp_path, fingerprint="f", model="m", memory_size=8, key_size=None) as store:
+    with MemoryStore.create(tmp_path, fingerprint="f", model="m", memory_dim=8, embedding_dim=None) as store:
         store.add([document("a", np.empty((2000, 0), np.float32), memories)])
         assert build_index(store).recall > 0.95
         found = 0

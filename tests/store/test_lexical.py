@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from clara.records import Document, Passage
 from clara.store import Filter, MemoryStore, NewDocument, explain, search
-from clara.store.lexical import VECTOR_WEIGHT, fused, match_expression, rarest, telling_words
+from clara.store.lexical import VECTOR_WEIGHT, fused, match_expression, query_terms, rarest_terms
 
 TEXTS = [
     "the lease was signed by Kim",
@@ -28,7 +28,7 @@ def matching(question: str) -> set[int]:
     database = sqlite3.connect(":memory:")
     database.execute("CREATE VIRTUAL TABLE words USING fts5 (text, tokenize = 'porter unicode61')")
     database.executemany("INSERT INTO words VALUES (?)", [(text,) for text in TEXTS])
-    expression = match_expression(telling_words(question))
+    expression = match_expression(query_terms(question))
     if not expression:
         return set()
     return {row for (row,) in database.execute("SELECT rowid FROM words WHERE words MATCH ?", (expression,))}
@@ -58,7 +58,7 @@ def test_questions_match_by_their_words(question: str, wanted: set[int]) -> None
 @given(st.text(max_size=40) | st.text('"*()^:-+ ANDORNOTEAR{}', max_size=40))
 def test_any_question_is_a_query(question: str) -> None:
     matching(question)
-    assert bool(telling_words(question)) == bool(re.search(r"\w", question))
+    assert bool(query_terms(question)) == bool(re.search(r"\w", question))
 
 
 @given(
@@ -92,7 +92,7 @@ def test_joined_as_by_plain_loops(cosines: dict[int, float], words: dict[int, fl
     most=st.integers(0, 30),
 )
 def test_the_rarest_words_within_a_number_of_passages(counts: dict[str, int], most: int) -> None:
-    kept = rarest(counts, most)
+    kept = rarest_terms(counts, most)
     assert len(set(kept)) == len(kept)
     left = [counts[word] for word in counts if word not in kept]
     together = sum(counts[word] for word in kept)
@@ -109,11 +109,11 @@ def test_in_a_large_store_common_words_are_left_out(tmp_path: Path, monkeypatch:
         passages = [Passage(text, position=at) for at, text in enumerate(texts)]
         return NewDocument(Document(source, "", (), source), passages, [np.ones((1, 1))] * len(texts), None)
 
-    with MemoryStore.create(tmp_path, fingerprint="f", model="m", memory_size=1, key_size=None) as store:
+    with MemoryStore.create(tmp_path, fingerprint="f", model="m", memory_dim=1, embedding_dim=None) as store:
         store.add([document("a", ["a lease", "weather", *["filler"] * 20, "filler lease"])])
         words = ["filler", "lease", "nowhere"]
         assert len(store.lexical(words, 99)[0]) == 22
-        monkeypatch.setattr("clara.store.reading.LOOKED_UP", 22)
+        monkeypatch.setattr("clara.store.reader.MOST_LOOKED_UP", 22)
         assert sorted(store.lexical(words, 99)[0]) == [1, 23]
         assert store.lexical(["filler"], 99)[0].size == 21
         assert store.lexical([], 99)[0].size == 0
@@ -122,15 +122,19 @@ def test_in_a_large_store_common_words_are_left_out(tmp_path: Path, monkeypatch:
 
 
 def test_search_of_a_store_by_words_and_vectors(tmp_path: Path) -> None:
-    keys = np.eye(4, dtype=np.float32)
+    embeddings = np.eye(4, dtype=np.float32)
     texts = ["a lease of land", "the lease was signed by Kim", "weather", "signed and sealed"]
     passages = [Passage(text, position=at) for at, text in enumerate(texts)]
     query = np.array([0.0, 0.5, 0.9, 0.1], np.float32)
-    with MemoryStore.create(tmp_path, fingerprint="f", model="m", memory_size=1, key_size=4) as store:
-        store.add([NewDocument(Document("a.md", "", (), "1"), passages, [np.ones((1, 1))] * 4, keys)])
+    with MemoryStore.create(tmp_path, fingerprint="f", model="m", memory_dim=1, embedding_dim=4) as store:
+        store.add([NewDocument(Document("a.md", "", (), "1"), passages, [np.ones((1, 1))] * 4, embeddings)])
         others = [Passage(f"filler {at}", position=at) for at in range(20)]  # so that words tell something
         store.add(
-            [NewDocument(Document("b.md", "", (), "2"), others, [np.ones((1, 1))] * 20, -keys[[2] * 20])]
+            [
+                NewDocument(
+                    Document("b.md", "", (), "2"), others, [np.ones((1, 1))] * 20, -embeddings[[2] * 20]
+                )
+            ]
         )
 
         def found(question: str | None, where: Filter | None = None) -> list[int]:
@@ -147,7 +151,7 @@ def test_search_of_a_store_by_words_and_vectors(tmp_path: Path) -> None:
             among = store.lexical(["lease", "signed"], 9, np.array(allowed, np.int64))
             assert list(zip(*among, strict=True)) == [one for one in ranking if one[0] in allowed]
         told = explain(store, query, 4, question="Who signed the lease?")
-        assert [step.name for step in told.steps] == ["exact", "words", "fused"]
+        assert [step.name for step in told.steps] == ["exact", "lexical", "fused"]
         assert [one.id for one in told.steps[1].candidates][:1] == [2]
         assert {hit.stored.id: hit.score for hit in told.hits} == {
             hit.stored.id: hit.score for hit in search(store, query, 4)

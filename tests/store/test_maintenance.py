@@ -22,7 +22,7 @@ from clara.errors import InputError, StoreError
 from clara.records import Document, Passage
 from clara.store import MemoryStore, NewDocument
 from clara.store.maintenance import check, compact
-from clara.store.places import PLACES_NAME
+from clara.store.offsets import OFFSETS_NAME
 from clara.store.transfer import export, import_store
 
 
@@ -91,16 +91,16 @@ def test_a_changed_document_keeps_the_memories_of_passages_that_did_not_change(t
         document = replace(old.document, sha256="changed")
         passages = [replace(old.passages[1], position=0), Passage("new", position=1)]
         new = np.ones((1, 6), np.float16)
-        keys = np.ones((2, 4), np.float32)
-        store.add([NewDocument(document, passages, [before[1][0], new], keys)])
+        embeddings = np.ones((2, 4), np.float32)
+        store.add([NewDocument(document, passages, [before[1][0], new], embeddings)])
         compact(store)
         found = store.memories([one.id for one in store.passages_of("a")])
         assert [memory.tolist() for memory in found] == [before[1][1].tolist(), new.tolist()]
-        assert store.keys([one.id for one in store.passages_of("a")])[0] == pytest.approx(
-            old.keys[1] / np.linalg.norm(old.keys[1]), abs=1e-3
+        assert store.embeddings([one.id for one in store.passages_of("a")])[0] == pytest.approx(
+            old.embeddings[1] / np.linalg.norm(old.embeddings[1]), abs=1e-3
         )
         with pytest.raises(InputError, match="shares the memory of passage 1, which is"):
-            store.add([NewDocument(document, passages[:1], [1], keys[:1])])
+            store.add([NewDocument(document, passages[:1], [1], embeddings[:1])])
 
 
 # damage
@@ -147,7 +147,7 @@ def test_compaction_gives_space_back_and_changes_nothing_else(tmp_path: Path) ->
         info = store.info()
         assert info.dead_bytes == 0
         files = list((tmp_path / "segments").iterdir())
-        assert sum(file.stat().st_size for file in files) == info.memory_bytes + info.key_bytes
+        assert sum(file.stat().st_size for file in files) == info.memory_bytes + info.embedding_bytes
     with MemoryStore.open(tmp_path, read_only=True) as store:
         assert content(store) == before
 
@@ -169,7 +169,7 @@ def test_a_reader_keeps_what_it_reads_while_a_store_is_compacted(tmp_path: Path)
     with MemoryStore.open(tmp_path) as store:
         info = store.info()
         files = list((tmp_path / "segments").iterdir())
-        assert sum(file.stat().st_size for file in files) == info.memory_bytes + info.key_bytes
+        assert sum(file.stat().st_size for file in files) == info.memory_bytes + info.embedding_bytes
 
 
 KILLED = """
@@ -226,10 +226,10 @@ def test_a_killed_compaction_leaves_the_store_whole(
 def test_the_file_of_places_is_used_and_never_believed_when_old(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clara.store.reading._WORTH_KEEPING", 0)
+    monkeypatch.setattr("clara.store.reader._WORTH_KEEPING", 0)
     with create(tmp_path) as store:
         store.add([item("a", 1), item("b", 2)])
-    kept = (tmp_path / PLACES_NAME).read_bytes()
+    kept = (tmp_path / OFFSETS_NAME).read_bytes()
     with MemoryStore.open(tmp_path, read_only=True) as store:
         monkeypatch.setattr(
             "clara.store.database.Database.searched", lambda *_, after: np.empty(int(after == 0), _dtype())
@@ -240,7 +240,7 @@ def test_the_file_of_places_is_used_and_never_believed_when_old(
         store.remove(["a"])
         store.add([item("c", 3)])
     for data in (kept, b"rubbish", b""):
-        (tmp_path / PLACES_NAME).write_bytes(data)
+        (tmp_path / OFFSETS_NAME).write_bytes(data)
         with MemoryStore.open(tmp_path, read_only=True) as store:
             assert content(store) == expected(item("b", 2), item("c", 3))
 
@@ -254,29 +254,29 @@ def _dtype() -> np.dtype[np.void]:
 # export and import
 
 
-@pytest.mark.parametrize("key_size", [4, None])
+@pytest.mark.parametrize("embedding_dim", [4, None])
 def test_an_exported_store_comes_back(
-    tmp_path: Path, key_size: int | None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, embedding_dim: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("clara.store.transfer._PASSAGES_A_FILE", 4)
     monkeypatch.setattr("clara.store.transfer._PASSAGES_A_COMMIT", 3)
-    items = [item(f"d{at}", 2, 1, 3, has_keys=key_size is not None) for at in range(5)]
+    items = [item(f"d{at}", 2, 1, 3, has_embeddings=embedding_dim is not None) for at in range(5)]
     items[2] = replace(
         items[2], passages=[replace(one, lines=(1, 2), metadata={"a": 1}) for one in items[2].passages]
     )
-    with create(tmp_path / "one", key_size=key_size) as store:
+    with create(tmp_path / "one", embedding_dim=embedding_dim) as store:
         store.add([*items, copy_of(items[0], "copy")])
         report = export(store, tmp_path / "out")
         assert (report.documents, report.passages) == (5, 15)
         with pytest.raises(InputError, match="not empty"):
             export(store, tmp_path / "out")
-        copies, keys = store.copies(), None if key_size is None else store.keys(range(1, 16))
+        copies, embeddings = store.copies(), None if embedding_dim is None else store.embeddings(range(1, 16))
     import_store(tmp_path / "out", tmp_path / "two")
     with MemoryStore.open(tmp_path / "two", read_only=True) as store:
         assert content(store) == expected(*items)
         assert store.copies() == copies
-        if keys is not None:
-            np.testing.assert_allclose(store.keys(range(1, 16)), keys, atol=1e-3)
+        if embeddings is not None:
+            np.testing.assert_allclose(store.embeddings(range(1, 16)), embeddings, atol=1e-3)
     spoil(next((tmp_path / "out").glob("vectors-00002*")), 200)
     with pytest.raises(InputError, match="is missing or damaged"):
         import_store(tmp_path / "out", tmp_path / "three")

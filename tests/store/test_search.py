@@ -22,21 +22,21 @@ Array = NDArray[np.floating]
 
 
 def create(
-    path: Path, memory_size: int, key_size: int | None, max_segment_bytes: int = 1 << 30
+    path: Path, memory_dim: int, embedding_dim: int | None, max_segment_bytes: int = 1 << 30
 ) -> MemoryStore:
     return MemoryStore.create(
         path,
         fingerprint="f",
         model="m",
-        memory_size=memory_size,
-        key_size=key_size,
+        memory_dim=memory_dim,
+        embedding_dim=embedding_dim,
         max_segment_bytes=max_segment_bytes,
     )
 
 
-def item(source: str, memories: Sequence[Array], keys: Array | None = None) -> NewDocument:
+def item(source: str, memories: Sequence[Array], embeddings: Array | None = None) -> NewDocument:
     passages = [Passage(f"{source} {at}", position=at) for at in range(len(memories))]
-    return NewDocument(Document(source, source, (), ""), passages, memories, keys)
+    return NewDocument(Document(source, source, (), ""), passages, memories, embeddings)
 
 
 def slow_cosine(left: Sequence[float], right: Sequence[float]) -> float:
@@ -99,10 +99,10 @@ def test_keys_match_the_slow_twin(
     rng = np.random.default_rng(seed)
     with create(tmp_path_factory.mktemp("store"), 1, 8, max_segment_bytes) as store:
         for at, number in enumerate(numbers):
-            # few different values, so that there are equal keys
-            keys = rng.integers(-1, 2, (number, 8)).astype(np.float32)
-            keys[:, 0] += 3
-            store.add([item(str(at), [np.ones((1, 1), np.float32)] * number, keys)])
+            # few different values, so that there are equal embeddings
+            embeddings = rng.integers(-1, 2, (number, 8)).astype(np.float32)
+            embeddings[:, 0] += 3
+            store.add([item(str(at), [np.ones((1, 1), np.float32)] * number, embeddings)])
         store.remove(map(str, removed))
         assert_same(store, stored_vectors(store), rng.standard_normal(8), k)
 
@@ -136,7 +136,7 @@ def test_memories_match_the_slow_twin(
 
 
 def test_many_blocks_match_the_slow_twin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(import_module("clara.store.scoring"), "_BLOCK_NUMBERS", 64)
+    monkeypatch.setattr(import_module("clara.store.scoring"), "_BLOCK_VALUES", 64)
     rng = np.random.default_rng(3)
     with create(tmp_path, 4, None) as store:
         store.add([item("a", [rng.standard_normal((1 + at % 4, 4)) for at in range(200)])])
@@ -152,8 +152,8 @@ def test_equal_vectors_come_by_number_wherever_they_lie(tmp_path: Path) -> None:
     with create(tmp_path, 1, 384) as store:
         for at in range(30):
             others = rng.standard_normal((at % 7, 384)).astype(np.float32)
-            keys = np.vstack([others, same[None] * (1 + at)])  # the length of a key does not matter
-            store.add([item(str(at), [np.ones((1, 1), np.float32)] * len(keys), keys)])
+            embeddings = np.vstack([others, same[None] * (1 + at)])  # the length of a key does not matter
+            store.add([item(str(at), [np.ones((1, 1), np.float32)] * len(embeddings), embeddings)])
         hits = search(store, same + 0.1 * rng.standard_normal(384), 30)
         numbers = [hit.stored.id for hit in hits]
         assert numbers == sorted(numbers)
@@ -164,8 +164,8 @@ def test_equal_vectors_come_by_number_wherever_they_lie(tmp_path: Path) -> None:
 
 def test_score_is_a_cosine_whatever_the_lengths(tmp_path: Path) -> None:
     with create(tmp_path, 1, 2) as store:
-        keys = np.array([[3, 0], [0, 0.001], [-5, 0], [1, 1]], np.float32)
-        store.add([item("a", [np.ones((1, 1), np.float32)] * 4, keys)])
+        embeddings = np.array([[3, 0], [0, 0.001], [-5, 0], [1, 1]], np.float32)
+        store.add([item("a", [np.ones((1, 1), np.float32)] * 4, embeddings)])
         hits = search(store, np.array([1000.0, 0.0]), 9)
     assert [hit.stored.passage.text for hit in hits] == ["a 0", "a 3", "a 1", "a 2"]
     np.testing.assert_allclose([hit.score for hit in hits], [1, math.sqrt(0.5), 0, -1], atol=1e-12)
@@ -225,36 +225,36 @@ def test_bad_memory_queries_are_errors(tmp_path: Path, query: Array) -> None:
 def test_large_stores_are_searched_quickly(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     number = 20_000
-    keys = rng.standard_normal((number, 384)).astype(np.float32)
+    embeddings = rng.standard_normal((number, 384)).astype(np.float32)
     with create(tmp_path, 1, 384) as store:
-        store.add([item("a", [np.ones((1, 1), np.float16)] * number, keys)])
-        search(store, keys[7], 5)
+        store.add([item("a", [np.ones((1, 1), np.float16)] * number, embeddings)])
+        search(store, embeddings[7], 5)
         start = time.perf_counter()
-        hits = search(store, keys[7], 5)
+        hits = search(store, embeddings[7], 5)
         assert time.perf_counter() - start < 0.5
     assert (hits[0].stored.passage.position, round(hits[0].score, 3)) == (7, 1.0)
-    exact = keys @ keys[7] / np.linalg.norm(keys, axis=1) / np.linalg.norm(keys[7])
+    exact = embeddings @ embeddings[7] / np.linalg.norm(embeddings, axis=1) / np.linalg.norm(embeddings[7])
     assert [hit.stored.passage.position for hit in hits] == np.argsort(-exact)[:5].tolist()
 
 
 def test_passages_of_the_same_content_are_one_hit(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    keys = rng.standard_normal((4, 8)).astype(np.float32)
+    embeddings = rng.standard_normal((4, 8)).astype(np.float32)
     memory = np.ones((1, 1), np.float32)
     with create(tmp_path, 1, 8) as store:
         for source in "abc":
             passages = [Passage(f"text {at}", title="t", position=at) for at in range(4)]
-            store.add([NewDocument(Document(source, "t", (), source), passages, [memory] * 4, keys)])
+            store.add([NewDocument(Document(source, "t", (), source), passages, [memory] * 4, embeddings)])
         other = [Passage("text 0", title="another", position=0)]
-        store.add([NewDocument(Document("d", "another", (), "d"), other, [memory], keys[:1])])
+        store.add([NewDocument(Document("d", "another", (), "d"), other, [memory], embeddings[:1])])
         for hits in (
-            search(store, keys[0], 3),
-            search(store, keys[0], 50)[:3],
+            search(store, embeddings[0], 3),
+            search(store, embeddings[0], 50)[:3],
         ):
             assert [(hit.stored.source, hit.rank) for hit in hits[:2]] == [("a", 1), ("d", 2)]
             assert hits[0].also_in == ("b", "c")
             assert len(hits) == 3
-        assert len(search(store, keys[0], 50)) == 5
+        assert len(search(store, embeddings[0], 50)) == 5
 
 
 def test_an_explanation_tells_every_step(tmp_path: Path) -> None:
@@ -276,30 +276,30 @@ def test_an_explanation_tells_every_step(tmp_path: Path) -> None:
 def test_a_match_orders_the_best_candidates_and_no_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By its own scores, from the memories as they are stored; the candidates are those of the keys."""
-    monkeypatch.setattr(import_module("clara.store.search"), "MATCHED", 6)
+    """By its own scores, from the memories as they are stored; the candidates are those of the embeddings."""
+    monkeypatch.setattr(import_module("clara.store.search"), "RERANKED", 6)
     rng = np.random.default_rng(0)
     memories = [rng.normal(size=(2, 4)).astype(np.float16) for _ in range(20)]
-    keys = rng.normal(size=(20, 3)).astype(np.float16)
+    embeddings = rng.normal(size=(20, 3)).astype(np.float16)
     query = rng.normal(size=3)
 
     def match(given: Sequence[Array]) -> Array:
         return np.array([float(memory[1, 2]) for memory in given])
 
     with create(tmp_path, 4, 3) as store:
-        store.add([item(str(at), [memories[at]], keys[at : at + 1]) for at in range(20)])
+        store.add([item(str(at), [memories[at]], embeddings[at : at + 1]) for at in range(20)])
         numbers = {store.passages([number])[0].source: number for number in store.vectors().ids.tolist()}
         candidates = [int(hit.stored.source) for hit in search(store, query, 6)]
         wanted = sorted(candidates, key=lambda at: -float(memories[at][1, 2]))
-        trace = explain(store, query, 3, match=match)
+        trace = explain(store, query, 3, rerank=match)
         assert [int(hit.stored.source) for hit in trace.hits] == wanted[:3]
         assert [hit.score for hit in trace.hits] == [float(memories[at][1, 2]) for at in wanted[:3]]
-        assert [step.name for step in trace.steps] == ["exact", "matched"]
+        assert [step.name for step in trace.steps] == ["exact", "rerank"]
         assert [one.id for one in trace.steps[1].candidates] == [numbers[str(at)] for at in wanted]
         # more are wanted than are matched: all of them are
-        deep = search(store, query, 20, match=match)
+        deep = search(store, query, 20, rerank=match)
         scores = [hit.score for hit in deep]
         assert len(deep) == 20
         assert scores == sorted(scores, reverse=True)
-        equal = search(store, query, 20, match=lambda given: np.zeros(len(given)))
+        equal = search(store, query, 20, rerank=lambda given: np.zeros(len(given)))
         assert [hit.stored.id for hit in equal] == sorted(numbers.values())

@@ -35,11 +35,14 @@ def flip(path: Path, at: int) -> None:
 # files that come and go
 
 
-@pytest.mark.parametrize("key_size", [4, None])
-def test_a_reader_never_takes_a_new_file_for_an_old_one(tmp_path: Path, key_size: int | None) -> None:
-    has_keys = key_size is not None
-    old, new = item("a", 3, 2, has_keys=has_keys), item("b", 2, 2, has_keys=has_keys)
-    with create(tmp_path, key_size=key_size) as store, MemoryStore.open(tmp_path, read_only=True) as reader:
+@pytest.mark.parametrize("embedding_dim", [4, None])
+def test_a_reader_never_takes_a_new_file_for_an_old_one(tmp_path: Path, embedding_dim: int | None) -> None:
+    has_embeddings = embedding_dim is not None
+    old, new = item("a", 3, 2, has_embeddings=has_embeddings), item("b", 2, 2, has_embeddings=has_embeddings)
+    with (
+        create(tmp_path, embedding_dim=embedding_dim) as store,
+        MemoryStore.open(tmp_path, read_only=True) as reader,
+    ):
         store.add([old])
         assert content(reader) == expected(old)
         store.remove(["a"])
@@ -172,13 +175,13 @@ def test_words_that_are_not_in_their_index_are_a_fault(tmp_path: Path) -> None:
             " SELECT 'delete', id, title, heading, text FROM passages LIMIT 1"
         )
     with MemoryStore.open(tmp_path) as store:
-        assert any("index of words" in fault for fault in check(store).faults)
+        assert any("full-text index" in fault for fault in check(store).faults)
 
 
 def test_a_database_from_a_backup_does_not_meet_newer_places(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clara.store.reading._WORTH_KEEPING", 0)
+    monkeypatch.setattr("clara.store.reader._WORTH_KEEPING", 0)
     path = tmp_path / "store"
     with create(path) as store:
         store.add([item("a", 1, 2)])

@@ -26,24 +26,24 @@ from clara.store import Filter, MemoryStore, NewDocument, search
 FINGERPRINT = "0123456789abcdef" * 4
 
 
-def create(path: Path, *, key_size: int | None = 4, max_segment_bytes: int = 1 << 30) -> MemoryStore:
+def create(path: Path, *, embedding_dim: int | None = 4, max_segment_bytes: int = 1 << 30) -> MemoryStore:
     return MemoryStore.create(
         path,
         fingerprint=FINGERPRINT,
         model="clara-test",
-        memory_size=6,
-        key_size=key_size,
+        memory_dim=6,
+        embedding_dim=embedding_dim,
         max_segment_bytes=max_segment_bytes,
     )
 
 
-def open_or_create(path: Path, *, memory_size: int = 6, key_size: int | None = 4) -> MemoryStore:
+def open_or_create(path: Path, *, memory_dim: int = 6, embedding_dim: int | None = 4) -> MemoryStore:
     return MemoryStore.open_or_create(
-        path, fingerprint=FINGERPRINT, model="clara-test", memory_size=memory_size, key_size=key_size
+        path, fingerprint=FINGERPRINT, model="clara-test", memory_dim=memory_dim, embedding_dim=embedding_dim
     )
 
 
-def item(source: str, *rows: int, seed: int = 0, has_keys: bool = True) -> NewDocument:
+def item(source: str, *rows: int, seed: int = 0, has_embeddings: bool = True) -> NewDocument:
     """A document with a passage for each of `rows`, whose memory has that many rows."""
     rng = np.random.default_rng([seed, *source.encode()])
     passages = [
@@ -51,9 +51,9 @@ def item(source: str, *rows: int, seed: int = 0, has_keys: bool = True) -> NewDo
         for at in range(len(rows))
     ]
     memories = [rng.standard_normal((count, 6)).astype(np.float32) for count in rows]
-    keys = rng.standard_normal((len(rows), 4)).astype(np.float32) if has_keys else None
+    embeddings = rng.standard_normal((len(rows), 4)).astype(np.float32) if has_embeddings else None
     document = Document(source, f"Title {source}", (), f"sha-{source}-{seed}", 12.5 + seed)
-    return NewDocument(document, passages, memories, keys)
+    return NewDocument(document, passages, memories, embeddings)
 
 
 def content(store: MemoryStore) -> dict[str, list[tuple[Passage, bytes]]]:
@@ -92,7 +92,12 @@ def test_what_is_added_is_found_again_after_closing(tmp_path: Path) -> None:
             StoredDocument("b", "Title b", "sha-b-0", 12.5, 3),
             StoredDocument("empty", "Title empty", "sha-empty-0", 12.5, 0),
         ]
-        assert (store.num_passages, store.model, store.memory_size, store.key_size) == (4, "clara-test", 6, 4)
+        assert (store.num_passages, store.model, store.memory_dim, store.embedding_dim) == (
+            4,
+            "clara-test",
+            6,
+            4,
+        )
 
 
 def test_passages_and_memories_come_in_the_order_asked(tmp_path: Path) -> None:
@@ -177,7 +182,7 @@ def test_any_sequence_of_changes_matches_a_dict(
     counts = [len(memory) for each in twin.values() for memory in each.memories]
     assert (info.documents, info.passages, info.memory_rows) == (len(twin), len(counts), sum(counts))
     on_disk = sum(file.stat().st_size for file in (path / "segments").iterdir())
-    assert info.memory_bytes + info.key_bytes + info.dead_bytes == on_disk
+    assert info.memory_bytes + info.embedding_bytes + info.dead_bytes == on_disk
     store.close()
 
 
@@ -198,10 +203,10 @@ def test_files_are_raw_little_endian_rows(tmp_path: Path) -> None:
         store.add([added])
     data = (tmp_path / "segments" / "memories-000001.f16").read_bytes()
     assert data == np.concatenate(added.memories).astype("<f2").tobytes()
-    assert added.keys is not None
-    unit = added.keys / np.linalg.norm(added.keys, axis=1, keepdims=True)
-    keys = np.fromfile(tmp_path / "segments" / "keys-000001.f16", "<f2").reshape(2, 4)
-    np.testing.assert_allclose(keys, unit, atol=1e-3)
+    assert added.embeddings is not None
+    unit = added.embeddings / np.linalg.norm(added.embeddings, axis=1, keepdims=True)
+    embeddings = np.fromfile(tmp_path / "segments" / "keys-000001.f16", "<f2").reshape(2, 4)
+    np.testing.assert_allclose(embeddings, unit, atol=1e-3)
 
 
 def test_info_counts_what_is_alive_and_what_is_dead(tmp_path: Path) -> None:
@@ -210,7 +215,7 @@ def test_info_counts_what_is_alive_and_what_is_dead(tmp_path: Path) -> None:
         store.add([item("a", 5)])
         info = store.info()
     assert (info.documents, info.passages, info.memory_rows) == (2, 2, 9)
-    assert (info.memory_bytes, info.key_bytes) == (9 * 6 * 2, 2 * 4 * 2)
+    assert (info.memory_bytes, info.embedding_bytes) == (9 * 6 * 2, 2 * 4 * 2)
     assert info.dead_bytes == 3 * 6 * 2 + 2 * 4 * 2
     assert info.database_bytes > 0
     assert (info.fingerprint, info.model, info.path) == (FINGERPRINT, "clara-test", tmp_path)
@@ -223,9 +228,9 @@ def test_open_or_create_makes_then_opens(tmp_path: Path) -> None:
             store.add([item("a", 1)])
     assert store.path == tmp_path / "store"
     with pytest.raises(
-        StoreMismatchError, match="has memory_size 6 and key_size 4, not 6 and None; index into"
+        StoreMismatchError, match="has memory_dim 6 and embedding_dim 4, not 6 and None; index into"
     ):
-        open_or_create(tmp_path / "store", key_size=None)
+        open_or_create(tmp_path / "store", embedding_dim=None)
     with MemoryStore.open(tmp_path / "store"):  # the failed call let go of the lock
         pass
 
@@ -235,32 +240,46 @@ def test_open_or_create_makes_then_opens(tmp_path: Path) -> None:
 
 def bad_items() -> list[tuple[str, NewDocument]]:
     good = item("bad", 2, 2)
-    memories, keys = list(good.memories), good.keys
-    assert keys is not None
+    memories, embeddings = list(good.memories), good.embeddings
+    assert embeddings is not None
 
-    def with_(memories: list[NDArray[np.floating]], keys: NDArray[np.floating] | None) -> NewDocument:
-        return NewDocument(good.document, good.passages, memories, keys)
+    def with_(memories: list[NDArray[np.floating]], embeddings: NDArray[np.floating] | None) -> NewDocument:
+        return NewDocument(good.document, good.passages, memories, embeddings)
 
-    nan, huge, zero_key, nan_key = memories[0].copy(), memories[0].copy(), keys.copy(), keys.copy()
-    nan[1, 2], huge[0, 0], zero_key[1], nan_key[0, 0] = np.nan, 1e6, 0, np.inf
-    surrogate = NewDocument(good.document, [Passage("\ud800"), Passage("b")], memories, keys)
+    nan, huge, zeros, infinite = (
+        memories[0].copy(),
+        memories[0].copy(),
+        embeddings.copy(),
+        embeddings.copy(),
+    )
+    nan[1, 2], huge[0, 0], zeros[1], infinite[0, 0] = np.nan, 1e6, 0, np.inf
+    surrogate = NewDocument(good.document, [Passage("\ud800"), Passage("b")], memories, embeddings)
     return [
         (
-            r"bad has a memory with numbers that are not finite as float16; it cannot",
-            with_([memories[0], nan], keys),
+            r"bad has a memory with values not finite as float16; it cannot",
+            with_([memories[0], nan], embeddings),
         ),
-        (r"bad has a memory with numbers that are not finite as float16", with_([huge, memories[0]], keys)),
-        (r"bad has 2 passages but 1 memories\.", with_(memories[:1], keys)),
+        (
+            r"bad has a memory with values not finite",
+            with_([huge, memories[0]], embeddings),
+        ),
+        (r"bad has 2 passages but 1 memories\.", with_(memories[:1], embeddings)),
         (
             r"bad has a memory of shape \(2, 5\); the store takes \(rows, 6\)",
-            with_([memories[0][:, :5]] * 2, keys),
+            with_([memories[0][:, :5]] * 2, embeddings),
         ),
-        (r"bad has a memory of shape \(0, 6\); .* at least one row\.", with_([memories[0][:0]] * 2, keys)),
-        (r"bad has a memory of shape \(6,\);", with_([memories[0][0]] * 2, keys)),
-        (r"bad has keys of shape None; the store takes \(2, 4\)\.", with_(memories, None)),
-        (r"bad has keys of shape \(1, 4\); the store takes \(2, 4\)\.", with_(memories, keys[:1])),
-        (r"bad has a key of zeros", with_(memories, zero_key)),
-        (r"bad has a key with numbers that are not finite", with_(memories, nan_key)),
+        (
+            r"bad has a memory of shape \(0, 6\); .* at least one row\.",
+            with_([memories[0][:0]] * 2, embeddings),
+        ),
+        (r"bad has a memory of shape \(6,\);", with_([memories[0][0]] * 2, embeddings)),
+        (r"bad has embeddings of shape None; the store takes \(2, 4\)\.", with_(memories, None)),
+        (
+            r"bad has embeddings of shape \(1, 4\); the store takes \(2, 4\)\.",
+            with_(memories, embeddings[:1]),
+        ),
+        (r"bad has an embedding of zeros", with_(memories, zeros)),
+        (r"bad has an embedding with values that are not finite", with_(memories, infinite)),
         (r"'bad' holds text that is not valid Unicode", surrogate),
         (r"The document a is given twice; add it once\.", item("a", 1)),
     ]
@@ -279,10 +298,10 @@ def test_a_bad_document_keeps_the_whole_call_out(tmp_path: Path, message: str, b
 
 
 def test_keys_are_refused_by_a_store_without(tmp_path: Path) -> None:
-    with create(tmp_path, key_size=None) as store:
-        with pytest.raises(InputError, match="a has keys but the store takes none; leave them out"):
+    with create(tmp_path, embedding_dim=None) as store:
+        with pytest.raises(InputError, match="a has embeddings but the store takes none; leave them out"):
             store.add([item("a", 1)])
-        store.add([item("a", 1, has_keys=False)])
+        store.add([item("a", 1, has_embeddings=False)])
         assert not list(tmp_path.glob("segments/keys-*"))
 
 
@@ -354,7 +373,7 @@ def test_a_killed_writer_leaves_the_store_as_it_was(
     path = tmp_path / "store"
     with create(path, max_segment_bytes=max_segment_bytes) as store:
         store.add([item("kept", 1, 3)])
-        committed = store.info().memory_bytes + store.info().key_bytes
+        committed = store.info().memory_bytes + store.info().embedding_bytes
     program = KILLED.format(
         tests=str(Path(__file__).parent),
         path=str(path),
@@ -552,10 +571,10 @@ def test_missing_stores_and_sizes_are_named(tmp_path: Path) -> None:
     ):
         MemoryStore.open(tmp_path / "nothing")
     assert not (tmp_path / "nothing").exists()
-    with pytest.raises(InputError, match="memory_size is 0; it must be at least 1"):
-        open_or_create(tmp_path / "s", memory_size=0)
-    with pytest.raises(InputError, match="key_size is 0; it must be at least 1"):
-        open_or_create(tmp_path / "s", key_size=0)
+    with pytest.raises(InputError, match="memory_dim is 0; it must be at least 1"):
+        open_or_create(tmp_path / "s", memory_dim=0)
+    with pytest.raises(InputError, match="embedding_dim is 0; it must be at least 1"):
+        open_or_create(tmp_path / "s", embedding_dim=0)
 
 
 def edit(path: Path, query: str) -> None:
@@ -645,10 +664,10 @@ def test_a_filter_follows_changes_of_the_store(tmp_path: Path) -> None:
         filters = [Filter.parse(f"page<={page}") for page in range(20)]
         markdown = Filter.parse("format=md")
         for _ in range(2):  # more of them than are kept
-            assert [len(store.matching(where)) for where in filters[:3]] == [0, 1, 1]
-            assert {len(store.matching(where)) for where in filters[3:]} == {1}
-            assert len(store.matching(markdown)) == 2
+            assert [len(store.filtered(where)) for where in filters[:3]] == [0, 1, 1]
+            assert {len(store.filtered(where)) for where in filters[3:]} == {1}
+            assert len(store.filtered(markdown)) == 2
         store.add([item("c.md", 1)])
-        assert len(store.matching(markdown)) == 3
+        assert len(store.filtered(markdown)) == 3
         store.remove(["a.md"])
-        assert len(store.matching(markdown)) == 1
+        assert len(store.filtered(markdown)) == 1

@@ -12,7 +12,7 @@ from clara.pipeline import Clara
 from clara.records import Document, Passage
 from clara.store import MemoryStore, NewDocument
 from clara.store.scoring import best_of
-from clara.store.search import MATCHED, explain
+from clara.store.search import RERANKED, explain
 
 PASSAGES_AT_ONCE = 256
 
@@ -56,8 +56,8 @@ class MemoryBank:
             folder,
             fingerprint=f"{clara.fingerprint}-{rate or clara.model.config.compression_rate}",
             model=clara.name,
-            memory_size=clara.model.hidden_size,
-            key_size=clara.key_size,
+            memory_dim=clara.model.hidden_size,
+            embedding_dim=clara.key_size,
         )
         stored = {document.source for document in store.documents()}
         missing = [number for number in range(len(passages)) if str(number) not in stored]
@@ -81,7 +81,7 @@ class MemoryBank:
         """Numbers of the k passages whose memories score best, of all or of some."""
         query = self._clara.query(question, self.rate)
         vector = np.atleast_2d(query.vector).astype(np.float64)
-        if self.rate is not None and self._store.key_size is None:
+        if self.rate is not None and self._store.embedding_dim is None:
             # a memory of a higher rate is the first slots of the whole one
             vector = vector[: max(1, self._clara.passage_tokens // self.rate)]
         with self._store.snapshot():
@@ -89,7 +89,7 @@ class MemoryBank:
             if among is not None:
                 wanted = {self._ids[number] for number in among}
                 table = table.take(np.flatnonzero([own in wanted for own in table.ids.tolist()]))
-            depth = k if query.match is None else max(k, MATCHED)
+            depth = k if query.match is None else max(k, RERANKED)
             ids, _ = best_of(table, vector / np.linalg.norm(vector), depth)
             if query.match is not None:
                 scores = query.match(self._store.memories(ids.tolist()))
@@ -99,7 +99,7 @@ class MemoryBank:
     def joined(self, question: str, k: int) -> list[int]:
         """Numbers of the k best passages, as `Clara.search` finds them when it joins a search by words."""
         query = self._clara.query(question, self.rate)
-        found = explain(self._store, query.vector, k, question=question, match=query.match)
+        found = explain(self._store, query.vector, k, question=question, rerank=query.match)
         return list(dict.fromkeys(self._numbers[hit.stored.id] for hit in found.hits))
 
     def scores(self, question: str, numbers: Sequence[int]) -> list[float] | None:
@@ -140,7 +140,7 @@ class MemoryBank:
     def bytes_per_passage(self) -> float:
         """Stored bytes of memory and key, per passage."""
         info = self._store.info()
-        return (info.memory_bytes + info.key_bytes) / max(1, info.passages)
+        return (info.memory_bytes + info.embedding_bytes) / max(1, info.passages)
 
     def close(self) -> None:
         """Close the store."""

@@ -74,16 +74,19 @@ def print_store(info: StoreInfo, *, as_json: bool) -> None:
         print_json({**asdict(info), "path": str(info.path)})
         return
     passages = max(1, info.passages)
-    vectors = info.memory_bytes + info.key_bytes
+    vectors = info.memory_bytes + info.embedding_bytes
     copies = f", and {counted(info.copies, 'copy', 'copies')}" if info.copies else ""
     rows = [
         ("Model", f"{info.model}, fingerprint {info.fingerprint[:12]}"),
         ("Made", f"{datetime.fromtimestamp(info.created):%Y-%m-%d %H:%M}, format {info.format}"),
         ("Documents", f"{info.documents:,}{copies}"),
         ("Passages", f"{info.passages:,}"),
-        ("Memory tokens", f"{info.memory_rows:,} of {info.memory_size:,} numbers, {info.memory_dtype}"),
+        ("Memory tokens", f"{info.memory_rows:,} of dimension {info.memory_dim:,}, {info.memory_dtype}"),
         ("Memories", f"{readable(info.memory_bytes)}, {info.memory_bytes / passages:,.0f} bytes a passage"),
-        ("Keys", f"{readable(info.key_bytes)}, {info.key_bytes / passages:,.0f} bytes a passage"),
+        (
+            "Embeddings",
+            f"{readable(info.embedding_bytes)}, {info.embedding_bytes / passages:,.0f} bytes a passage",
+        ),
         ("Texts and tables", readable(info.database_bytes)),
         ("Of what was removed", readable(info.dead_bytes)),
     ]

@@ -1,4 +1,4 @@
-"""The memory store: a folder with all documents' passages, memories and keys, and the search in it."""
+"""The memory store: a folder with all documents' passages, memories and embeddings, and the search in it."""
 
 from clara.store.building import IndexReport, build_index, index_is_due, refresh_index
 from clara.store.explanation import Explanation

@@ -27,14 +27,14 @@ from clara.store.store import MemoryStore
 
 logger = logging.getLogger(__name__)
 
-EXACT_NUMBERS = 1 << 22
-"""Numbers that a search compares one by one in five milliseconds; smaller stores need no index."""
+EXACT_VALUES = 1 << 22
+"""Values that a search compares one by one in five milliseconds; smaller stores need no index."""
 
 TAIL_SHARE = 0.2
 """Share of passages that may lie outside the index before it is built again."""
 
 BEST = 100
-"""How many of the best the index is built to find; as many as a search joins with those by words."""
+"""How many of the best the index is built to find; as many as a search fuses with lexical candidates."""
 
 _ENERGY = 0.95
 _MOST_DIMENSIONS = 512
@@ -64,7 +64,7 @@ class IndexReport:
 
     Attributes:
         passages: Passages in the index.
-        dimensions: Numbers of a projected vector.
+        dimensions: Dimension of a projected vector.
         lists: Lists of the index.
         probed: Lists that a search looks through.
         depth: Candidates that it then compares exactly.
@@ -112,10 +112,10 @@ class _Trial:
     def see(self, ids: Ids, vectors: NDArray[np.float32]) -> None:
         """Take more vectors into account."""
         together = np.hstack([self.scores, self.vectors @ vectors.T])
-        numbers = np.hstack([self.best, np.broadcast_to(ids, (len(self.best), len(ids)))])
+        all_ids = np.hstack([self.best, np.broadcast_to(ids, (len(self.best), len(ids)))])
         kept = np.argpartition(-together, BEST - 1, axis=1)[:, :BEST]
         self.scores[:] = np.take_along_axis(together, kept, 1)
-        self.best[:] = np.take_along_axis(numbers, kept, 1)
+        self.best[:] = np.take_along_axis(all_ids, kept, 1)
 
 
 class _Choice(NamedTuple):
@@ -131,7 +131,7 @@ def index_is_due(store: MemoryStore) -> bool:
     """Whether a store is large enough for an index and has none, or too many passages outside it."""
     with store.snapshot():
         table = store.vectors()
-    if numbers_in(store, table) <= EXACT_NUMBERS:
+    if compared_values(store, table) <= EXACT_VALUES:
         return False
     folder = store.path / FOLDER
     if current_stamp(folder) is None:
@@ -189,14 +189,14 @@ def build_index(store: MemoryStore, progress: Progress = lambda *_: None) -> Ind
     dimensions, lists = builder.directions.shape[1], builder.index.nlist
 
     def describe(files: tuple[IndexFile, IndexFile]) -> IndexManifest:
-        some = np.unique(np.linspace(0, len(table.ids) - 1, _WITNESSES).astype(np.int64))
+        witnesses = np.unique(np.linspace(0, len(table.ids) - 1, _WITNESSES).astype(np.int64))
         return IndexManifest(
             fingerprint=store.fingerprint,
             created=store.created,
             generation=generation,
             passages=len(table.ids),
             last=int(table.ids[-1]),
-            witnesses=dict(zip(table.ids[some].tolist(), table.norm[some].tolist(), strict=True)),
+            witnesses=dict(zip(table.ids[witnesses].tolist(), table.norm[witnesses].tolist(), strict=True)),
             slots=builder.slots,
             dimensions=dimensions,
             lists=lists,
@@ -212,9 +212,9 @@ def build_index(store: MemoryStore, progress: Progress = lambda *_: None) -> Ind
     return IndexReport(len(table.ids), dimensions, lists, probed, depth, recall, size, seconds)
 
 
-def numbers_in(store: MemoryStore, table: VectorTable) -> int:
-    """How many numbers a search of these vectors compares."""
-    return int(table.count.sum()) * (store.key_size or store.memory_size)
+def compared_values(store: MemoryStore, table: VectorTable) -> int:
+    """How many values a search of these vectors compares."""
+    return int(table.count.sum()) * (store.embedding_dim or store.memory_dim)
 
 
 class _Builder:
@@ -224,7 +224,7 @@ class _Builder:
         self._faiss = faiss
         self._table = table
         self._progress = progress
-        self._width = store.key_size or store.memory_size
+        self._width = store.embedding_dim or store.memory_dim
         self._rng = np.random.default_rng(0)
         self.slots = min(_MOST_SLOTS, int(table.count.max()))
         self.directions: NDArray[np.float32]
@@ -233,8 +233,8 @@ class _Builder:
 
     def learn(self) -> None:
         """Learn the directions and the centres of the lists from samples."""
-        number = len(self._table.ids)
-        lists = max(1, min(round(2 * number**0.5), number // 8))
+        passages = len(self._table.ids)
+        lists = max(1, min(round(2 * passages**0.5), passages // 8))
         sample = np.concatenate([vectors for _, vectors in self._vectors(self._sample(_DIRECTION_SAMPLE))])
         self.directions = leading_directions(sample, _ENERGY, _MOST_DIMENSIONS)
         del sample
@@ -257,7 +257,7 @@ class _Builder:
             self._trial.see(ids, vectors)
 
     def choose(self) -> tuple[int, int, float]:
-        """The cheapest number of lists and candidates that finds what it should, and the share it finds."""
+        """The cheapest counts of lists and candidates that reach the wanted recall, and their recall."""
         steps = (round(8 * 1.5**power) for power in range(30))
         tried = [*(probed for probed in steps if probed < self.index.nlist), self.index.nlist]
         choices = [
@@ -287,10 +287,10 @@ class _Builder:
         return float(scanned + 2 * depth * rows * self._width * 2)
 
     def _sample(self, count: int) -> VectorTable:
-        number = len(self._table.ids)
-        if count >= number:
+        passages = len(self._table.ids)
+        if count >= passages:
             return self._table
-        return self._table.take(np.sort(self._rng.choice(number, count, replace=False)))
+        return self._table.take(np.sort(self._rng.choice(passages, count, replace=False)))
 
     def _vectors(self, table: VectorTable, step: str = "") -> Iterator[tuple[int, NDArray[np.float32]]]:
         for start, vectors in flattened(table, self.slots, self._width):
@@ -315,8 +315,8 @@ def leading_directions(vectors: NDArray[np.float32], energy: float, most: int) -
     """Orthonormal directions, by the randomised method of Halko, Martinsson and Tropp (SIAM Review 2011).
 
     A cosine of unit vectors is a dot product, and the directions that preserve dot products best, on average
-    over such vectors, are the leading ones of their second moments. The mean is not subtracted: it takes part in
-    every dot product, so that a projection of centred vectors would need a correction for each vector.
+    over such vectors, are the leading ones of their second moments. The mean is not subtracted: it takes part
+    in every dot product, so that a projection of centred vectors would need a correction for each vector.
 
     Args:
         vectors: A sample, shape (n, width).

@@ -109,7 +109,7 @@ class Connection:
                 "documents into a new store."
             )
         try:
-            return Manifest(**entries)
+            return Manifest.of_entries(entries)
         except TypeError as error:
             raise damaged(self._path, "its manifest is incomplete") from error
 

@@ -21,7 +21,7 @@ from clara.store.filters import Filter
 from clara.store.segments import Block, Segment
 
 SEARCHED = np.dtype([("id", "i8"), ("segment", "i8"), ("first", "i8"), ("count", "i8"), ("norm", "f8")])
-"""A passage's number and where its searched vector is, as in `VectorTable`."""
+"""A passage's id and where its searched vector is, as in `VectorTable`."""
 
 _PASSAGES = (
     "SELECT passages.id, source, passages.text, passages.title, passages.heading, passages.page,"
@@ -31,17 +31,17 @@ _PASSAGES = (
 _IDS_A_QUERY = 500
 
 
-class Place(NamedTuple):
+class Offsets(NamedTuple):
     """Where a passage's vectors are: number of the file, first row in it, and number of rows.
 
-    `norm` is the length of what is searched: of the key, else of the memory with its rows in one line.
+    `norm` is the length of what is searched: of the embedding, else of the memory with its rows in one line.
     """
 
     memory_segment: int
     memory_row: int
     memory_rows: int
-    key_segment: int | None
-    key_row: int | None
+    embedding_segment: int | None
+    embedding_row: int | None
     norm: float
 
 
@@ -70,8 +70,8 @@ class Database(Connection):
             rows = self._connection.execute("SELECT value FROM meta WHERE key = 'removals'")
             return int(rows.fetchone()[0])
 
-    def kept_places(self) -> str:
-        """The name of the file of places that belongs to this database; empty if there is none."""
+    def offsets_name(self) -> str:
+        """The name of the file of offsets that belongs to this database; empty if there is none."""
         with self.snapshot():
             row = self._connection.execute("SELECT value FROM meta WHERE key = 'places'").fetchone()
             return "" if row is None else str(row[0])
@@ -94,8 +94,8 @@ class Database(Connection):
                 )
             )
 
-    def live_keys(self) -> dict[int, int]:
-        """Keys that passages refer to, each once, by the number of the file."""
+    def live_embeddings(self) -> dict[int, int]:
+        """Embeddings that passages refer to, each once, by the number of the file."""
         with self.snapshot():
             return dict(
                 self._connection.execute(
@@ -133,7 +133,7 @@ class Database(Connection):
             ).fetchall()
 
     def passages(self, ids: Sequence[int]) -> dict[int, StoredPassage]:
-        """The passages of these numbers, less those that there are not."""
+        """The passages with these ids, as far as they exist."""
         rows = self._by_id(f"{_PASSAGES} WHERE passages.id IN ({{}})", ids)
         return {row[0]: _stored_passage(row) for row in rows}
 
@@ -143,7 +143,7 @@ class Database(Connection):
             rows = self._connection.execute(f"{_PASSAGES} WHERE source = ? ORDER BY position", (source,))
             return [_stored_passage(row) for row in rows]
 
-    def around(self, number: int, count: int) -> list[StoredPassage]:
+    def around(self, passage_id: int, count: int) -> list[StoredPassage]:
         """A passage with up to `count` before and after it in its document, in order."""
         query = (
             f"{_PASSAGES} JOIN passages AS middle ON middle.id = ? AND middle.document = passages.document"
@@ -151,38 +151,40 @@ class Database(Connection):
             " ORDER BY passages.position"
         )
         with self.snapshot():
-            return [_stored_passage(row) for row in self._connection.execute(query, (number, count, count))]
+            return [
+                _stored_passage(row) for row in self._connection.execute(query, (passage_id, count, count))
+            ]
 
-    def places(self, ids: Sequence[int]) -> dict[int, Place]:
-        """Where the vectors of these passages are, less those that there are not."""
+    def offsets(self, ids: Sequence[int]) -> dict[int, Offsets]:
+        """Where the vectors of these passages are, as far as the passages exist."""
         rows = self._by_id("SELECT * FROM places WHERE passage IN ({})", ids)
-        return {row[0]: Place(*row[1:]) for row in rows}
+        return {row[0]: Offsets(*row[1:]) for row in rows}
 
     def _by_id(self, query: str, ids: Sequence[int]) -> Iterator[tuple[Any, ...]]:
         with self.snapshot():
             for start in range(0, len(ids), _IDS_A_QUERY):
-                some = [int(number) for number in ids[start : start + _IDS_A_QUERY]]
-                yield from self._connection.execute(query.format(",".join("?" * len(some))), some).fetchall()
+                part = [int(passage_id) for passage_id in ids[start : start + _IDS_A_QUERY]]
+                yield from self._connection.execute(query.format(",".join("?" * len(part))), part).fetchall()
 
-    def places_by_row(self) -> Iterator[tuple[int, Place]]:
-        """The number and place of every passage, those that share a memory one after another.
+    def offsets_by_row(self) -> Iterator[tuple[int, Offsets]]:
+        """The id and the offsets of every passage, those that share a memory one after another.
 
         Go through it within one transaction, which may move them: SQLite sorts all before it gives the first.
         """
         with self.snapshot():
             query = "SELECT * FROM places ORDER BY memory_segment, memory_row, passage"
             for row in self._connection.execute(query):
-                yield row[0], Place(*row[1:])
+                yield row[0], Offsets(*row[1:])
 
     def searched(self, of_memories: bool, after: int) -> NDArray[np.void]:
-        """Where the vectors are that a search compares, of the passages with numbers above `after`.
+        """Where the vectors are that a search compares, of the passages with ids above `after`.
 
         Args:
-            of_memories: Of the memories, or else of the keys.
-            after: A number of a passage; 0 for all.
+            of_memories: Of the memories, or else of the embeddings.
+            after: Id of a passage; 0 for all.
 
         Returns:
-            A structured array of `SEARCHED`, by number.
+            A structured array of `SEARCHED`, by id.
         """
         columns = "memory_segment, memory_row, memory_rows" if of_memories else "key_segment, key_row, 1"
         with self.snapshot():
@@ -233,7 +235,7 @@ class Database(Connection):
             return [row[0] for row in rows]
 
     def faults(self) -> list[str]:
-        """What SQLite finds wrong with the file, its references and its index of words."""
+        """What SQLite finds wrong with the file, its references and its full-text index."""
         with self.writing():
             found = [row[0] for row in self._connection.execute("PRAGMA integrity_check") if row[0] != "ok"]
             orphans = self._connection.execute("PRAGMA foreign_key_check").fetchall()
@@ -241,13 +243,13 @@ class Database(Connection):
             try:
                 self._connection.execute("INSERT INTO words (words, rank) VALUES ('integrity-check', 1)")
             except sqlite3.DatabaseError as error:
-                found.append(f"the index of words: {error}")
+                found.append(f"the full-text index: {error}")
         return found
 
     # reading, for searches
 
-    def matching(self, where: Filter) -> NDArray[np.int64]:
-        """Numbers of the passages that a filter allows, ascending."""
+    def filtered(self, where: Filter) -> NDArray[np.int64]:
+        """Ids of the passages that a filter allows, ascending."""
         with self.snapshot():
             rows = self._connection.execute(where.sql, where.parameters)
             # sorted in SQL, the passages would be gone through in their order, past all their text
@@ -281,7 +283,7 @@ class Database(Connection):
     def lexical(
         self, expression: str, limit: int, allowed: NDArray[np.int64] | None
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Numbers and BM25 scores, higher is better, of the allowed passages that match, best first."""
+        """Ids and BM25 scores, higher is better, of the allowed passages that match, best first."""
         if not expression:
             return np.empty(0, np.int64), np.empty(0)
         with self.snapshot():
@@ -299,7 +301,7 @@ class Database(Connection):
 
     # writing, within `writing`
 
-    def add(self, document: Document, passages: Iterable[tuple[Passage, Place]]) -> None:
+    def add(self, document: Document, passages: Iterable[tuple[Passage, Offsets]]) -> None:
         """Add a document and its passages, in place of one with the same source if there is one.
 
         A document whose bytes are those of another that is stored is noted as a copy of it.
@@ -316,13 +318,13 @@ class Database(Connection):
                 "INSERT INTO documents (source, title, sha256, modified) VALUES (?, ?, ?, ?)",
                 (document.source, document.title, document.sha256, document.modified),
             ).lastrowid
-            for passage, place in passages:
+            for passage, offsets in passages:
                 inserted = execute(
                     "INSERT INTO passages (document, position, title, heading, page, first_line, last_line,"
                     " metadata, text) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (number, *_columns(passage)),
                 ).lastrowid
-                execute("INSERT INTO places VALUES (?, ?, ?, ?, ?, ?, ?)", (inserted, *place))
+                execute("INSERT INTO places VALUES (?, ?, ?, ?, ?, ?, ?)", (inserted, *offsets))
         except UnicodeEncodeError as error:
             raise InputError(
                 f"The document {document.source!r} holds text that is not valid Unicode (a lone surrogate); "
@@ -364,12 +366,12 @@ class Database(Connection):
         execute("INSERT INTO copies VALUES (?, ?, ?)", (source, modified, *document))
         return True
 
-    def move(self, number: int, place: Place) -> None:
+    def move(self, passage_id: int, offsets: Offsets) -> None:
         """Record that the vectors of a passage lie elsewhere from now on; call `note_moves` in the end."""
         self._connection.execute(
             "UPDATE places SET memory_segment = ?, memory_row = ?, memory_rows = ?, key_segment = ?,"
             " key_row = ?, norm = ? WHERE passage = ?",
-            (*place, number),
+            (*offsets, passage_id),
         )
 
     def note_moves(self) -> None:
@@ -380,7 +382,10 @@ class Database(Connection):
         """Record the files of a kind that count from now on, and what was appended to them."""
         execute, many = self._connection.execute, self._connection.executemany
         execute("DELETE FROM segments WHERE kind = ?", (kind,))
-        many("INSERT INTO segments VALUES (?, ?, ?, ?)", [(kind, at, *one) for at, one in segments.items()])
+        many(
+            "INSERT INTO segments VALUES (?, ?, ?, ?)",
+            [(kind, number, *segment) for number, segment in segments.items()],
+        )
         many("INSERT INTO blocks VALUES (?, ?, ?, ?, ?)", [(kind, *block) for block in blocks])
         execute(
             "DELETE FROM blocks WHERE kind = ?1"
@@ -388,8 +393,8 @@ class Database(Connection):
             (kind,),
         )
 
-    def keep_places(self, name: str) -> None:
-        """Record which file of places belongs to this database; of what the store holds nothing changes."""
+    def keep_offsets(self, name: str) -> None:
+        """Record which file of offsets belongs to this database; the content stays as it is."""
         with self._transaction("BEGIN IMMEDIATE"):
             self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('places', ?)", (name,))
 
@@ -423,19 +428,19 @@ class Database(Connection):
 
 
 def _stored_passage(row: Sequence[Any]) -> StoredPassage:
-    number, source, text, title, heading, page, position, first, last, metadata = row
+    id_, source, text, title, heading, page, position, first, last, metadata = row
     lines = None if first is None else (first, last)
     facts = json.loads(metadata) if metadata else {}
-    return StoredPassage(number, source, Passage(text, title, heading, page, position, lines, facts))
+    return StoredPassage(id_, source, Passage(text, title, heading, page, position, lines, facts))
 
 
 def _member_of(ids: NDArray[np.int64]) -> Callable[[int], int]:
-    """Whether a number is among these, given in ascending order."""
+    """Whether an id is among these, given in ascending order."""
     last = int(ids[-1]) if len(ids) else -1
     flags = np.zeros(last + 1, np.uint8)
     flags[ids] = 1
-    held = flags.tobytes()
-    return lambda number: held[number] if number <= last else 0
+    is_member = flags.tobytes()
+    return lambda passage_id: is_member[passage_id] if passage_id <= last else 0
 
 
 def _columns(passage: Passage) -> tuple[Any, ...]:

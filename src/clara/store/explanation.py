@@ -14,7 +14,7 @@ _SHOWN = 100  # candidates of a step that are kept
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A passage that a step put forward: its number, its rank from 1, and its score in this step."""
+    """A passage that a step put forward: its id, its rank from 1, and its score in this step."""
 
     id: int
     rank: int
@@ -26,12 +26,12 @@ class Step:
     """One step of a search.
 
     Attributes:
-        name: "filter", "index", "exact", "words", "fused" or "matched".
+        name: "filter", "index", "exact", "lexical", "fused" or "rerank".
         milliseconds: Time that it took.
         count: Passages that came out of it, or for "exact" that were compared.
         candidates: The best of them, at most 100; none for "filter". Scores are cosines as far as the index
-            knows them, exact cosines, BM25, what the ranking was joined by, or what the memories
-            were matched with.
+            knows them, exact cosines, BM25, the fused
+            scores, or those of the reranking.
     """
 
     name: str
@@ -41,8 +41,8 @@ class Step:
 
     def rank(self, ids: Iterable[int], scores: Iterable[float]) -> None:
         """Keep the best candidates, which come in order."""
-        pairs = zip(range(_SHOWN), ids, scores, strict=False)
-        self.candidates = [Candidate(int(number), at + 1, float(score)) for at, number, score in pairs]
+        ranked = zip(range(_SHOWN), ids, scores, strict=False)
+        self.candidates = [Candidate(int(id_), at + 1, float(score)) for at, id_, score in ranked]
 
 
 @dataclass(slots=True)

@@ -27,7 +27,8 @@ from typing import Self
 from clara.errors import InputError
 from clara.store.schema import as_stored
 
-_EXPRESSION = re.compile(r'\s*([^\s"=!<>~][^"=!<>~]*?)\s*(!=|<=|>=|=|<|>|~)\s*(.*?)\s*', re.DOTALL)
+_OPERATOR = re.compile(r"!=|<=|>=|=|<|>|~")
+_NOT_IN_NAMES = frozenset('"=!<>~\0')
 _NUMBER = re.compile(
     r"[+-]?(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 )
@@ -176,10 +177,12 @@ def _texts(expressions: Iterable[str]) -> list[str]:
 
 
 def _condition(expression: str) -> Condition:
-    match = _EXPRESSION.fullmatch(expression)
-    if match is None or not match[3]:
+    found = _OPERATOR.search(expression)
+    name = expression[: found.start()].strip() if found else ""
+    value = expression[found.end() :].strip() if found else ""
+    if found is None or not name or not value or _NOT_IN_NAMES.intersection(name):
         raise InputError(f"The filter {expression!r} cannot be understood; {_ALLOWED}.")
-    name, operator, value = match.groups()
+    operator = found[0]
     build = _FIELDS.get(name)
     if build is None:
         sql, parameters = _metadata(name, operator, value)

@@ -1,7 +1,7 @@
 """An index over short vectors, which finds candidates among millions of passages without comparing all.
 
     index/index.json            what the index is of, and its files with their checksums; the commit point
-    index/lists-000042.faiss    FAISS: vectors in lists around centres, a byte for each number
+    index/lists-000042.faiss    FAISS: vectors in lists around centres, a byte a dimension
     index/directions-000042.npy what they were projected on, float32
 
 The index holds no scores that anyone sees: its candidates are compared by their stored vectors. It is not
@@ -57,11 +57,11 @@ class IndexManifest:
         created: When the store was made, which tells it from others of the same model.
         generation: Of the store when the index was built.
         passages: How many passages the index holds.
-        last: The highest number of a passage in it.
-        witnesses: Lengths of some passages' vectors by their numbers; a store that was brought back from a
-            copy and gave the numbers to others does not have them.
+        last: The highest id of a passage in it.
+        witnesses: Lengths of some passages' vectors by id; a store that was restored from a copy and gave the
+            ids to other passages does not have them.
         slots: Rows of a vector that were projected.
-        dimensions: Numbers of a projected vector.
+        dimensions: Dimension of a projected vector.
         lists: Lists of the index.
         probed: Lists that a search looks through.
         depth: Candidates that a search compares exactly.
@@ -102,7 +102,7 @@ class IndexManifest:
                 )
             if content["crc32"] != _checksum(entries):
                 raise damaged(path, "its checksum is not that which was recorded")
-            entries["witnesses"] = {int(number): norm for number, norm in entries["witnesses"].items()}
+            entries["witnesses"] = {int(id_): norm for id_, norm in entries["witnesses"].items()}
             lists, directions = (IndexFile(**file) for file in entries["files"])
             return cls(**{**entries, "files": (lists, directions)})
         except StoreError:
@@ -120,11 +120,11 @@ class IndexManifest:
         """Whether the index belongs to a store in its present state."""
         if (self.fingerprint, self.created) != (store.fingerprint, store.created):
             return False
-        numbers = np.array(list(self.witnesses), np.int64)
-        at = np.minimum(np.searchsorted(table.ids, numbers), max(0, len(table.ids) - 1))
+        ids = np.array(list(self.witnesses), np.int64)
+        at = np.minimum(np.searchsorted(table.ids, ids), max(0, len(table.ids) - 1))
         if len(table.ids) == 0:
             return True
-        present = table.ids[at] == numbers
+        present = table.ids[at] == ids
         norms = np.array(list(self.witnesses.values()))
         return bool((table.norm[at][present] == norms[present]).all())
 

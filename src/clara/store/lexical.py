@@ -1,4 +1,4 @@
-"""Search by words: a question as a query of SQLite's full-text index, and two rankings made into one."""
+"""Lexical search: a question as terms for SQLite's full-text index, and its fusion with the dense ranking."""
 
 from __future__ import annotations
 
@@ -9,68 +9,68 @@ import numpy as np
 
 from clara.store.scoring import Ranking
 
-# words of so many passages that looking them up costs much and tells nothing
+# terms of so many passages that looking them up costs much and tells nothing
 _COMMON = frozenset(
     """
     a about after all also an and any are as at be been but by can could did do does for from had
     has have he her him his how i if in into is it its many me more most much my no not of on or our
     she so some such than that the their them then there these they this those to up was we were
     what when where which while who whom whose why will with would you your
-    """.split()  # noqa: SIM905 - a list would be a word a line
+    """.split()  # noqa: SIM905 - a list would put each on a line
 )
 
-LOOKED_UP = 20_000
-"""Passages that a search by words looks through in a large store: the rarest words tell most of the score."""
+MOST_LOOKED_UP = 20_000
+"""Passages that a lexical search looks at in a large store; the rarest terms make up most of the score."""
 
 VECTOR_WEIGHT = 0.6
-"""Weight of cosines beside BM25 in a joined ranking; of 0.3 to 0.8 best on SQuAD and Natural Questions."""
+"""Weight of cosines against BM25 in the fusion; the best of 0.3 to 0.8 on SQuAD and Natural Questions."""
 
 _LEAST_BEST = 1e-3  # where the best is next to zero, or below, nothing is like the question
 
 
-def telling_words(question: str) -> list[str]:
-    """The words of a question, each once, without the common ones unless there are no others."""
-    words = list(dict.fromkeys(re.findall(r"\w+", question.lower().replace("\0", " "))))
-    return [word for word in words if word not in _COMMON] or words
+def query_terms(question: str) -> list[str]:
+    """The terms of a question, each once, without the common ones unless there are no others."""
+    terms = list(dict.fromkeys(re.findall(r"\w+", question.lower().replace("\0", " "))))
+    return [term for term in terms if term not in _COMMON] or terms
 
 
-def rarest(counts: Mapping[str, int], most: int) -> list[str]:
-    """Those words that are in the fewest passages, in `most` together; one that is in any, at least.
+def rarest_terms(counts: Mapping[str, int], most: int) -> list[str]:
+    """The terms that are in the fewest passages, in `most` together; at least one that is in any.
 
     Args:
-        counts: Of each word, how many passages have it.
-        most: Passages to look through, each counted for every word that it has.
+        counts: How many passages have each term.
+        most: Passages to look through, each counted for every term that it has.
     """
     kept, looked_up = [], 0
-    for word, count in sorted(counts.items(), key=lambda pair: pair[1]):
+    for term, count in sorted(counts.items(), key=lambda pair: pair[1]):
         if looked_up and looked_up + count > most:
             break
-        kept.append(word)
+        kept.append(term)
         looked_up += count
     return kept
 
 
-def match_expression(words: Iterable[str]) -> str:
-    """Words as an FTS5 expression that any of them matches; empty if there are none.
+def match_expression(terms: Iterable[str]) -> str:
+    """Terms as an FTS5 expression that any of them matches; empty if there are none.
 
-    Every word is quoted, so that nothing in it is read as an operator.
+    Every term is quoted, so that nothing in it is read as an operator.
     """
-    return " OR ".join(f'"{word}"' for word in words)
+    return " OR ".join(f'"{term}"' for term in terms)
 
 
-def fused(near: Ranking, words: Ranking) -> Ranking:
+def fused(dense: Ranking, lexical: Ranking) -> Ranking:
     """One ranking of two: the weighted sum of both scores, each divided by the best of its kind.
 
     Args:
-        near: All passages with their cosines, best first.
-        words: Those of them that have words of the question, with their BM25 scores, best first.
+        dense: All candidates with their cosines, best first.
+        lexical: Those of them that have terms of the question, with their BM25 scores, best first.
     """
-    if len(near[0]) == 0:
-        return near
-    ids = np.sort(near[0])
+    if len(dense[0]) == 0:
+        return dense
+    ids = np.sort(dense[0])
     sums = np.zeros(len(ids))
-    for weight, (own, scores) in ((VECTOR_WEIGHT, near), (1 - VECTOR_WEIGHT, words)):
-        if len(own):
-            sums[np.searchsorted(ids, own)] += weight * scores / max(scores[0], _LEAST_BEST)
+    for weight, (ranked, scores) in ((VECTOR_WEIGHT, dense), (1 - VECTOR_WEIGHT, lexical)):
+        if len(ranked):
+            sums[np.searchsorted(ids, ranked)] += weight * scores / max(scores[0], _LEAST_BEST)
     order = np.argsort(-sums, kind="stable")
     return ids[order], sums[order]

@@ -130,4 +130,4 @@ def _damaged_blocks(
 
 def _size(store: MemoryStore) -> int:
     info = store.info()
-    return info.memory_bytes + info.key_bytes + info.dead_bytes + info.database_bytes
+    return info.memory_bytes + info.embedding_bytes + info.dead_bytes + info.database_bytes

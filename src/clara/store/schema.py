@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Self
 
 from clara.errors import StoreError
 from clara.store.lock import LOCK_NAME
@@ -26,7 +28,7 @@ CREATE TABLE documents (
     sha256 TEXT NOT NULL,
     modified REAL NOT NULL
 );
--- AUTOINCREMENT: the number of a passage that was removed is never given to another
+-- AUTOINCREMENT: the id of a removed passage is never given to another
 CREATE TABLE passages (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     document INTEGER NOT NULL REFERENCES documents (id) ON DELETE CASCADE,
@@ -76,7 +78,7 @@ CREATE TABLE blocks (
     PRIMARY KEY (kind, segment, first)
 ) WITHOUT ROWID;
 CREATE TABLE codebooks (name TEXT PRIMARY KEY, data BLOB NOT NULL, crc32 INTEGER NOT NULL) WITHOUT ROWID;
--- full-text search; the words themselves stand in the passages alone
+-- full-text search; the text itself stands in the passages alone
 CREATE VIRTUAL TABLE words USING fts5 (
     title, heading, text, content = 'passages', content_rowid = 'id', tokenize = 'porter unicode61'
 );
@@ -98,8 +100,8 @@ class Manifest:
     Attributes:
         fingerprint: Of the model that wrote the memories; only the same model can read them.
         model: The model's name, for messages.
-        memory_size: Numbers in a row of a memory.
-        key_size: Numbers in a key; None if the store has no keys.
+        memory_dim: Dimension of a row of a memory.
+        embedding_dim: Dimension of an embedding; None if the store has no embeddings.
         created: When the store was made, seconds since the epoch.
         memory_dtype: How memories are kept, one of `codecs.MEMORY_DTYPES`; it can be changed by `compact`.
         format: Version of the store's format.
@@ -107,11 +109,25 @@ class Manifest:
 
     fingerprint: str
     model: str
-    memory_size: int
-    key_size: int | None
+    memory_dim: int
+    embedding_dim: int | None
     created: float
     memory_dtype: str = "float16"
     format: int = FORMAT_VERSION
+
+    @classmethod
+    def of_entries(cls, entries: Mapping[str, Any]) -> Self:
+        """The manifest that entries of the table `meta` make up; TypeError if some are missing or unknown."""
+        return cls(**{_FIELD_OF.get(name, name): value for name, value in entries.items()})
+
+    def entries(self) -> dict[str, Any]:
+        """The entries of the table `meta`."""
+        names = {field: name for name, field in _FIELD_OF.items()}
+        return {names.get(field, field): value for field, value in asdict(self).items()}
+
+
+_FIELD_OF = {"memory_size": "memory_dim", "key_size": "embedding_dim"}
+"""Fields whose names in `meta` are others."""
 
 
 def create_database(path: Path, manifest: Manifest) -> None:
@@ -128,7 +144,7 @@ def create_database(path: Path, manifest: Manifest) -> None:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
-            entries = {**asdict(manifest), "generation": 0, "removals": 0}
+            entries = {**manifest.entries(), "generation": 0, "removals": 0}
             connection.executemany("INSERT INTO meta VALUES (?, ?)", entries.items())
         unfinished.replace(path)
     except (sqlite3.Error, OSError) as error:

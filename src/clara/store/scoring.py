@@ -2,7 +2,7 @@
 
 Scores are first computed in float32, block by block. The passages that can still be among the best are then
 scored in float64 by sums whose order does not depend on where a passage lies, so that equal vectors have
-equal scores and their order is that of their numbers.
+equal scores and their order is that of their ids.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from numpy.typing import NDArray
 
 from clara.store.codecs import CodedRows, Rows
 
-_BLOCK_NUMBERS = 1 << 20  # numbers in a block: 4 MB of float32, which stays in the cache
+_BLOCK_VALUES = 1 << 20  # values in a block: 4 MB of float32, which stays in the cache
 _MARGIN = 1e-4  # more than float32 sums can be off; the cosines lie within [-1, 1]
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
 Ranking = tuple[NDArray[np.int64], NDArray[np.float64]]
-"""Numbers of passages, best first, and their scores."""
+"""Ids of passages, best first, and their scores."""
 
 
 @dataclass(frozen=True, slots=True)
 class VectorTable:
-    """What is searched: n passages' vectors, each some rows of a file, in the order of their numbers.
+    """What is searched: n passages' vectors, each some rows of a file, in the order of their ids.
 
     Attributes:
-        ids: Numbers of the passages, int64, ascending, shape (n,).
+        ids: Of the passages, int64, ascending, shape (n,).
         segment: Numbers of the files, int64, shape (n,).
         first: First rows, int64, shape (n,).
-        count: Numbers of rows, int64, shape (n,).
+        count: How many rows, int64, shape (n,).
         norm: Lengths of the vectors with their rows in one line, float64, shape (n,).
         rows: Gives a file's rows by its number; what is taken of them is float16, shape (rows, width).
     """
@@ -53,7 +53,7 @@ class VectorTable:
 
 
 def best_of(table: VectorTable, query: NDArray[np.float64], k: int) -> Ranking:
-    """Numbers and cosines of the best `k` vectors, of equal ones the lower number first.
+    """Ids and cosines of the best `k` vectors, of equal ones the lower id first.
 
     Args:
         table: The vectors.
@@ -71,7 +71,7 @@ def flattened(table: VectorTable, slots: int, width: int) -> Iterator[tuple[int,
     Args:
         table: The vectors.
         slots: How many rows of each are taken.
-        width: Numbers in a row.
+        width: Dimension of a row.
 
     Yields:
         Where in the table a block begins, and its vectors divided by their whole lengths, float32, shape
@@ -113,7 +113,7 @@ def _cosines(table: VectorTable, query: Floats) -> NDArray[np.float64]:
 
 def _blocks(table: VectorTable, width: int) -> Iterator[tuple[int, int]]:
     """Ranges of the table that lie in one file each and are not too large to be widened at once."""
-    limit = max(1, _BLOCK_NUMBERS // width)
+    limit = max(1, _BLOCK_VALUES // width)
     borders = [0, *(np.flatnonzero(np.diff(table.segment)) + 1).tolist(), len(table.ids)]
     ends = np.cumsum(table.count)
     for start, end in pairwise(borders):

@@ -1,4 +1,4 @@
-"""Search: candidates from an index or from words, exact scores, one order.
+"""Search: candidates from an index or from the full text, exact scores, one order.
 
 Without an index, or in a store that is small, every passage's vector is compared. With one, its candidates
 are, and those passages that it does not hold; the hits are those of a comparison with all as far as the
@@ -18,23 +18,23 @@ from numpy.typing import NDArray
 
 from clara.errors import InputError, MissingExtraError, StoreError
 from clara.records import Hit
-from clara.store.building import BEST, EXACT_NUMBERS, numbers_in
+from clara.store.building import BEST, EXACT_VALUES, compared_values
 from clara.store.explanation import Explanation
 from clara.store.filters import Filter
 from clara.store.index import FOLDER, Ids, VectorIndex, current_stamp
-from clara.store.lexical import fused, telling_words
+from clara.store.lexical import fused, query_terms
 from clara.store.scoring import Ranking, VectorTable, best_of
 from clara.store.store import MemoryStore
 
 logger = logging.getLogger(__name__)
 
-WORD_CANDIDATES = 100
-"""Passages that a search by words puts forward."""
+LEXICAL_CANDIDATES = 100
+"""Candidates of the lexical search."""
 
-MATCHED = 50
-"""Passages whose memories are matched, where the model does so."""
+RERANKED = 50
+"""Candidates that are reranked by their memories, where the model does so."""
 
-Match = Callable[[Sequence[NDArray[np.float16]]], NDArray[np.floating]]
+Rerank = Callable[[Sequence[NDArray[np.float16]]], NDArray[np.floating]]
 """Scores (n,) of stored memories, each (m, H), for a question."""
 
 
@@ -55,7 +55,7 @@ def search(
     k: int,
     *,
     question: str | None = None,
-    match: Match | None = None,
+    rerank: Rerank | None = None,
     where: Filter | None = None,
     index: bool | None = None,
 ) -> list[Hit]:
@@ -63,19 +63,19 @@ def search(
 
     Args:
         store: The store.
-        query: The question's key, shape (key_size,), or for a store without keys the question's memory,
-            shape (M, memory_size), which is compared slot by slot, missing slots taken as zeros. Its
-            length does not matter.
+        query: The question's embedding, shape (embedding_dim,), or for a store without embeddings the
+            question's memory, shape (M, memory_dim), which is compared slot by slot, missing slots taken as
+            zeros. Its length does not matter.
         k: How many passages to return, if there are as many.
-        question: The question's words for hybrid search: the order is then made of cosines and BM25, and a
+        question: The question's text for hybrid search: the order is then made of cosines and BM25, and a
             score stays the cosine. None to search by the vectors alone.
-        match: Scores the memories of the best candidates; the order and the scores are then its own. None to
+        rerank: Scores the memories of the best candidates; the order and the scores are then its own. None to
             leave them as they were found.
         where: Which passages may be returned; None for all.
         index: Whether to use an index; None to use one where there is one that is worth it.
 
     Returns:
-        At most `k` hits, best first; of equal scores the passage with the lower number comes first. Passages
+        At most `k` hits, best first; of equal scores the passage with the lower id comes first. Passages
         of the same content are one hit, which names the other files.
 
     Raises:
@@ -84,7 +84,7 @@ def search(
         StoreError: The store cannot be read, or `index` is true and there is none that can be used.
         MissingExtraError: `index` is true and FAISS is not installed.
     """
-    return explain(store, query, k, question=question, match=match, where=where, index=index).hits
+    return explain(store, query, k, question=question, rerank=rerank, where=where, index=index).hits
 
 
 def explain(
@@ -93,7 +93,7 @@ def explain(
     k: int,
     *,
     question: str | None = None,
-    match: Match | None = None,
+    rerank: Rerank | None = None,
     where: Filter | None = None,
     index: bool | None = None,
 ) -> Explanation:
@@ -101,7 +101,7 @@ def explain(
     unit = _unit(query, store, k)
     with store.snapshot():
         run = _Run(store, where, index)
-        run.trace.hits = run.hits(k, lambda depth: run.ordered(unit, depth, question, match))
+        run.trace.hits = run.hits(k, lambda depth: run.ordered(unit, depth, question, rerank))
     return run.trace
 
 
@@ -115,7 +115,7 @@ class _Run:
         self._allowed: Ids | None = None
         if where is not None:
             with self.trace.step("filter") as step:
-                self._allowed = store.matching(where)
+                self._allowed = store.filtered(where)
                 step.count = len(self._allowed)
         self._compared = self._table if self._allowed is None else _part(self._table, self._allowed)
         self.trace.passages = len(self._table.ids)
@@ -126,7 +126,7 @@ class _Run:
         """The index, unless so few passages may be returned that comparing all of them is as quick."""
         if use_index:
             return required_index(self._store, self._table)
-        if use_index is None and numbers_in(self._store, self._compared) > EXACT_NUMBERS:
+        if use_index is None and compared_values(self._store, self._compared) > EXACT_VALUES:
             return usable_index(self._store, self._table)
         return None
 
@@ -150,17 +150,17 @@ class _Run:
             self._index = index
 
     def ordered(
-        self, unit: NDArray[np.float64], depth: int, question: str | None, match: Match | None
+        self, unit: NDArray[np.float64], depth: int, question: str | None, rerank: Rerank | None
     ) -> Ranking:
-        """The best `depth` passages, or all that were found, the best of them in the order of a match."""
-        if match is None:
+        """The best `depth` passages, or all that were found, the best of them reranked."""
+        if rerank is None:
             return self.ranking(unit, depth, question)
-        depth = max(depth, MATCHED)
+        depth = max(depth, RERANKED)
         ids = self.ranking(unit, depth, question)[0][:depth]
-        with self.trace.step("matched") as step:
+        with self.trace.step("rerank") as step:
             scores = np.zeros(len(ids))
             if len(ids):
-                scores[:] = match(self._store.memories(ids.tolist()))
+                scores[:] = rerank(self._store.memories(ids.tolist()))
             order = np.lexsort((ids, -scores))
             ids, scores = ids[order], scores[order]
             step.count = len(ids)
@@ -171,20 +171,20 @@ class _Run:
         """The best `depth` passages, or all that were found."""
         if question is None:
             return self._by_vectors(unit, depth)
-        depth = max(depth, WORD_CANDIDATES)
+        depth = max(depth, LEXICAL_CANDIDATES)
         near = self._by_vectors(unit, depth)
-        with self.trace.step("words") as step:
-            words = self._store.lexical(telling_words(question), depth, self._allowed)
-            step.count = len(words[0])
-            step.rank(*words)
+        with self.trace.step("lexical") as step:
+            lexical = self._store.lexical(query_terms(question), depth, self._allowed)
+            step.count = len(lexical[0])
+            step.rank(*lexical)
         with self.trace.step("fused") as step:
-            together = _part(self._table, np.union1d(near[0], words[0]))
+            together = _part(self._table, np.union1d(near[0], lexical[0]))
             cosines = best_of(together, unit, len(together.ids))
-            ids, scores = fused(cosines, words)
+            ids, scores = fused(cosines, lexical)
             step.count = len(ids)
             step.rank(ids, scores)
-        own = dict(zip(cosines[0].tolist(), cosines[1].tolist(), strict=True))
-        return ids, np.array([own[number] for number in ids.tolist()])
+        cosine_of = dict(zip(cosines[0].tolist(), cosines[1].tolist(), strict=True))
+        return ids, np.array([cosine_of[id_] for id_ in ids.tolist()])
 
     def _by_vectors(self, unit: NDArray[np.float64], depth: int) -> Ranking:
         if self._index is None:
@@ -193,7 +193,7 @@ class _Run:
                 step.count = len(self._compared.ids)
                 step.rank(*ranking)
             return ranking
-        # the index's depth is that for its best ones, and never less than their number
+        # the index's depth is that for its best ones, and never below their count
         wanted = -(-self._index.manifest.depth * max(depth, BEST) // BEST)
         with self.trace.step("index") as step:
             candidates = self._index.candidates(unit, wanted, self._allowed)
@@ -263,7 +263,7 @@ def _part(table: VectorTable, ids: Ids) -> VectorTable:
 
 
 def _merged(one: Ranking, other: Ranking, depth: int) -> Ranking:
-    """Two rankings of different passages in one, of equal scores the lower number first."""
+    """Two rankings of different passages in one, of equal scores the lower id first."""
     ids, scores = np.concatenate([one[0], other[0]]), np.concatenate([one[1], other[1]])
     order = np.lexsort((ids, -scores))[:depth]
     return ids[order], scores[order]
@@ -273,8 +273,8 @@ def _hits(store: MemoryStore, k: int, ids: list[int], scores: list[float]) -> li
     """The first `k` passages of different content in a ranking."""
     hits: dict[str, Hit] = {}
     for start in range(0, len(ids), k):
-        some = store.passages(ids[start : start + k])
-        for stored, score in zip(some, scores[start : start + k], strict=True):
+        batch = store.passages(ids[start : start + k])
+        for stored, score in zip(batch, scores[start : start + k], strict=True):
             content = stored.passage.content
             first = hits.get(content)
             if first is not None:
@@ -290,12 +290,12 @@ def _unit(query: NDArray[np.floating], store: MemoryStore, k: int) -> NDArray[np
     """The query as rows and of unit length."""
     if k < 1:
         raise InputError(f"{k} passages cannot be searched for; k must be at least 1.")
-    memory_size, key_size = store.memory_size, store.key_size
+    memory_dim, embedding_dim = store.memory_dim, store.embedding_dim
     rows = np.asarray(query, dtype=np.float64)
-    is_key = rows.ndim == 1 and key_size is not None and rows.shape == (key_size,)
-    is_memory = rows.ndim == 2 and key_size is None and len(rows) > 0 and rows.shape[1] == memory_size
+    is_key = rows.ndim == 1 and embedding_dim is not None and rows.shape == (embedding_dim,)
+    is_memory = rows.ndim == 2 and embedding_dim is None and len(rows) > 0 and rows.shape[1] == memory_dim
     if not (is_key or is_memory):
-        wanted = f"(rows, {memory_size})" if key_size is None else f"({key_size},)"
+        wanted = f"(rows, {memory_dim})" if embedding_dim is None else f"({embedding_dim},)"
         raise InputError(f"The query has shape {rows.shape} and the store is searched with shape {wanted}.")
     length = np.linalg.norm(rows)
     if not np.isfinite(length) or length == 0:

@@ -1,9 +1,9 @@
-"""The memory store: documents' passages with their memories and keys, in one folder.
+"""The memory store: documents' passages with their memories and embeddings, in one folder.
 
     store.sqlite3                   texts, and which rows of the segments belong to what; the commit point
     segments/memories-000001.f16    rows of memories, coded as the ending says (`clara.store.codecs`)
-    segments/keys-000001.f16        keys, float16, if the store has keys
-    places.npz                      where the searched vectors lie, so that opening need not ask the database
+    segments/keys-000001.f16        embeddings, float16, if the store has embeddings
+    places.npz                      offsets of the searched vectors, which opening would else read one by one
     index/                          finds candidates among millions (`clara.store.index`), if it was built
     lock                            held by the one writer
 
@@ -23,10 +23,9 @@ from typing import Self
 from clara.errors import InputError, StoreError, StoreMismatchError
 from clara.files import sync_folder
 from clara.store.codecs import check_memory_dtype
-from clara.store.database import Place
-from clara.store.intake import KEYS, MEMORIES, NewDocument, Vectors, append, checked
+from clara.store.database import Offsets
 from clara.store.lock import WriterLock
-from clara.store.reading import OpenStore, StoreInfo
+from clara.store.reader import StoreInfo, StoreReader
 from clara.store.schema import (
     DATABASE,
     SEGMENTS,
@@ -37,6 +36,7 @@ from clara.store.schema import (
     make_folder,
 )
 from clara.store.segments import Appender, Block, Segment
+from clara.store.validation import EMBEDDINGS, MEMORIES, NewDocument, Vectors, append, checked
 
 __all__ = ["MemoryStore", "NewDocument", "StoreInfo"]
 
@@ -47,7 +47,7 @@ _MOVED_AT_ONCE = 256
 StorePath = str | os.PathLike[str]
 
 
-class MemoryStore(OpenStore):
+class MemoryStore(StoreReader):
     """An open store. Make one with `create`, `open` or `open_or_create`, and close it or use it in `with`.
 
     One writer at a time and any number of readers may have a store open. Each call sees the store at one
@@ -61,8 +61,8 @@ class MemoryStore(OpenStore):
         *,
         fingerprint: str,
         model: str,
-        memory_size: int,
-        key_size: int | None,
+        memory_dim: int,
+        embedding_dim: int | None,
         memory_dtype: str = "float16",
         max_segment_bytes: int = DEFAULT_SEGMENT_BYTES,
     ) -> Self:
@@ -72,8 +72,8 @@ class MemoryStore(OpenStore):
             path: The folder; made if it is missing, and empty otherwise.
             fingerprint: Tells the model that writes the store from all others.
             model: The model's name, for messages.
-            memory_size: Numbers in a row of a memory.
-            key_size: Numbers in a key; None for a store that is searched by its memories.
+            memory_dim: Dimension of a row of a memory.
+            embedding_dim: Dimension of an embedding; None for a store that is searched by its memories.
             memory_dtype: How memories are kept, one of `codecs.MEMORY_DTYPES`.
             max_segment_bytes: A file of vectors is not continued beyond this size.
 
@@ -82,7 +82,7 @@ class MemoryStore(OpenStore):
             InputError: A size is below 1, or there is no such dtype.
         """
         check_memory_dtype(memory_dtype)
-        for name, size in (("memory_size", memory_size), ("key_size", key_size)):
+        for name, size in (("memory_dim", memory_dim), ("embedding_dim", embedding_dim)):
             if size is not None and size < 1:
                 raise InputError(f"{name} is {size}; it must be at least 1.")
         folder = Path(path)
@@ -91,7 +91,7 @@ class MemoryStore(OpenStore):
         lock = WriterLock(folder)
         try:
             check_empty(folder)
-            manifest = Manifest(fingerprint, model, memory_size, key_size, time.time(), memory_dtype)
+            manifest = Manifest(fingerprint, model, memory_dim, embedding_dim, time.time(), memory_dtype)
             (folder / SEGMENTS).mkdir(exist_ok=True)
             create_database(folder / DATABASE, manifest)
             sync_folder(folder)
@@ -150,8 +150,8 @@ class MemoryStore(OpenStore):
         *,
         fingerprint: str,
         model: str,
-        memory_size: int,
-        key_size: int | None,
+        memory_dim: int,
+        embedding_dim: int | None,
         memory_dtype: str | None = None,
         max_segment_bytes: int = DEFAULT_SEGMENT_BYTES,
     ) -> Self:
@@ -165,17 +165,17 @@ class MemoryStore(OpenStore):
                 path,
                 fingerprint=fingerprint,
                 model=model,
-                memory_size=memory_size,
-                key_size=key_size,
+                memory_dim=memory_dim,
+                embedding_dim=embedding_dim,
                 memory_dtype=memory_dtype or "float16",
                 max_segment_bytes=max_segment_bytes,
             )
         store = cls.open(path, fingerprint=fingerprint, max_segment_bytes=max_segment_bytes)
-        if (store.memory_size, store.key_size) != (memory_size, key_size):
-            sizes = f"memory_size {store.memory_size} and key_size {store.key_size}"
+        if (store.memory_dim, store.embedding_dim) != (memory_dim, embedding_dim):
+            sizes = f"memory_dim {store.memory_dim} and embedding_dim {store.embedding_dim}"
             store.close()
             raise StoreMismatchError(
-                f"The store {path} has {sizes}, not {memory_size} and {key_size}; index into a new store."
+                f"The store {path} has {sizes}, not {memory_dim} and {embedding_dim}; index into a new store."
             )
         if memory_dtype not in (None, store.memory_dtype):
             kept = store.memory_dtype
@@ -195,8 +195,8 @@ class MemoryStore(OpenStore):
         the disk.
 
         Raises:
-            InputError: Numbers or shapes do not fit together, a vector is not finite as float16, a key is
-                zero, or a source comes twice. The message names the document.
+            InputError: Counts or shapes do not fit together, a vector is not finite as float16, an embedding
+                is zero, or a source comes twice. The message names the document.
             StoreError: The store is read-only or closed, or cannot be written.
         """
         self._check_writable()
@@ -206,7 +206,7 @@ class MemoryStore(OpenStore):
             twice = next(source for source in sources if sources.count(source) > 1)
             raise InputError(f"The document {twice} is given twice; add it once.")
         with self._database.writing():
-            vectors = [checked(item, self.memory_size, self.key_size, self._place) for item in items]
+            vectors = [checked(item, self.memory_dim, self.embedding_dim, self._offsets_of) for item in items]
             codec = self._codecs.for_new(self.memory_dtype, self._files[MEMORIES])
             with ExitStack() as stack:
                 appenders = {
@@ -220,8 +220,8 @@ class MemoryStore(OpenStore):
                     for kind, files in self._files.items()
                 }
                 for item, converted in zip(items, vectors, strict=True):
-                    places = append(converted, appenders)  # a copy's are not asked for
-                    self._database.add(item.document, zip(item.passages, places, strict=True))
+                    offsets = append(converted, appenders)  # a copy's are not asked for
+                    self._database.add(item.document, zip(item.passages, offsets, strict=True))
             # the rows are on the disk now; only then does anything say that they count
             for kind, appender in appenders.items():
                 self._database.set_segments(kind, appender.segments, appender.blocks)
@@ -318,7 +318,7 @@ class MemoryStore(OpenStore):
         with self._database.writing():
             dtype = memory_dtype or self.memory_dtype
             self._database.set_memory_dtype(dtype)
-            codecs = {MEMORIES: self._codecs.for_new(dtype, self._files[MEMORIES]), KEYS: "float16"}
+            codecs = {MEMORIES: self._codecs.for_new(dtype, self._files[MEMORIES]), EMBEDDINGS: "float16"}
             old = {kind: self._database.segments(kind) for kind in self._files}
             with ExitStack() as stack:
                 appenders = {
@@ -343,29 +343,31 @@ class MemoryStore(OpenStore):
         appenders: Mapping[str, Appender],
         progress: Callable[[int, int], None],
     ) -> None:
-        """Append what every place refers to, shared rows once, and let the place refer to that."""
+        """Append the rows of all passages, shared rows once, and let the passages refer to the copies."""
         total = self._database.totals().passages
-        spot: tuple[int, int] | None = None
-        for done, (number, place) in enumerate(self._database.places_by_row()):
+        position: tuple[int, int] | None = None
+        for done, (passage_id, offsets) in enumerate(self._database.offsets_by_row()):
             if done % _MOVED_AT_ONCE == 0:
                 progress(done, total)
-            if spot != (place.memory_segment, place.memory_row):
-                spot = (place.memory_segment, place.memory_row)
-                keys = None
-                if place.key_segment is not None and place.key_row is not None:
-                    rows = self._files[KEYS].rows(place.key_segment, old[KEYS][place.key_segment])
-                    keys = rows[place.key_row : place.key_row + 1]
-                (moved,) = append(Vectors([self._memory(place, old[MEMORIES])], keys), appenders)
-            self._database.move(number, moved)
+            if position != (offsets.memory_segment, offsets.memory_row):
+                position = (offsets.memory_segment, offsets.memory_row)
+                embeddings = None
+                if offsets.embedding_segment is not None and offsets.embedding_row is not None:
+                    rows = self._files[EMBEDDINGS].rows(
+                        offsets.embedding_segment, old[EMBEDDINGS][offsets.embedding_segment]
+                    )
+                    embeddings = rows[offsets.embedding_row : offsets.embedding_row + 1]
+                (moved,) = append(Vectors([self._memory(offsets, old[MEMORIES])], embeddings), appenders)
+            self._database.move(passage_id, moved)
         progress(total, total)
 
-    def _place(self, number: int, source: str) -> Place:
-        found = self._database.places([number])
-        if number not in found:
+    def _offsets_of(self, passage_id: int, source: str) -> Offsets:
+        found = self._database.offsets([passage_id])
+        if passage_id not in found:
             raise InputError(
-                f"The document {source} shares the memory of passage {number}, which is not stored."
+                f"The document {source} shares the memory of passage {passage_id}, which is not stored."
             )
-        return found[number]
+        return found[passage_id]
 
     def _check_writable(self) -> None:
         if not self._is_open:

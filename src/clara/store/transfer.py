@@ -3,7 +3,7 @@
 store.json                  what the store is, and every file with its CRC-32
 documents.parquet           a row for each document, and for each copy with the document that it is a copy of
 passages.parquet            a row for each passage, with its document's source
-vectors-00001.safetensors   `memories` (rows, H) and `keys` (n, key size) of a run of passages, float16
+vectors-00001.safetensors   `memories` (rows, H) and embeddings as `keys` (n, K) of a run of passages, float16
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Progress = Callable[[str, int, int], None]
 
 _Vectors = NDArray[np.float16]
 _Stored = tuple[dict[str, Any], _Vectors, _Vectors | None]
-"""A passage's row, its memory and its key."""
+"""A passage's row, its memory and its embedding."""
 
 MANIFEST = "store.json"
 DOCUMENTS = "documents.parquet"
@@ -88,8 +88,8 @@ def export(store: MemoryStore, folder: Path, progress: Progress = lambda *_: Non
                     written.write_table(arrow.Table.from_pylist(facts, written.schema))
                     path = folder / f"vectors-{number:05d}.safetensors"
                     tensors = {"memories": np.concatenate(memories)}
-                    if store.key_size is not None:
-                        tensors["keys"] = store.keys([stored.id for stored in part])
+                    if store.embedding_dim is not None:
+                        tensors["keys"] = store.embeddings([stored.id for stored in part])
                     save_file(tensors, path)
                     files.append(path)
                     done += len(part)
@@ -104,8 +104,8 @@ def export(store: MemoryStore, folder: Path, progress: Progress = lambda *_: Non
                 "format": FORMAT_VERSION,
                 "fingerprint": store.fingerprint,
                 "model": store.model,
-                "memory_size": store.memory_size,
-                "key_size": store.key_size,
+                "memory_size": store.memory_dim,
+                "key_size": store.embedding_dim,
                 "memory_dtype": store.memory_dtype,
                 "files": {path.name: _crc(path) for path in [folder / DOCUMENTS, folder / PASSAGES, *files]},
             }
@@ -158,10 +158,17 @@ def _import(folder: Path, path: Path, memory_dtype: str | None, progress: Progre
     sources = parquet.read_table(folder / DOCUMENTS).to_pylist()
     documents = [row for row in sources if row["copy_of"] is None]
     names = [name for name in manifest["files"] if name not in (DOCUMENTS, PASSAGES)]
-    numbers = {name: manifest[name] for name in ("fingerprint", "model", "memory_size", "key_size")}
+
     with (
         parquet.ParquetFile(folder / PASSAGES) as table,
-        MemoryStore.create(path, **numbers, memory_dtype=memory_dtype or manifest["memory_dtype"]) as store,
+        MemoryStore.create(
+            path,
+            fingerprint=manifest["fingerprint"],
+            model=manifest["model"],
+            memory_dim=manifest["memory_size"],
+            embedding_dim=manifest["key_size"],
+            memory_dtype=memory_dtype or manifest["memory_dtype"],
+        ) as store,
     ):
         total = table.metadata.num_rows
         passages = groupby(_stored(table, folder, names), key=lambda one: one[0]["source"])
@@ -174,7 +181,7 @@ def _import(folder: Path, path: Path, memory_dtype: str | None, progress: Progre
             if document["source"] == source:
                 stored = list(own)
                 source, own = next(passages, nothing)
-            items.append(_item(document, stored, store.key_size))
+            items.append(_item(document, stored, store.embedding_dim))
             waiting += len(stored)
             if waiting >= _PASSAGES_A_COMMIT:
                 store.add(items)
@@ -240,14 +247,14 @@ def _facts(document: StoredDocument) -> dict[str, Any]:
     }
 
 
-def _item(document: dict[str, Any], stored: Sequence[_Stored], key_size: int | None) -> NewDocument:
+def _item(document: dict[str, Any], stored: Sequence[_Stored], embedding_dim: int | None) -> NewDocument:
     """A document as a store takes it."""
     facts = Document(document["source"], document["title"], (), document["sha256"], document["modified"])
-    keys = None
-    if key_size is not None:
-        keys = np.array([key for *_, key in stored], np.float16).reshape(-1, key_size)
+    embeddings = None
+    if embedding_dim is not None:
+        embeddings = np.array([embedding for *_, embedding in stored], np.float16).reshape(-1, embedding_dim)
     passages = [_passage(row) for row, *_ in stored]
-    return NewDocument(facts, passages, [memory for _, memory, _ in stored], keys)
+    return NewDocument(facts, passages, [memory for _, memory, _ in stored], embeddings)
 
 
 def _columns(stored: StoredPassage, memory_rows: int) -> dict[str, Any]:
@@ -305,21 +312,25 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 
 def _stored(table: Any, folder: Path, names: Sequence[str]) -> Iterator[_Stored]:
-    """Each passage with its memory and key, in order, of which a file's are in memory at once."""
+    """Each passage with its memory and embedding, in order; one file's are in memory at a time."""
     files = iter(names)
-    memories, keys = np.empty((0, 0), np.float16), None
+    memories, embeddings = np.empty((0, 0), np.float16), None
     first = at = 0
     for batch in table.iter_batches(batch_size=_PASSAGES_A_COMMIT):
         for row in batch.to_pylist():
             if first == len(memories):
-                memories, keys = _vectors(folder, next(files, None))
+                memories, embeddings = _vectors(folder, next(files, None))
                 first = at = 0
-            yield row, memories[first : first + row["memory_rows"]], None if keys is None else keys[at]
+            yield (
+                row,
+                memories[first : first + row["memory_rows"]],
+                None if embeddings is None else embeddings[at],
+            )
             first, at = first + row["memory_rows"], at + 1
 
 
 def _vectors(folder: Path, name: str | None) -> tuple[_Vectors, _Vectors | None]:
-    """The memories and keys of a file."""
+    """The memories and embeddings of a file."""
     if name is None:
         raise InputError(f"The folder {folder} has fewer memories than passages; export the store again.")
     try:

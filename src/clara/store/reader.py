@@ -16,21 +16,21 @@ from numpy.typing import NDArray
 
 from clara.errors import StoreError, StoreMismatchError
 from clara.records import StoredDocument, StoredPassage
+from clara.store.codebooks import StoreCodecs
 from clara.store.codecs import Rows
-from clara.store.database import SEARCHED, Database, Place
+from clara.store.database import SEARCHED, Database, Offsets
 from clara.store.filters import Filter, unknown_field
-from clara.store.intake import KEYS, MEMORIES
-from clara.store.learning import StoreCodecs
-from clara.store.lexical import LOOKED_UP, match_expression, rarest
+from clara.store.lexical import MOST_LOOKED_UP, match_expression, rarest_terms
 from clara.store.lock import WriterLock
-from clara.store.places import PlacesFile
+from clara.store.offsets import OffsetsFile
 from clara.store.schema import DATABASE, SEGMENTS
 from clara.store.scoring import VectorTable
 from clara.store.segments import Segment, SegmentFiles
+from clara.store.validation import EMBEDDINGS, MEMORIES
 
 logger = logging.getLogger(__name__)
 
-_WORTH_KEEPING = 10_000  # places that are asked of the database in some hundredths of a second
+_WORTH_KEEPING = 10_000  # offsets that are read from the database in some hundredths of a second
 
 _FILTERS_KEPT = 8
 
@@ -39,22 +39,22 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class StoreInfo:
-    """A store in numbers; all sizes are in bytes.
+    """A summary of a store; all sizes are in bytes.
 
     Attributes:
         path: The store's folder.
         model: Name of the model that wrote it.
         fingerprint: Fingerprint of that model.
         created: When it was made, seconds since the epoch.
-        memory_size: Numbers in a row of a memory.
-        key_size: Numbers in a key; None without keys.
+        memory_dim: Dimension of a row of a memory.
+        embedding_dim: Dimension of an embedding; None without embeddings.
         documents: Number of documents.
         passages: Number of passages.
         memory_rows: Number of rows of all their memories.
         memory_bytes: Size of those rows.
-        key_bytes: Size of the keys.
+        embedding_bytes: Size of the embeddings.
         database_bytes: Size of texts and tables.
-        dead_bytes: Size of memories and keys of documents that were replaced or removed.
+        dead_bytes: Size of memories and embeddings of documents that were replaced or removed.
         copies: Files that have the bytes of a document and are stored once with it.
         memory_dtype: How memories are kept.
         format: Version of the store's format.
@@ -64,13 +64,13 @@ class StoreInfo:
     model: str
     fingerprint: str
     created: float
-    memory_size: int
-    key_size: int | None
+    memory_dim: int
+    embedding_dim: int | None
     documents: int
     passages: int
     memory_rows: int
     memory_bytes: int
-    key_bytes: int
+    embedding_bytes: int
     database_bytes: int
     dead_bytes: int
     copies: int
@@ -78,7 +78,7 @@ class StoreInfo:
     format: int
 
 
-class OpenStore:
+class StoreReader:
     """What can be read of a store; `MemoryStore` opens and writes it."""
 
     def __init__(self, folder: Path, lock: WriterLock | None, max_segment_bytes: int) -> None:
@@ -89,12 +89,12 @@ class OpenStore:
         self._is_open = True
         self._cached: tuple[int, VectorTable] | None = None
         self._counts: tuple[int, dict[str, int]] = (0, {})
-        self._matching: tuple[int, dict[Filter, NDArray[np.int64]]] = (0, {})
+        self._filtered: tuple[int, dict[Filter, NDArray[np.int64]]] = (0, {})
         self._database = Database(folder / DATABASE, read_only=lock is None)
         self._manifest = self._database.manifest
         self._memory_dtype = self._manifest.memory_dtype
-        self._codecs = StoreCodecs(self._database, self.memory_size)
-        sizes = {MEMORIES: self.memory_size} | ({KEYS: self.key_size} if self.key_size else {})
+        self._codecs = StoreCodecs(self._database, self.memory_dim)
+        sizes = {MEMORIES: self.memory_dim} | ({EMBEDDINGS: self.embedding_dim} if self.embedding_dim else {})
         self._files = {
             kind: SegmentFiles(folder / SEGMENTS, kind, partial(self._codecs.get, size))
             for kind, size in sizes.items()
@@ -112,7 +112,7 @@ class OpenStore:
         """Close the store; calling it again does nothing."""
         if self._is_open:
             if self._lock is not None:
-                self._keep_places()
+                self._keep_offsets()
             self._is_open = False
             self._cached = None
             for files in self._files.values():
@@ -139,14 +139,14 @@ class OpenStore:
         return self._manifest.model
 
     @property
-    def memory_size(self) -> int:
-        """Numbers in a row of a memory."""
-        return self._manifest.memory_size
+    def memory_dim(self) -> int:
+        """Dimension of a row of a memory."""
+        return self._manifest.memory_dim
 
     @property
-    def key_size(self) -> int | None:
-        """Numbers in a key; None if the store has no keys."""
-        return self._manifest.key_size
+    def embedding_dim(self) -> int | None:
+        """Dimension of an embedding; None if the store has no embeddings."""
+        return self._manifest.embedding_dim
 
     @property
     def memory_dtype(self) -> str:
@@ -178,12 +178,12 @@ class OpenStore:
             )
 
     def info(self) -> StoreInfo:
-        """The store in numbers."""
+        """A summary of the store."""
         with self.snapshot():
             totals = self._database.totals()
-            live = {MEMORIES: self._database.live_rows(), KEYS: dict[int, int]()}
-            if KEYS in self._files:
-                live[KEYS] = self._database.live_keys()
+            live = {MEMORIES: self._database.live_rows(), EMBEDDINGS: dict[int, int]()}
+            if EMBEDDINGS in self._files:
+                live[EMBEDDINGS] = self._database.live_embeddings()
             segments = {kind: self._database.segments(kind) for kind in self._files}
             copies = len(self._database.copies())
         sizes = {
@@ -199,13 +199,13 @@ class OpenStore:
             model=self.model,
             fingerprint=self.fingerprint,
             created=self._manifest.created,
-            memory_size=self.memory_size,
-            key_size=self.key_size,
+            memory_dim=self.memory_dim,
+            embedding_dim=self.embedding_dim,
             documents=totals.documents,
             passages=totals.passages,
             memory_rows=totals.memory_rows,
             memory_bytes=sizes[MEMORIES],
-            key_bytes=sizes.get(KEYS, 0),
+            embedding_bytes=sizes.get(EMBEDDINGS, 0),
             database_bytes=sum(each.stat().st_size for each in self._folder.glob(f"{DATABASE}*")),
             dead_bytes=stored - sum(sizes.values()),
             copies=copies,
@@ -247,19 +247,19 @@ class OpenStore:
         with self.snapshot():
             return self._database.passages_of(source)
 
-    def around(self, number: int, count: int) -> list[StoredPassage]:
+    def around(self, passage_id: int, count: int) -> list[StoredPassage]:
         """A passage with up to `count` before and after it in its document, in order.
 
         Raises:
             StoreError: There is no such passage; it may have been removed.
         """
         with self.snapshot():
-            found = self._database.around(number, count)
-            self._in_order([number], {stored.id: stored for stored in found})
-            return found
+            neighbours = self._database.around(passage_id, count)
+            self._in_order([passage_id], {stored.id: stored for stored in neighbours})
+            return neighbours
 
     def passages(self, ids: Sequence[int]) -> list[StoredPassage]:
-        """The passages of these numbers, in the order asked.
+        """The passages with these ids, in that order.
 
         Raises:
             StoreError: There is no such passage; it may have been removed.
@@ -268,35 +268,35 @@ class OpenStore:
             return self._in_order(ids, self._database.passages(ids))
 
     def memories(self, ids: Sequence[int]) -> list[Rows]:
-        """Copies of these passages' memories in the order asked, float16, each of shape (m, memory_size).
+        """Copies of these passages' memories in that order, float16, each of shape (m, memory_dim).
 
         Raises:
             StoreError: There is no such passage; it may have been removed.
         """
         with self.snapshot():
-            places = self._in_order(ids, self._database.places(ids))
-            return [self._memory(place).copy() for place in places]
+            found = self._in_order(ids, self._database.offsets(ids))
+            return [self._memory(offsets).copy() for offsets in found]
 
-    def keys(self, ids: Sequence[int]) -> Rows:
-        """Copies of these passages' keys in the order asked, float16, shape (n, key_size).
+    def embeddings(self, ids: Sequence[int]) -> Rows:
+        """Copies of these passages' embeddings in that order, float16, shape (n, embedding_dim).
 
         Raises:
-            StoreError: There is no such passage, or the store has no keys.
+            StoreError: There is no such passage, or the store has no embeddings.
         """
-        if self.key_size is None:
-            raise StoreError(f"The store {self._folder} has no keys; it is searched by its memories.")
+        if self.embedding_dim is None:
+            raise StoreError(f"The store {self._folder} has no embeddings; it is searched by its memories.")
         with self.snapshot():
-            places = self._in_order(ids, self._database.places(ids))
-            segments = self._database.segments(KEYS)
-            found = np.empty((len(ids), self.key_size), np.float16)
-            for at, place in enumerate(places):
-                rows = self._files[KEYS].rows(place.key_segment or 0, segments[place.key_segment or 0])
-                first = place.key_row or 0
-                found[at] = rows[first : first + 1][0]
-            return found
+            found = self._in_order(ids, self._database.offsets(ids))
+            segments = self._database.segments(EMBEDDINGS)
+            vectors = np.empty((len(ids), self.embedding_dim), np.float16)
+            for at, offsets in enumerate(found):
+                number, first = offsets.embedding_segment or 0, offsets.embedding_row or 0
+                rows = self._files[EMBEDDINGS].rows(number, segments[number])
+                vectors[at] = rows[first : first + 1][0]
+            return vectors
 
     def vectors(self) -> VectorTable:
-        """What `search` compares: the passages' keys, or their memories if the store has no keys.
+        """What `search` compares: the passages' embeddings, or their memories if the store has no embeddings.
 
         It is built once for each state of the store; use it within `snapshot`.
         """
@@ -318,24 +318,24 @@ class OpenStore:
         with self.snapshot():
             return self._database.generation()
 
-    def matching(self, where: Filter) -> NDArray[np.int64]:
-        """Numbers of the passages that a filter allows, ascending; those of the last filters are kept.
+    def filtered(self, where: Filter) -> NDArray[np.int64]:
+        """Ids of the passages that a filter allows, ascending; those of the last filters are kept.
 
         Raises:
             InputError: The filter asks for a field that no passage has.
         """
         with self.snapshot():
             generation = self._database.generation()
-            if self._matching[0] != generation:
-                self._matching = (generation, {})
-            kept = self._matching[1]
+            if self._filtered[0] != generation:
+                self._filtered = (generation, {})
+            kept = self._filtered[1]
             if where not in kept:
                 if len(kept) == _FILTERS_KEPT:
                     del kept[next(iter(kept))]
-                found = self._database.matching(where)
-                self._check_fields(where, is_any_found=len(found) > 0)
-                found.flags.writeable = False
-                kept[where] = found
+                ids = self._database.filtered(where)
+                self._check_fields(where, is_any_found=len(ids) > 0)
+                ids.flags.writeable = False
+                kept[where] = ids
             return kept[where]
 
     def _check_fields(self, where: Filter, *, is_any_found: bool) -> None:
@@ -351,70 +351,72 @@ class OpenStore:
                 raise unknown_field(condition, self._database.fields())
 
     def lexical(
-        self, words: Sequence[str], limit: int, allowed: NDArray[np.int64] | None = None
+        self, terms: Sequence[str], limit: int, allowed: NDArray[np.int64] | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Numbers and BM25 scores of the passages that have any of these words, best first.
+        """Ids and BM25 scores of the passages that have any of these terms, best first.
 
-        In a large store common words are left out (`clara.store.lexical.rarest`), since ranking all of their
-        passages takes longer than everything else of a search.
+        In a large store common terms are left out (`clara.store.lexical.rarest_terms`), since ranking all of
+        their passages takes longer than the rest of a search.
 
         Args:
-            words: As of `clara.store.lexical.telling_words`; none matches nothing.
+            terms: As of `clara.store.lexical.query_terms`; none matches nothing.
             limit: How many to return, if there are as many.
-            allowed: Numbers of the passages that may be returned, ascending; None for all.
+            allowed: Ids of the passages that may be returned, ascending; None for all.
 
         Raises:
             StoreError: The store is of a format that has no index of words.
         """
         with self.snapshot():
-            if len(self.vectors().ids) > LOOKED_UP:
-                words = rarest(self._word_counts(words), LOOKED_UP)
-            return self._database.lexical(match_expression(words), limit, allowed)
+            if len(self.vectors().ids) > MOST_LOOKED_UP:
+                terms = rarest_terms(self._term_counts(terms), MOST_LOOKED_UP)
+            return self._database.lexical(match_expression(terms), limit, allowed)
 
-    def _word_counts(self, words: Sequence[str]) -> dict[str, int]:
-        """How many passages have each word; of words that were asked for before it is known."""
+    def _term_counts(self, terms: Sequence[str]) -> dict[str, int]:
+        """How many passages have each term; counts are kept while the store does not change."""
         generation = self._database.generation()
         if self._counts[0] != generation:
             self._counts = (generation, {})
         known = self._counts[1]
-        for word in words:
-            if word not in known:
-                known[word] = self._database.count(match_expression([word]))
-        return {word: known[word] for word in words}
+        for term in terms:
+            if term not in known:
+                known[term] = self._database.count(match_expression([term]))
+        return {term: known[term] for term in terms}
 
-    def _memory(self, place: Place, segments: Mapping[int, Segment] | None = None) -> Rows:
+    def _memory(self, offsets: Offsets, segments: Mapping[int, Segment] | None = None) -> Rows:
         segments = segments or self._database.segments(MEMORIES)
-        rows = self._files[MEMORIES].rows(place.memory_segment, segments[place.memory_segment])
-        return rows[place.memory_row : place.memory_row + place.memory_rows]
+        rows = self._files[MEMORIES].rows(offsets.memory_segment, segments[offsets.memory_segment])
+        return rows[offsets.memory_row : offsets.memory_row + offsets.memory_rows]
 
     def _load_vectors(self) -> VectorTable:
-        kind = MEMORIES if self.key_size is None else KEYS
+        kind = MEMORIES if self.embedding_dim is None else EMBEDDINGS
         files, segments = self._files[kind], self._database.segments(kind)
-        for each, own in self._files.items():
-            own.forget(self._database.segments(each))
-        known, newer = self._places()
-        found = np.concatenate([known, newer]) if len(newer) else known
-        ids, segment, first, count, norm = (np.ascontiguousarray(found[one]) for one in SEARCHED.names or ())
+        for each, its_files in self._files.items():
+            its_files.forget(self._database.segments(each))
+        known, newer = self._offsets()
+        offsets = np.concatenate([known, newer]) if len(newer) else known
+        ids, segment, first, count, norm = (
+            np.ascontiguousarray(offsets[column]) for column in SEARCHED.names or ()
+        )
         return VectorTable(
             ids, segment, first, count, norm, lambda number: files.rows(number, segments[number])
         )
 
-    def _places(self) -> tuple[NDArray[np.void], NDArray[np.void]]:
-        """Where the searched vectors lie: what the file of places tells, and what it does not."""
-        name, removals = self._database.kept_places(), self._database.removals()
-        known = PlacesFile(self._folder).read(name, removals) if name else np.empty(0, SEARCHED)
+    def _offsets(self) -> tuple[NDArray[np.void], NDArray[np.void]]:
+        """The offsets of the searched vectors: those in the file of offsets, and newer ones."""
+        name, removals = self._database.offsets_name(), self._database.removals()
+        known = OffsetsFile(self._folder).read(name, removals) if name else np.empty(0, SEARCHED)
         last = int(known["id"][-1]) if len(known) else 0
-        return known, self._database.searched(self.key_size is None, after=last)
+        return known, self._database.searched(self.embedding_dim is None, after=last)
 
-    def _keep_places(self) -> None:
+    def _keep_offsets(self) -> None:
         """Write down what `vectors` asked the database for, if that was much."""
         try:
             with self.snapshot():
-                known, newer = self._places()
+                known, newer = self._offsets()
                 removals = self._database.removals()
             if len(newer) > _WORTH_KEEPING:
-                name = PlacesFile(self._folder).write(removals, np.concatenate([known, newer]))
-                self._database.keep_places(name)
+                name = OffsetsFile(self._folder).write(removals, np.concatenate([known, newer]))
+                self._database.keep_offsets(name)
         except StoreError as error:  # the database has it all
             logger.warning("%s", error)
 

@@ -1,8 +1,8 @@
-"""Where the searched vectors lie, kept beside the database: a store of millions opens at once.
+"""The offsets of the searched vectors, kept beside the database: a store of millions opens at once.
 
 The file holds nothing that the database does not. The database knows its name, so that none of another state
 is taken for it, as when a backup came back. It is good as long as no passage was removed since it was made.
-What was added since has higher numbers and is asked of the database.
+Passages added since have higher ids and are read from the database.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from clara.errors import StoreError
 from clara.files import atomic_write
 from clara.store.database import SEARCHED
 
-PLACES_NAME = "places.npz"
+OFFSETS_NAME = "places.npz"
 
 
-class PlacesFile:
+class OffsetsFile:
     """The file in a store's folder.
 
     Args:
@@ -29,7 +29,7 @@ class PlacesFile:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / PLACES_NAME
+        self._path = folder / OFFSETS_NAME
 
     def read(self, name: str, removals: int) -> NDArray[np.void]:
         """What was kept, as `SEARCHED`; nothing if there is no file, or it is of another state.
@@ -43,12 +43,12 @@ class PlacesFile:
             with np.load(self._path, allow_pickle=False) as kept:
                 if (str(kept["name"]), int(kept["removals"])) != (name, removals):
                     return nothing
-                places: NDArray[np.void] = kept["places"]  # the archive's checksum is verified here
+                offsets: NDArray[np.void] = kept["places"]  # the archive's checksum is verified here
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return nothing
-        return places if places.dtype == SEARCHED else nothing
+        return offsets if offsets.dtype == SEARCHED else nothing
 
-    def write(self, removals: int, places: NDArray[np.void]) -> str:
+    def write(self, removals: int, offsets: NDArray[np.void]) -> str:
         """Keep them, and return a name for what was kept.
 
         Raises:
@@ -56,10 +56,10 @@ class PlacesFile:
         """
         name = secrets.token_hex(8)
         try:
-            for leftover in self._path.parent.glob(f"{PLACES_NAME}.*.new"):  # of a writer that was killed
+            for leftover in self._path.parent.glob(f"{OFFSETS_NAME}.*.new"):  # of a writer that was killed
                 leftover.unlink(missing_ok=True)
             with atomic_write(self._path) as unfinished, unfinished.open("wb") as file:
-                np.savez(file, name=name, removals=removals, places=places)
+                np.savez(file, name=name, removals=removals, places=offsets)
         except OSError as error:
             raise StoreError(f"The file {self._path} could not be written: {error.strerror}.") from error
         return name

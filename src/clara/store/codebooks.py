@@ -6,8 +6,8 @@ import numpy as np
 
 from clara.store.codecs import LEARNED, TRAINING_ROWS, ProductCodec, RowCodec, plain_codec
 from clara.store.database import Database
-from clara.store.intake import MEMORIES
 from clara.store.segments import SegmentFiles
+from clara.store.validation import MEMORIES
 
 
 class StoreCodecs:
@@ -15,12 +15,12 @@ class StoreCodecs:
 
     Args:
         database: Of the store.
-        memory_size: Numbers in a row of a memory.
+        memory_dim: Numbers in a row of a memory.
     """
 
-    def __init__(self, database: Database, memory_size: int) -> None:
+    def __init__(self, database: Database, memory_dim: int) -> None:
         self._database = database
-        self._memory_size = memory_size
+        self._memory_dim = memory_dim
         self._known: dict[tuple[str, int], RowCodec] = {}
 
     def get(self, width: int, name: str) -> RowCodec:
@@ -60,5 +60,5 @@ class StoreCodecs:
         name = f"{LEARNED}-{1 + max(segments)}"
         codec = ProductCodec.learned(np.concatenate(rows), name)
         self._database.add_codebook(name, codec.to_bytes())
-        self._known[name, self._memory_size] = codec
+        self._known[name, self._memory_dim] = codec
         return name
