@@ -590,8 +590,8 @@ def overwrite(path: Path, data: bytes, at: int = 0) -> None:
 
 DAMAGES: dict[str, tuple[str, Callable[[Path], object]]] = {
     "newer": (
-        r"has format 3 and this version of Clara reads up to 2; install a newer version\.$",
-        lambda path: edit(path, "UPDATE meta SET value = 3 WHERE key = 'format'"),
+        r"has format 99 and this version of Clara reads up to 3; install a newer version\.$",
+        lambda path: edit(path, "UPDATE meta SET value = 99 WHERE key = 'format'"),
     ),
     "older": (
         r"has format 1, which a development version wrote; index the documents into a new store\.$",

@@ -10,8 +10,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from clara.errors import StoreError
+from clara.files import atomic_write
 from clara.store.filters import prepare
-from clara.store.schema import APPLICATION_ID, FORMAT_VERSION, Manifest
+from clara.store.schema import APPLICATION_ID, FORMAT_VERSION, Manifest, add_checksums, row_crc32
+
+COMMITTED_NAME = "committed"
 
 WAIT_SECONDS = 30
 """How long a lock of the database is waited for."""
@@ -32,11 +35,17 @@ class Connection:
         self._path = path
         self._lock = threading.RLock()
         self._depth = 0
+        self._read_only = read_only
         with self._translated():
             self._connection = _connect(path, read_only=read_only)
             try:
                 self._check_kind()
                 self.manifest = self._read_manifest()
+                if self.manifest.format < FORMAT_VERSION and not read_only:
+                    self._connection.execute("BEGIN IMMEDIATE")
+                    add_checksums(self._connection)
+                    self._connection.execute("COMMIT")
+                    self.manifest = self._read_manifest()
             except BaseException:
                 self._connection.close()
                 raise
@@ -58,6 +67,23 @@ class Connection:
         with self._transaction("BEGIN IMMEDIATE"):
             yield
             self._connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'generation'")
+            query = "SELECT value FROM meta WHERE key = 'generation'"
+            generation = int(self._connection.execute(query).fetchone()[0])
+            is_outermost = self._depth == 1
+        if is_outermost:
+            self.note_committed(generation)
+
+    def note_committed(self, generation: int) -> None:
+        """Record beside the database what was committed: a damaged log takes its last changes away unseen."""
+        with suppress(OSError), atomic_write(self._path.with_name(COMMITTED_NAME)) as file:
+            file.write_text(f"{generation}\n", encoding="ascii")
+
+    def committed(self) -> int:
+        """The last generation that is known to have been committed; 0 if nothing is known."""
+        try:
+            return int(self._path.with_name(COMMITTED_NAME).read_bytes()[:20])
+        except (OSError, ValueError):
+            return 0
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[None]:
@@ -81,7 +107,11 @@ class Connection:
     def _translated(self) -> Iterator[None]:
         try:
             yield
+        except UnicodeDecodeError as error:
+            raise damaged(self._path, "it holds text that is not UTF-8") from error
         except sqlite3.OperationalError as error:
+            if "decode" in str(error):
+                raise damaged(self._path, "it holds text that is not UTF-8") from error
             raise StoreError(
                 f"The store's file {self._path} cannot be used ({error}); check the folder's permissions and "
                 "the free space."
@@ -95,8 +125,8 @@ class Connection:
 
     def _read_manifest(self) -> Manifest:
         entries = dict(self._connection.execute("SELECT key, value FROM meta"))
-        for counter in ("generation", "removals", "places"):
-            entries.pop(counter, None)
+        for name in ("generation", "removals", "places", "crc32"):
+            entries.pop(name, None)
         version = entries.get("format")
         if isinstance(version, int) and version > FORMAT_VERSION:
             raise StoreError(
@@ -138,6 +168,7 @@ def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = FULL")
         prepare(connection)
+        connection.create_function("row_crc32", -1, row_crc32, deterministic=True)
     except BaseException:
         connection.close()
         raise

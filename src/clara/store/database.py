@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clara.errors import InputError
+from clara.errors import InputError, StoreError
 from clara.records import Document, Passage, StoredDocument, StoredPassage
 from clara.store.connection import WAIT_SECONDS, Connection, damaged
 from clara.store.filters import Filter
+from clara.store.schema import CHECKED, IDENTITY, row_crc32
 from clara.store.segments import Block, Segment
 
 SEARCHED = np.dtype([("id", "i8"), ("segment", "i8"), ("first", "i8"), ("count", "i8"), ("norm", "f8")])
@@ -29,6 +30,7 @@ _PASSAGES = (
     " FROM passages JOIN documents ON documents.id = passages.document"
 )
 _IDS_A_QUERY = 500
+_OFFSETS = ", ".join(CHECKED["places"])
 
 
 class Offsets(NamedTuple):
@@ -157,7 +159,7 @@ class Database(Connection):
 
     def offsets(self, ids: Sequence[int]) -> dict[int, Offsets]:
         """Where the vectors of these passages are, as far as the passages exist."""
-        rows = self._by_id("SELECT * FROM places WHERE passage IN ({})", ids)
+        rows = self._by_id(f"SELECT {_OFFSETS} FROM places WHERE passage IN ({{}})", ids)
         return {row[0]: Offsets(*row[1:]) for row in rows}
 
     def _by_id(self, query: str, ids: Sequence[int]) -> Iterator[tuple[Any, ...]]:
@@ -172,7 +174,7 @@ class Database(Connection):
         Go through it within one transaction, which may move them: SQLite sorts all before it gives the first.
         """
         with self.snapshot():
-            query = "SELECT * FROM places ORDER BY memory_segment, memory_row, passage"
+            query = f"SELECT {_OFFSETS} FROM places ORDER BY memory_segment, memory_row, passage"
             for row in self._connection.execute(query):
                 yield row[0], Offsets(*row[1:])
 
@@ -236,15 +238,78 @@ class Database(Connection):
 
     def faults(self) -> list[str]:
         """What SQLite finds wrong with the file, its references and its full-text index."""
-        with self.writing():
-            found = [row[0] for row in self._connection.execute("PRAGMA integrity_check") if row[0] != "ok"]
-            orphans = self._connection.execute("PRAGMA foreign_key_check").fetchall()
-            found += [f"a row of {row[0]} refers to one of {row[2]} that is not there" for row in orphans]
+        execute = self._connection.execute
+        with self.snapshot():
+            found = [row[0] for row in execute("PRAGMA integrity_check") if row[0] != "ok"]
+            orphans = execute("PRAGMA foreign_key_check").fetchall()
+            found += [f"a row of {row[0]} refers to a row of {row[2]} that is missing" for row in orphans]
+            counted = (
+                "SELECT kind, number FROM segments WHERE rows <> (SELECT coalesce(sum(blocks.rows), 0)"
+                " FROM blocks WHERE blocks.kind = segments.kind AND segment = number)"
+            )
+            found += [f"the row count of {kind} file {number} is wrong" for kind, number in execute(counted)]
+            entries = dict(execute("SELECT key, value FROM meta"))
+            if "crc32" in entries and entries["crc32"] != row_crc32(*map(entries.get, IDENTITY)):
+                found.append("the entries of the table meta do not have their checksum")
+            generation = self.generation()
+            if generation < self.committed():
+                found.append(
+                    f"changes {generation + 1} to {self.committed()} are missing, as after damage to "
+                    f"{self._path.name}-wal; index the documents again"
+                )
+        if not self._read_only:
             try:
-                self._connection.execute("INSERT INTO words (words, rank) VALUES ('integrity-check', 1)")
-            except sqlite3.DatabaseError as error:
-                found.append(f"the full-text index: {error}")
+                with self._transaction("BEGIN IMMEDIATE"):  # a check that SQLite writes as an insertion
+                    execute("INSERT INTO words (words, rank) VALUES ('integrity-check', 1)")
+            except (StoreError, sqlite3.DatabaseError) as error:
+                found.append(f"the full-text index: {error.__cause__ or error}")
         return found
+
+    def damaged_rows(self) -> dict[str, set[int]]:
+        """Ids of the documents that rows without their checksum belong to, by table.
+
+        A store of format 2 that was opened read-only has no checksums of rows.
+        """
+        if self.manifest.format < 3:
+            return {}
+        owner = {
+            "documents": "id",
+            "passages": "document",
+            "copies": "document",
+            "places": "(SELECT document FROM passages WHERE id = passage)",
+        }
+        found: dict[str, set[int]] = {}
+        with self.snapshot():
+            decode = self._connection.text_factory
+            self._connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
+            try:
+                for table, columns in CHECKED.items():
+                    query = f"SELECT {owner[table]}, crc32, {', '.join(columns)} FROM {table}"
+                    for document, crc32, *values in self._connection.execute(query):
+                        if row_crc32(*values) != crc32:
+                            found.setdefault(table, set()).add(document)
+            finally:
+                self._connection.text_factory = decode
+        return found
+
+    def names(self, documents: Iterable[int]) -> list[str]:
+        """Sources of these documents and of their copies, by name; bytes that are not UTF-8 are escaped."""
+        copies = "SELECT source FROM copies WHERE document = ?1"
+        query = f"SELECT source FROM documents WHERE id = ?1 UNION ALL {copies}"
+        with self.snapshot():
+            decode = self._connection.text_factory
+            self._connection.text_factory = lambda data: data.decode("utf-8", "backslashreplace")
+            try:
+                rows = [row for number in documents for row in self._connection.execute(query, (number,))]
+            finally:
+                self._connection.text_factory = decode
+        return sorted(row[0] for row in rows)
+
+    def drop(self, documents: Iterable[int]) -> None:
+        """Remove documents whose rows are damaged, with all of their copies; within `writing`."""
+        # the index is made anew first: to take damaged text out of it, it must have been made of that text
+        self._connection.execute("INSERT INTO words (words) VALUES ('rebuild')")
+        self._connection.executemany("DELETE FROM documents WHERE id = ?", [(one,) for one in documents])
 
     # reading, for searches
 
@@ -315,16 +380,22 @@ class Database(Connection):
         execute = self._connection.execute
         try:
             number = execute(
-                "INSERT INTO documents (source, title, sha256, modified) VALUES (?, ?, ?, ?)",
+                "INSERT INTO documents (source, title, sha256, modified, crc32)"
+                " VALUES (?1, ?2, ?3, ?4, row_crc32(?1, ?2, ?3, ?4))",
                 (document.source, document.title, document.sha256, document.modified),
             ).lastrowid
             for passage, offsets in passages:
                 inserted = execute(
                     "INSERT INTO passages (document, position, title, heading, page, first_line, last_line,"
-                    " metadata, text) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    " metadata, text, crc32) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9,"
+                    " row_crc32(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9))",
                     (number, *_columns(passage)),
                 ).lastrowid
-                execute("INSERT INTO places VALUES (?, ?, ?, ?, ?, ?, ?)", (inserted, *offsets))
+                execute(
+                    "INSERT INTO places"
+                    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, row_crc32(?1, ?2, ?3, ?4, ?5, ?6, ?7))",
+                    (inserted, *offsets),
+                )
         except UnicodeEncodeError as error:
             raise InputError(
                 f"The document {document.source!r} holds text that is not valid Unicode (a lone surrogate); "
@@ -347,7 +418,11 @@ class Database(Connection):
         if copy is None:
             return execute("DELETE FROM documents WHERE source = ?", (source,)).rowcount > 0
         execute("DELETE FROM copies WHERE source = ?", (copy[0],))
-        execute("UPDATE documents SET source = ?, modified = ? WHERE source = ?", (*copy, source))
+        execute(
+            "UPDATE documents SET source = ?1, modified = ?2, crc32 = row_crc32(?1, title, sha256, ?2)"
+            " WHERE source = ?3",
+            (*copy, source),
+        )
         return True
 
     def add_copy(self, source: str, modified: float, sha256: str) -> bool:
@@ -363,15 +438,17 @@ class Database(Connection):
         if document is None:
             return False
         self.remove(source)
-        execute("INSERT INTO copies VALUES (?, ?, ?)", (source, modified, *document))
+        execute(
+            "INSERT INTO copies VALUES (?1, ?2, ?3, row_crc32(?1, ?2, ?3))", (source, modified, *document)
+        )
         return True
 
     def move(self, passage_id: int, offsets: Offsets) -> None:
         """Record that the vectors of a passage lie elsewhere from now on; call `note_moves` in the end."""
         self._connection.execute(
-            "UPDATE places SET memory_segment = ?, memory_row = ?, memory_rows = ?, key_segment = ?,"
-            " key_row = ?, norm = ? WHERE passage = ?",
-            (*offsets, passage_id),
+            "UPDATE places SET memory_segment = ?2, memory_row = ?3, memory_rows = ?4, key_segment = ?5,"
+            " key_row = ?6, norm = ?7, crc32 = row_crc32(?1, ?2, ?3, ?4, ?5, ?6, ?7) WHERE passage = ?1",
+            (passage_id, *offsets),
         )
 
     def note_moves(self) -> None:

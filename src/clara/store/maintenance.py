@@ -24,6 +24,7 @@ class CheckReport:
         faults: What is wrong, a sentence each; none if all is well.
         damaged: Documents that some of the damage belongs to, by name.
         removed: How many of these were removed.
+        full_text: Whether the full-text index was checked, for which the store must be open for writing.
     """
 
     blocks: int = 0
@@ -31,6 +32,7 @@ class CheckReport:
     faults: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
     removed: int = 0
+    full_text: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +60,23 @@ def check(
     """Compare everything with its checksum.
 
     Args:
-        store: Open for writing.
+        store: The store; open for writing to drop documents. Read-only, its full-text index is not checked.
         drop_damaged: Remove the documents that damage belongs to; indexing them again mends the store.
         progress: Told how far the work is, in bytes.
 
     Raises:
-        StoreError: The store is read-only or closed.
+        StoreError: The store is closed, or read-only and documents are to be dropped.
     """
-    report = CheckReport(faults=store.database_faults())
+    report = CheckReport(faults=store.database_faults(), full_text=not store.read_only)
     damaged: set[str] = set()
+    for table, sources in store.damaged_rows().items():
+        damaged.update(sources)
+        report.faults.append(
+            f"Rows of the table {table} do not have their checksum; documents that they belong to: "
+            f"{len(sources)}."
+        )
+    if drop_damaged:
+        report.removed = store.drop_damaged_rows()
     for kind, block in _damaged_blocks(store, report, progress):
         sources = store.holders(kind, block)
         damaged.update(sources)
@@ -76,7 +86,7 @@ def check(
         )
     report.damaged = sorted(damaged)
     if drop_damaged and report.damaged:
-        report.removed = store.remove(report.damaged)
+        report.removed += store.remove(report.damaged)
         store.rewrite()
     return report
 

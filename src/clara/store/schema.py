@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+import zlib
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -15,7 +16,7 @@ from clara.store.lock import LOCK_NAME
 DATABASE = "store.sqlite3"
 SEGMENTS = "segments"
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 APPLICATION_ID = 0x436C6172  # "Clar": tells a store from other programs' SQLite files
 
@@ -26,7 +27,8 @@ CREATE TABLE documents (
     source TEXT NOT NULL UNIQUE,
     title TEXT NOT NULL,
     sha256 TEXT NOT NULL,
-    modified REAL NOT NULL
+    modified REAL NOT NULL,
+    crc32 INTEGER
 );
 -- AUTOINCREMENT: the id of a removed passage is never given to another
 CREATE TABLE passages (
@@ -39,7 +41,8 @@ CREATE TABLE passages (
     first_line INTEGER,
     last_line INTEGER,
     metadata TEXT,
-    text TEXT NOT NULL
+    text TEXT NOT NULL,
+    crc32 INTEGER
 );
 -- with all that a filter asks of a passage, so that it need not read past the texts
 CREATE INDEX passages_of_document ON passages (document, position, page, title, heading, metadata);
@@ -47,7 +50,8 @@ CREATE INDEX passages_of_document ON passages (document, position, page, title, 
 CREATE TABLE copies (
     source TEXT PRIMARY KEY,
     modified REAL NOT NULL,
-    document INTEGER NOT NULL REFERENCES documents (id) ON DELETE CASCADE
+    document INTEGER NOT NULL REFERENCES documents (id) ON DELETE CASCADE,
+    crc32 INTEGER
 ) WITHOUT ROWID;
 CREATE INDEX copies_of_document ON copies (document);
 CREATE INDEX documents_by_hash ON documents (sha256);
@@ -59,7 +63,8 @@ CREATE TABLE places (
     memory_rows INTEGER NOT NULL,
     key_segment INTEGER,
     key_row INTEGER,
-    norm REAL NOT NULL
+    norm REAL NOT NULL,
+    crc32 INTEGER
 );
 CREATE TABLE segments (
     kind TEXT NOT NULL,
@@ -91,6 +96,40 @@ CREATE TRIGGER passages_removed AFTER DELETE ON passages BEGIN
     UPDATE meta SET value = value + 1 WHERE key = 'removals';
 END;
 """
+
+CHECKED = {
+    "documents": ("source", "title", "sha256", "modified"),
+    "passages": (
+        *("document", "position", "title", "heading", "page", "first_line", "last_line", "metadata", "text"),
+    ),
+    "copies": ("source", "modified", "document"),
+    "places": (
+        *("passage", "memory_segment", "memory_row", "memory_rows", "key_segment", "key_row", "norm"),
+    ),
+}
+"""Tables whose rows have a checksum, with the columns that it covers."""
+
+
+def row_crc32(*values: str | bytes | float | None) -> int:
+    """The checksum of a row; a function of SQLite too."""
+    # SQLite stores a whole number in a column of real numbers as an integer
+    plain = [int(value) if isinstance(value, float) and value.is_integer() else value for value in values]
+    return zlib.crc32(repr(plain).encode("utf-8", "surrogatepass"))
+
+
+IDENTITY = ("fingerprint", "model", "memory_size", "key_size", "created")
+"""Entries of `meta` that never change; `crc32` is the checksum of their values."""
+
+
+def add_checksums(connection: sqlite3.Connection) -> None:
+    """Bring a database of format 2, whose rows have no checksums, to format 3; within a transaction."""
+    for table, columns in CHECKED.items():
+        connection.execute(f"ALTER TABLE {table} ADD COLUMN crc32 INTEGER")
+        connection.execute(f"UPDATE {table} SET crc32 = row_crc32({', '.join(columns)})")
+    entries = dict(connection.execute("SELECT key, value FROM meta"))
+    crc32 = row_crc32(*(entries[name] for name in IDENTITY))
+    connection.execute("INSERT INTO meta VALUES ('crc32', ?)", (crc32,))
+    connection.execute("UPDATE meta SET value = 3 WHERE key = 'format'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +180,21 @@ def create_database(path: Path, manifest: Manifest) -> None:
         for leftover in unfinished_files(path):
             leftover.unlink(missing_ok=True)
         with closing(sqlite3.connect(unfinished, isolation_level=None)) as connection:
-            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+            # without a write-ahead log, which a full disk would keep out of the file until after its renaming
+            connection.executescript(f"BEGIN; {_SCHEMA}")
             entries = {**manifest.entries(), "generation": 0, "removals": 0}
+            entries["crc32"] = row_crc32(*(entries[name] for name in IDENTITY))
             connection.executemany("INSERT INTO meta VALUES (?, ?)", entries.items())
+            connection.execute("COMMIT")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         unfinished.replace(path)
     except (sqlite3.Error, OSError) as error:
+        for leftover in unfinished_files(path):
+            with suppress(OSError):
+                leftover.unlink(missing_ok=True)
         raise StoreError(f"The store's file {path} could not be created: {error}.") from error
 
 

@@ -77,15 +77,21 @@ class FileRows:
             start, stop, _ = at.indices(len(self))
             return self._taken(np.array([start]), np.array([max(0, stop - start)]))
         if len(at) == 0 or int(at.max() - at.min()) < _SPARSE * len(at):
-            return self._map[at]
+            return self._mapped()[at]
         firsts = np.flatnonzero(np.diff(at, prepend=at[0] - 2) != 1)
         return self._taken(at[firsts], np.diff(firsts, append=len(at)))
+
+    def _mapped(self) -> NDArray[np.uint8]:
+        """The map, unless the file was cut since it was made: reading beyond its end ends the process."""
+        if os.fstat(self._descriptor).st_size < self._map.size:
+            raise _damaged(self._path, "it ends before its rows do")
+        return self._map
 
     def _taken(self, firsts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Runs of rows, one after the other."""
         width = self._map.shape[1]
         if len(firsts) == 1 and counts[0] * width > _RUN_BYTES:
-            return self._map[firsts[0] : firsts[0] + counts[0]]
+            return self._mapped()[firsts[0] : firsts[0] + counts[0]]
         parts = [
             read_at(self._descriptor, size, first)
             for first, size in zip((firsts * width).tolist(), (counts * width).tolist(), strict=True)

@@ -266,13 +266,31 @@ class MemoryStore(StoreReader):
     # looking after it
 
     def database_faults(self) -> list[str]:
-        """What SQLite finds wrong with the texts and tables; none if all is well.
+        """What is wrong with the texts and tables; without the full-text index if the store is read-only."""
+        with self.snapshot():
+            pass
+        return self._database.faults()
 
-        Raises:
-            StoreError: The store is read-only or closed.
+    def damaged_rows(self) -> dict[str, list[str]]:
+        """Documents, with their copies, some of whose rows do not have their checksum, by table."""
+        with self.snapshot():
+            return {
+                table: self._database.names(found) for table, found in self._database.damaged_rows().items()
+            }
+
+    def drop_damaged_rows(self) -> int:
+        """Remove the documents that `damaged_rows` names, and note that lost changes are known.
+
+        Returns:
+            How many were removed, copies included.
         """
         self._check_writable()
-        return self._database.faults()
+        with self._database.writing():
+            found = set().union(*self._database.damaged_rows().values())
+            count = len(self._database.names(found))
+            if found:
+                self._database.drop(found)
+        return count
 
     def blocks(self) -> list[tuple[str, Block, int]]:
         """Vectors that were committed together: their kind, where they lie, and their size in bytes."""
