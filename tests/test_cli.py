@@ -663,7 +663,9 @@ def test_files_of_no_kind_to_read_are_counted_by_their_ending(
     for name in ("a.txt", "b.png", "c.png", "d.zip"):
         (files / name).write_text("w1", encoding="utf-8")
     assert run(monkeypatch, "index", files, "-s", tmp_path / "s", "-m", model) == 0
-    assert "Passed over as no documents: 2 .png, 1 .zip.\n" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "Passed over as no documents: 2 .png (b.png, c.png; for their text install Tesseract" in err
+    assert "1 .zip (d.zip).\n" in err
 
 
 def test_a_folder_that_is_gone_is_removed_with_remove_vanished(
