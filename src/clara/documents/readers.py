@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from clara.documents.adoc import read_adoc
 from clara.documents.code import CODE_SUFFIXES, read_code
 from clara.documents.docx import read_docx
 from clara.documents.epub import read_epub
@@ -16,13 +17,22 @@ from clara.documents.html import read_html
 from clara.documents.json_records import read_json, read_json_lines
 from clara.documents.lines import Lines
 from clara.documents.logs import read_log
+from clara.documents.mail import read_mail, read_saved_page
 from clara.documents.markdown import read_markdown
 from clara.documents.markup import read_org, read_rst
+from clara.documents.notebook import read_notebook
+from clara.documents.ocr import PICTURES, is_there, read_picture
+from clara.documents.odt import read_odt
 from clara.documents.options import ReadOptions
 from clara.documents.parts import Border, FilePart, after_line, after_paragraph, after_row, divide
 from clara.documents.pdf import read_pdf
 from clara.documents.reading import Context, Losses, Reading, UnreadableError
+from clara.documents.rtf import read_rtf
+from clara.documents.slides import read_slides
+from clara.documents.spreadsheets import read_spreadsheet
+from clara.documents.subtitles import read_subtitles
 from clara.documents.tables import read_table
+from clara.documents.tex import read_tex
 from clara.documents.text import printable, read_text, squeeze, tidy
 from clara.errors import DocumentError, InputError
 from clara.records import Document, Section
@@ -56,6 +66,7 @@ _TABLE = _Format(
 )
 _JSON = replace(_plain(read_json), has_fields=True, max_bytes=200_000_000)
 _JSON_LINES = replace(_plain(read_json_lines, after_line), has_fields=True)
+_PICTURE = _plain(read_picture)
 _CODE = _Format(lambda part, context: read_code(part.data, context, part.path.name), after_paragraph)
 
 _FORMATS: dict[str, _Format] = {
@@ -69,6 +80,21 @@ _FORMATS: dict[str, _Format] = {
     ".pdf": _plain(read_pdf),
     ".docx": _plain(read_docx),
     ".epub": _plain(read_epub),
+    **dict.fromkeys(
+        (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"), replace(_plain(read_spreadsheet), has_fields=True)
+    ),
+    **dict.fromkeys((".pptx", ".pptm"), _plain(read_slides)),
+    **dict.fromkeys((".odt", ".odp", ".ott"), _plain(read_odt)),
+    ".rtf": replace(_plain(read_rtf), max_bytes=50_000_000),
+    ".eml": _plain(read_mail),
+    ".mhtml": _plain(read_saved_page),
+    ".mht": _plain(read_saved_page),
+    ".ipynb": _plain(read_notebook),
+    ".srt": _plain(read_subtitles),
+    ".vtt": _plain(read_subtitles),
+    ".tex": _plain(read_tex),
+    ".adoc": _plain(read_adoc),
+    ".asciidoc": _plain(read_adoc),
     ".rst": _plain(read_rst, after_paragraph),
     ".org": _plain(read_org, after_paragraph),
     ".csv": _TABLE,
@@ -80,7 +106,7 @@ _FORMATS: dict[str, _Format] = {
     **dict.fromkeys(CODE_SUFFIXES, _CODE),
 }
 
-SUFFIXES = tuple(_FORMATS)
+SUFFIXES = (*_FORMATS, *(PICTURES if is_there() else ()))
 """The endings, in lower case, of the files that are read from folders, besides text without an ending."""
 
 NO_KIND = re.compile(r"\.?\d*")
@@ -189,7 +215,8 @@ def _name(path: Path) -> str:
 
 
 def _format(path: Path) -> _Format:
-    return _FORMATS.get(path.suffix.lower(), _TEXT)
+    suffix = path.suffix.lower()
+    return _FORMATS.get(suffix, _PICTURE if suffix in PICTURES else _TEXT)
 
 
 def _read(part: FilePart, options: ReadOptions, source: str, title: str, named: str | Path) -> Document:
