@@ -41,7 +41,7 @@ def find_header(rows: Sequence[Sequence[str]]) -> Header:
     if usual > 1:
         while at < min(len(rows) - 1, _MAX_PREAMBLE) and _is_narrow(rows[at], usual):
             at += 1
-    if at >= len(rows) or not _names_columns(rows[at], rows[at + 1 :]):
+    if at + 1 >= len(rows) or not _names_columns(rows[at], rows[at + 1 :]):
         return Header((), at, at)
     return Header(_named(rows[at]), at, at + 1)
 
@@ -77,7 +77,7 @@ def _names_columns(row: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
         return False
     if not (_are_years(cells, numeric, below) or _is_run(cells, numeric)):
         return False
-    return bool(below) and not (numeric[0] == 0)
+    return bool(below) and numeric[0] != 0
 
 
 def _is_data(cells: Sequence[str], below: Sequence[Sequence[str]]) -> bool:

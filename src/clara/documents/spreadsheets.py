@@ -95,6 +95,7 @@ def _expand(rows: list[list[str]], merged: Sequence[Any]) -> None:
 
 def _sheet_sections(rows: list[list[str]], context: Context) -> Iterator[Section]:
     names: tuple[str, ...] = ()
+    place = (0, 0)  # the first column of the table above, and how many it has
     for is_filled, group in groupby(rows, any):
         if not is_filled:
             continue
@@ -106,8 +107,9 @@ def _sheet_sections(rows: list[list[str]], context: Context) -> Iterator[Section
         left = min(at for row in block for at, cell in enumerate(row) if cell)
         block = [row[left:] for row in block]
         header = find_header(block[:_SAMPLE_ROWS])
-        if header.names or not names or len(names) < len(block[0]):
-            names = header.names
+        width = max(at + 1 for row in block for at, cell in enumerate(row) if cell)
+        if header.names or (left, width) != place:
+            names, place = header.names, (left, width)
         else:
             header = Header(names, 0, 0)
         if header.preamble:
