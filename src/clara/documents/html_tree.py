@@ -78,6 +78,16 @@ class Node:
                 yield node
             stack.extend(reversed([one for one in node.children if isinstance(one, Node)]))
 
+    def outermost(self, tag: str) -> Iterator[Node]:
+        """The elements of a name within it that are in no other of that name."""
+        stack: list[Node] = [self]
+        while stack:
+            node = stack.pop()
+            if node is not self and node.tag == tag:
+                yield node
+            else:
+                stack.extend(reversed([one for one in node.children if isinstance(one, Node)]))
+
     def words(self) -> str:
         """All text within it on one line."""
         texts: list[str] = []

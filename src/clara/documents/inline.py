@@ -103,7 +103,7 @@ class Inline:
         elif tag == "button":
             self._count("button", node)
         elif tag == "svg":
-            words = " ".join(one.words() for one in node.all("text"))
+            words = " ".join(one.words() for one in node.outermost("text"))
             self._pieces.append(f" {words} " if words.strip() else "")
         elif tag == "math":
             self._pieces.append(_formula(node))

@@ -16,7 +16,7 @@ from clara.records import Section
 _TIMES = re.compile(
     r"(?:(\d{1,3}):)?(\d{1,2}):(\d{2})[.,]\d{1,3}\s*-->\s*(?:(\d{1,3}):)?(\d{1,2}):(\d{2})[.,]\d{1,3}"
 )
-_SPEAKER = re.compile(r"<v(?:\.[^ >]*)? ([^>]+)>")
+_SPEAKER = re.compile(r"<v(?:\.[^ <>]{0,60})? ([^<>]{1,100})>")
 _TAG = re.compile(r"<[^<>]{0,100}>|\{\\[^{}]{0,100}\}")
 _SECONDS = 60  # that a section lasts at most
 

@@ -23,7 +23,7 @@ _BEGIN = re.compile(r"\s*\\begin\{(\w+\*?)\}")
 _CODE = ("verbatim", "lstlisting", "minted", "Verbatim")
 _TABLES = ("tabular", "tabular*", "tabularx", "longtable")
 _LISTS = ("itemize", "enumerate", "description")
-_GROUP = r"\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}"
+_GROUP = r"\{((?:[^{}]++|\{(?:[^{}]++|\{[^{}]*+\})*+\})*+)\}"
 _STATED = re.compile(rf"\\(title|author|date)\s*(?:\[[^\]]*\])?{_GROUP}")
 _INPUT = re.compile(r"\\(?:input|include|subfile)\{([^{}]+)\}")
 _PICTURE = re.compile(r"\\includegraphics(?:\[[^\]]*\])?\{[^{}]*\}")
@@ -57,6 +57,7 @@ _RULE = re.compile(
 _ESCAPES = {r"\%": "%", r"\&": "&", r"\$": "$", r"\#": "#", r"\_": "_", r"\{": "{", r"\}": "}", "~": " ",
             "---": "—", "--": "–", "``": "“", "''": "”", r"\,": " ", r"\ ": " ", r"\-": "", r"\/": "", r"\;": " "}  # fmt: skip
 _MAX_DEPTH = 8
+_LONGEST_PARAGRAPH = 20_000  # characters
 
 
 def read_tex(data: bytes, context: Context) -> Reading:
@@ -231,6 +232,9 @@ def _end_of(lines: Sequence[Line], at: int, name: str) -> int:
 
 def _plain(text: str, losses: Losses) -> str:
     """LaTeX's running text as plain text; formulas are set aside and put back as they were."""
+    if len(text) > _LONGEST_PARAGRAPH:  # what is never closed is looked for to the end of a piece
+        middle = text.rfind("\n", 1, len(text) // 2) + 1 or len(text) // 2
+        return _plain(text[:middle], losses) + _plain(text[middle:], losses)
     formulas: list[str] = []
 
     def aside(match: re.Match[str]) -> str:
