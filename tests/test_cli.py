@@ -663,7 +663,9 @@ def test_files_of_no_kind_to_read_are_counted_by_their_ending(
     for name in ("a.txt", "b.png", "c.png", "d.zip"):
         (files / name).write_text("w1", encoding="utf-8")
     assert run(monkeypatch, "index", files, "-s", tmp_path / "s", "-m", model) == 0
-    assert "Passed over as no documents: 2 .png, 1 .zip.\n" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "Passed over as no documents: 2 .png (b.png, c.png; for their text install Tesseract" in err
+    assert "1 .zip (d.zip).\n" in err
 
 
 def test_a_folder_that_is_gone_is_removed_with_remove_vanished(
@@ -723,3 +725,60 @@ def test_questions_from_the_standard_input_are_answered_one_by_one(
     assert out.startswith("w1 w2\n")
     assert err.startswith("Error: The question 'K\\udcf6ln' has bytes that are not UTF-8")
     assert ask(b"")[0] == ""
+
+
+def test_show_tells_what_would_be_indexed_without_a_model(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "a.jsonl").write_text('{"title": "T", "n": 1}\nnone\n{"text": "Two."}\n', encoding="utf-8")
+    assert run(monkeypatch, "show", tmp_path / "a.jsonl") == 0
+    out = capsys.readouterr().out
+    assert "1. T · line 1  title=T, n=1\n   n: 1\n2. line 3  text=Two.\n   Two.\n" in out
+    assert "Left out: line 2 was left out: it is not valid JSON (Expecting value)\n" in out
+    assert run(monkeypatch, "show", tmp_path / "a.jsonl", "--text-fields", "n", "--json") == 0
+    (document,) = json.loads(capsys.readouterr().out)["documents"]
+    assert [each["text"] for each in document["passages"]] == ["1"]
+    assert document["left_out"] == ["line 2 was left out: it is not valid JSON (Expecting value)"]
+    assert run(monkeypatch, "show", tmp_path / "none.md", tmp_path / "a.jsonl") == 1
+    out, err = capsys.readouterr()
+    assert "none.md cannot be opened" in err
+    assert "2. line 3" in out
+    assert run(monkeypatch, "show", tmp_path / "a.jsonl", "-m", tmp_path) == 1
+    assert "is no model's folder" in capsys.readouterr().err
+
+
+def test_show_imports_no_torch(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("# One\n\nText.", encoding="utf-8")
+    program = (
+        "import sys; sys.argv = ['clara', 'show', sys.argv[1]]\n"
+        "from clara.cli import app\n"
+        "app(standalone_mode=False)\n"
+        "print(sorted({'torch', 'transformers', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "a.md"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_strict_fails_where_something_was_not_taken(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path
+) -> None:
+    files, options = tmp_path / "files", ("-s", tmp_path / "s", "-m", model)
+    files.mkdir()
+    (files / "a.md").write_text("w1 ~~w2~~", encoding="utf-8")
+    (files / "b.md").write_text("w3", encoding="utf-8")
+    (files / ".gitignore").write_text("b.md\n", encoding="utf-8")
+    assert run(monkeypatch, "index", files, *options, "--strict") == 1
+    out, err = capsys.readouterr()
+    assert "Documents: 1 added." in out
+    assert f"Not taken of {files / 'a.md'}: 1 struck-out text left out\n" in err
+    assert f"Left out by {files / '.gitignore'}: 1 file ({files / 'b.md'}); --no-ignore takes them.\n" in err
+    assert run(monkeypatch, "index", files, *options, "--strict", "--no-ignore") == 0
+    assert "Documents: 1 added, 1 unchanged." in capsys.readouterr().out
+    (files / "b.md").unlink()
+    assert run(monkeypatch, "index", files, *options, "--no-ignore") == 0
+    assert f"Gone: 1 document stored of files that no longer exist ({files / 'b.md'}); remove" in capsys.readouterr().err
+    (files / "a.md").rename(files / "c.md")
+    assert run(monkeypatch, "index", files, *options, "--no-ignore") == 0
+    assert f"Moved: {files / 'a.md'} is now {files / 'c.md'}.\n" in capsys.readouterr().err

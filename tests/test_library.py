@@ -193,7 +193,7 @@ def test_what_cannot_be_looked_at_is_kept(
         return look(path, **options)
 
     monkeypatch.setattr(Path, "stat", refused)
-    report = library.add(folder / "1.txt", remove_vanished=True)
+    report = library.add([folder / "1.txt", folder], remove_vanished=True)
     assert report.removed == 1
     assert str(closed) in library.store.sources()
     assert f"files cannot be looked at: 1, the first of them {closed}." in caplog.text
@@ -434,5 +434,42 @@ def test_parts_of_a_file_that_shrank_are_removed(
     library.add(file)
     assert list(library.store.sources()) == [str(file)]
     file.unlink()
-    (tmp_path / "other.txt").write_text("w1", encoding="utf-8")
-    assert library.add(tmp_path / "other.txt", remove_vanished=True).removed == 1
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "other.txt").write_text("w1", encoding="utf-8")
+    report = library.add(elsewhere, remove_vanished=True)
+    assert (report.added, report.removed, report.gone) == (1, 0, [])  # it lies elsewhere, as on a drive
+    (tmp_path / "third.txt").write_text("w2", encoding="utf-8")
+    assert library.add(tmp_path).gone == [str(file)]
+    assert library.add(tmp_path, remove_vanished=True).removed == 1
+
+
+def test_a_file_that_was_moved_is_not_compressed_again(library: Library, folder: Path) -> None:
+    library.add(folder)
+    before = library.store.sources()
+    passages = library.store.info().passages
+    (folder / "inner").mkdir()
+    (folder / "0.txt").rename(folder / "inner" / "new.txt")
+    report = library.add(folder)
+    assert report.moved == [(str(folder / "0.txt"), str(folder / "inner" / "new.txt"))]
+    assert (report.added, report.passages, report.copies, report.gone) == (0, 0, 0, [])
+    assert library.store.info().passages == passages
+    assert library.store.sources().keys() == before.keys() - {str(folder / "0.txt")} | {
+        str(folder / "inner" / "new.txt")
+    }
+
+
+def test_report_names_what_was_not_taken_and_what_was_ignored(library: Library, folder: Path) -> None:
+    (folder / "a.jsonl").write_text('{"t": "w1"}\nnone\n', encoding="utf-8")
+    (folder / "b.md").write_text("w2 ~~w3~~ w4", encoding="utf-8")
+    (folder / "c.md").write_text("w5", encoding="utf-8")
+    (folder / ".gitignore").write_text("c.*\n", encoding="utf-8")
+    report = library.add(folder)
+    assert report.left_out == {
+        str(folder / "a.jsonl"): ["line 2 was left out: it is not valid JSON (Expecting value)"],
+        str(folder / "b.md"): ["1 struck-out text left out"],
+    }
+    assert report.ignored == {str(folder / ".gitignore"): [str(folder / "c.md")]}
+    assert report.is_lossy
+    again = library.add(folder, heed=False)
+    assert (again.added, again.ignored, again.is_lossy) == (1, {}, False)

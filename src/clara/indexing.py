@@ -6,8 +6,7 @@ waiting.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -22,12 +21,16 @@ from clara.errors import DocumentError, InputError
 from clara.pipeline import Clara
 from clara.records import Document, Passage
 from clara.store import MemoryStore, NewDocument
+from clara.vanished import is_gone
 
 PASSAGES_PER_COMMIT = 256
 """Passages that are compressed and committed together; at most this work is repeated after a kill."""
 
 READ_AHEAD = 16
 """Documents that are read and cut before the model is ready for them."""
+
+UNREAD = 1000
+"""Names of files of no kind to read that a report keeps."""
 
 _SHOWN_SOURCES = 5
 
@@ -66,6 +69,12 @@ class AddReport:
         refused: Files and folders that could not be read, each with the reason.
         passed_over: Of files in folders that are of no kind to read, how many there are by their ending, ""
             for those without one.
+        unread: The names of these files, at most `UNREAD` of them.
+        left_out: Of each document of which not everything was taken, what was not, a line for each kind of
+            thing.
+        ignored: Files and folders that ignore files leave out, by the ignore file.
+        moved: Documents whose files have moved, the old name and the new one; they were not compressed again.
+        gone: Documents below the given paths whose files no longer exist, which are still stored.
     """
 
     added: int = 0
@@ -77,6 +86,16 @@ class AddReport:
     kept: int = 0
     refused: list[tuple[str, str]] = field(default_factory=list)
     passed_over: dict[str, int] = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+    ignored: dict[str, list[str]] = field(default_factory=dict)
+    moved: list[tuple[str, str]] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+
+    @property
+    def is_lossy(self) -> bool:
+        """Whether anything of the files that were to be read was not taken."""
+        return bool(self.left_out or self.refused)
 
     def __add__(self, other: AddReport) -> AddReport:
         """Both together."""
@@ -149,6 +168,8 @@ def index_files(
     report = AddReport()
     if isinstance(files, FoundFiles):
         report.refused, report.passed_over = list(files.refused), dict(files.passed_over)
+        report.unread = files.unread[:UNREAD]
+        report.ignored = {file: list(names) for file, names in files.ignored.items()}
     known = store.sources()
     copies: list[tuple[str, float, str]] = []
     outdated: list[str] = []
@@ -157,7 +178,9 @@ def index_files(
     def taken(items: Iterator[_Read]) -> Iterator[CutDocument]:
         for item in items:
             match item:
-                case CutDocument():
+                case CutDocument(document):
+                    if document.left_out:
+                        report.left_out[document.source] = list(document.left_out)
                     yield item
                 case _Copy(source, modified, sha256):
                     copies.append((source, modified, sha256))
@@ -177,9 +200,24 @@ def index_files(
 
     with ahead(_read_all(clara, files, known, options or ReadOptions()), READ_AHEAD) as items:
         index_documents(clara, store, taken(items), report, compressed)
-    report.copies = store.add_copies(copies)
-    store.remove(outdated)
+    report.moved = _moved(store, known, copies)
+    report.copies = store.add_copies(copies) - len(report.moved)
+    store.remove([*outdated, *(old for old, _ in report.moved)])  # what has a copy takes its name
     return report
+
+
+def _moved(
+    store: MemoryStore, known: Mapping[str, str], copies: Sequence[tuple[str, float, str]]
+) -> list[tuple[str, str]]:
+    """Stored documents whose files are gone and whose bytes stand in a new file: the old name and the new
+    one."""
+    first_of = {document.sha256: document.source for document in store.documents()} if copies else {}
+    moved: dict[str, str] = {}
+    for source, _, sha256 in copies:
+        old = first_of.get(sha256)
+        if old is not None and old not in moved and source not in known and is_gone(old):
+            moved[old] = source
+    return list(moved.items())
 
 
 def index_documents(
@@ -339,7 +377,12 @@ def _without_text(sources: Sequence[str]) -> str:
 
 
 def _sum(one: Any, other: Any) -> Any:
-    return dict(Counter(one) + Counter(other)) if isinstance(one, dict) else one + other
+    if not isinstance(one, dict):
+        return one + other
+    return {
+        name: one[name] + other[name] if name in one and name in other else value
+        for name, value in {**one, **other}.items()
+    }
 
 
 def _size(file: Path) -> int:

@@ -5,25 +5,21 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from clara.documents import ReadOptions, file_of, find_files
+from clara.documents import ReadOptions, find_files
 from clara.documents.ignore import Rules
 from clara.errors import InputError
 from clara.indexing import AddReport, Progress, cut_document, index_documents, index_files
 from clara.pipeline import Clara
 from clara.records import Answer, Document, Hit, Section, StoredDocument
 from clara.store import Explanation, MemoryStore
+from clara.vanished import AnyPath, files_of, vanished
 
 logger = logging.getLogger(__name__)
-
-_ESCAPED_BYTE = re.compile(r"\\udc([89a-f][0-9a-f])")
-
-AnyPath = str | os.PathLike[str]
 
 
 class Library:
@@ -69,34 +65,40 @@ class Library:
         ignore: Sequence[str] = (),
         only: Sequence[str] = (),
         read: ReadOptions | None = None,
+        heed: bool = True,
         remove_vanished: bool = False,
         progress: Callable[[Progress], None] = lambda _: None,
     ) -> AddReport:
         """Read files and folders, compress their passages, store the memories.
 
         A file that is stored and has not changed is skipped; of a changed one the passages that changed are
-        compressed. Work is committed every few hundred passages, so a killed run goes on where it was.
+        compressed. One that was moved is known by its bytes, and is not compressed again. Work is committed
+        every few hundred passages, so a killed run goes on where it was.
 
         Args:
             paths: Files and folders.
             ignore: Patterns, as in `.gitignore`, of files and folders to skip.
             only: Patterns of the only files to take.
             read: Which fields of records (CSV, JSON) are read as what.
-            remove_vanished: Also remove stored documents whose files no longer exist, wherever they were. A
-                path that is gone itself, or a folder that was emptied, is no error then if documents of it
+            heed: Heed the files `.gitignore` and `.claraignore`.
+            remove_vanished: Also remove stored documents below `paths` whose files no longer exist. A path
+                that is gone itself, or a folder that was emptied, is no error then if documents of it
                 are stored. What cannot be looked at, as in a folder that is closed, is kept.
             progress: Called as the work goes on, with the same object each time.
 
         Raises:
             InputError: A path does not exist, or nothing readable is there.
         """
+        given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
         if remove_vanished:
-            files = self._files_that_are_left(paths, ignore, only)
+            files = self._files_that_are_left(given, ignore, only, heed)
         else:
-            files = find_files(paths, ignore, only)
+            files = find_files(given, ignore, only, heed=heed)
         report = index_files(self.clara, self.store, files, progress, read)
         if remove_vanished:
-            report.removed = self._remove_vanished()
+            report.removed = self._remove_vanished(given)
+        else:
+            report.gone = vanished(self.store.sources(), given)[0]
         return report
 
     def add_documents(self, documents: Iterable[Document]) -> AddReport:
@@ -163,69 +165,28 @@ class Library:
         self.close()
 
     def _files_that_are_left(
-        self, paths: AnyPath | Iterable[AnyPath], ignore: Sequence[str], only: Sequence[str]
+        self, given: Sequence[AnyPath], ignore: Sequence[str], only: Sequence[str], heed: bool
     ) -> list[Path]:
         """The files to read, where paths of which nothing but vanished documents are known hold none."""
-        given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
         try:
-            return find_files(given, ignore, only)
+            return find_files(given, ignore, only, heed=heed)
         except InputError:
             Rules(ignore, only)  # a faulty pattern stays an error
-            vanished = [file for source in self._vanished()[0] for file in _files(source)]
-            left = [path for path in given if _is_filled(path, ignore, only) or not _holds(path, vanished)]
+            gone = [file for source in vanished(self.store.sources())[0] for file in files_of(source)]
+            left = [path for path in given if _is_filled(path, ignore, only) or not _holds(path, gone)]
             if len(left) == len(given):
                 raise
-            return find_files(left, ignore, only) if left else []
+            return find_files(left, ignore, only, heed=heed) if left else []
 
-    def _remove_vanished(self) -> int:
-        vanished, unseen = self._vanished()
+    def _remove_vanished(self, paths: Sequence[AnyPath]) -> int:
+        gone, unseen = vanished(self.store.sources(), paths)
         if unseen:
             logger.warning(
                 "Documents that are kept since their files cannot be looked at: %d, the first of them %s.",
                 len(unseen),
                 unseen[0],
             )
-        return self.store.remove(vanished)
-
-    def _vanished(self) -> tuple[list[str], list[str]]:
-        """Names of what is stored whose files do not exist, and of what cannot be looked at."""
-        vanished, unseen = [], []
-        for source in self.store.sources():
-            files = _files(source)
-            if not files[0].is_absolute():
-                continue  # a text that never was in a file
-            try:
-                if not any(map(_exists, files)):
-                    vanished.append(source)
-            except OSError:
-                unseen.append(source)
-        return vanished, unseen
-
-
-def _files(source: str) -> list[Path]:
-    """Where the file of a document may be, given its source.
-
-    Bytes of its name that are not UTF-8 are written as escapes in the source, and another file's name may
-    look like that.
-    """
-    name = file_of(source)
-    original = _ESCAPED_BYTE.sub(lambda match: chr(0xDC00 + int(match[1], 16)), name)
-    return [Path(name)] if original == name else [Path(original), Path(name)]
-
-
-def _exists(file: Path) -> bool:
-    """Whether there is a file.
-
-    Raises:
-        OSError: It cannot be told, as in a folder that is closed.
-    """
-    try:
-        file.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except ValueError:  # a character that no file's name has, so it is the name of a text
-        return True
-    return True
+        return self.store.remove(gone)
 
 
 def _is_filled(path: AnyPath, ignore: Sequence[str], only: Sequence[str]) -> bool:

@@ -22,6 +22,9 @@ class Section:
         metadata: Facts that the file states of this section, such as the other fields of a record.
         line_spans: (offset, first line, last line) of the pieces of `text` in order: from the offset on it is
             made of these lines. Empty where nothing finer than `lines` is known.
+        units: (begin, end, head) of what stays whole when `text` is cut, in order: rows of a table, items of
+            a
+            list, code, quotations. The head is repeated where a cut comes right before a unit.
     """
 
     text: str
@@ -30,6 +33,7 @@ class Section:
     lines: tuple[int, int] | None = None
     metadata: Metadata = field(default_factory=dict)
     line_spans: tuple[tuple[int, int, int], ...] = field(default=(), repr=False, compare=False)
+    units: tuple[tuple[int, int, str], ...] = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,7 @@ class Document:
         sections: The text in order.
         sha256: Hex digest of the file's bytes, and of the fields that were chosen; tells whether it changed.
         modified: Modification time, seconds since the epoch (0 where there is no file).
+        left_out: What of the file is not in the sections, a line for each kind of thing.
     """
 
     source: str
@@ -49,6 +54,7 @@ class Document:
     sections: tuple[Section, ...]
     sha256: str
     modified: float = 0.0
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,9 +101,9 @@ def test_text_without_an_ending_is_read_and_other_kinds_are_counted(tmp_path: Pa
             r"none that is not ignored matches \*\.pfd or \*\.dm; correct the patterns of the only files",
         ),
         (
-            ["a.svg", "b.tex"],
+            ["a.svg", "b.xyz"],
             {},
-            r"its files are of other kinds \(\.svg, \.tex\); name one to have it read as plain text",
+            r"its files are of other kinds \(\.svg, \.xyz\); name one to have it read as plain text",
         ),
         (
             [f"{at}.k{at}" for at in range(7)],

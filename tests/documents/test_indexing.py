@@ -40,13 +40,13 @@ def test_texts_without_text_are_refused_and_the_others_stored(
 def test_report_tells_what_was_passed_over_and_refused(library: Library, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
-    for name in ("README", "a.txt", "b.svg", "c.SVG", "d.tex"):
+    for name in ("README", "a.txt", "b.svg", "c.SVG", "d.xyz"):
         (folder / name).write_text(f"w1 w2 {name}")
     (folder / ".gitignore").write_text("!\n")
     report = library.add(folder)
-    assert (report.added, report.passed_over) == (2, {".svg": 2, ".tex": 1})
+    assert (report.added, report.passed_over) == (2, {".svg": 2, ".xyz": 1})
     assert [file for file, _ in report.refused] == [str(folder / ".gitignore")]
     both = report + AddReport(added=1, passed_over={".svg": 1, "": 4}) + AddReport()
-    assert (both.added, both.passed_over) == (3, {".svg": 3, ".tex": 1, "": 4})
+    assert (both.added, both.passed_over) == (3, {".svg": 3, ".xyz": 1, "": 4})
     assert asdict(both)["passed_over"] == both.passed_over
     assert len(both.refused) == 1

@@ -121,7 +121,7 @@ def test_fields_of_json_are_chosen_by_their_paths() -> None:
 
 def test_by_default_strings_and_numbers_are_text_and_small_scalars_facts() -> None:
     (section,) = read(json.dumps(RECORD), ".json")
-    names = ["id", "headline", "body", "author.name", "author.born", "tags", "parts.label", "huge"]
+    names = ["id", "headline", "body", "author.name", "author.born", "tags", "parts.label", "open", "huge"]
     assert [line.split(":")[0] for line in section.text.split("\n")] == names
     assert section.metadata == {
         "id": 7, "headline": "The bridge", "author.name": "Ann", "author.born": 1931, "open": True
@@ -176,9 +176,9 @@ def test_what_a_list_is_in_heads_its_elements() -> None:
     ]
     wrapped = {"meta": {"rows": [{"title": "A", "on": True}, {"title": "B", "on": False}, "x", "y"]}}
     assert [(each.heading, each.text) for each in read(json.dumps(wrapped), ".json")] == [
-        ("", "x, y"),
-        ("meta.rows", "A"),
-        ("meta.rows", "B"),
+        ("", "meta.rows: x, y"),
+        ("meta.rows > A", "on: true"),
+        ("meta.rows > B", "on: false"),
     ]
     # a title alone is said in the headings of the elements
     titled = {
@@ -226,11 +226,6 @@ def test_missing_fields_name_those_that_are_there() -> None:
 @pytest.mark.parametrize(
     ("text", "suffix", "message"),
     [
-        (
-            '{"a": 1}\n{"a" 2}\n{"a": 3}\n',
-            ".jsonl",
-            r"^x, line 2, is not valid JSON \(Expecting ':' delimiter\)",
-        ),
         ('{"a": 1}\n{"a": ', ".json", r"^x, line 2, is not valid JSON \(Extra data\); correct it\.$"),
         ("{", ".jsonl", r"^x, line 1, is not valid JSON"),
         ("[" * 100_000, ".json", r"^x is JSON that is nested too deeply; flatten it\.$"),
@@ -243,6 +238,12 @@ def test_missing_fields_name_those_that_are_there() -> None:
 def test_faulty_records_are_refused(text: str, suffix: str, message: str) -> None:
     with pytest.raises(DocumentError, match=message):
         read(text, suffix)
+
+
+def test_lines_that_are_no_json_are_left_out_and_told() -> None:
+    read = read_stream(b'{"a": 1}\n{"a" 2}\n{"a": 3}\n', "x", ".jsonl")
+    assert [(each.text, each.lines) for each in read.sections] == [("a: 1", (1, 1)), ("a: 3", (3, 3))]
+    assert read.left_out == ("line 2 was left out: it is not valid JSON (Expecting ':' delimiter)",)
 
 
 def test_last_line_that_was_cut_off_is_left_out() -> None:

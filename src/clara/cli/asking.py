@@ -23,6 +23,7 @@ from clara.cli.options import (
     StoreOption,
     SubfolderOption,
     WhereOption,
+    field_names,
     open_library,
 )
 from clara.cli.questions import STDIN, check_question, typed_questions
@@ -37,13 +38,14 @@ def index(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            help="Files and folders: text, Markdown, HTML, PDF, Word, EPUB, CSV, JSON, logs, source code; "
-            "- for the standard input."
+            help="Files and folders: text, Markdown, HTML, PDF, office files, EPUB, mail, CSV, JSON, logs, "
+            "source code; - for the standard input."
         ),
     ],
     store: StoreOption = DEFAULT_STORE,
     remove_vanished: Annotated[
-        bool, typer.Option("--remove-vanished", help="Also remove documents whose files no longer exist.")
+        bool,
+        typer.Option("--remove-vanished", help="Also remove documents below the paths whose files are gone."),
     ] = False,
     ignore: Annotated[
         list[str] | None,
@@ -52,6 +54,15 @@ def index(
     only: Annotated[
         list[str] | None, typer.Option("--only", help="Take only files like this; may be repeated.")
     ] = None,
+    no_ignore: Annotated[
+        bool, typer.Option("--no-ignore", help="Do not heed .gitignore and .claraignore files.")
+    ] = False,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict", help="Fail if anything of the files was not taken; what was is stored all the same."
+        ),
+    ] = False,
     text_fields: Annotated[
         str | None, typer.Option(help="Of CSV and JSON: the fields that are the text, joined by commas.")
     ] = None,
@@ -83,11 +94,11 @@ def index(
     from clara.rendering.progress import progress_bar
     from clara.rendering.stores import print_report
 
-    options = ReadOptions(_names(text_fields), title_field, _names(metadata_fields))
+    options = ReadOptions(field_names(text_fields), title_field, field_names(metadata_fields))
     files = [path for path in paths if path != Path(STDIN)]
     is_typed = len(files) < len(paths)
     ending, called = _ending(suffix, is_read=is_typed), _called(name, is_read=is_typed)
-    patterns = {"ignore": ignore or (), "only": only or ()}
+    patterns: dict[str, Any] = {"ignore": ignore or (), "only": only or (), "heed": not no_ignore}
     if files and not remove_vanished:  # with it, paths that are gone may be what is meant
         find_files(files, **patterns)  # a wrong path is told at once, before the model is loaded
     typed = None
@@ -106,7 +117,7 @@ def index(
             built = _refresh_index(library, quiet=as_json)
         print_report(library, report, built, as_json=as_json)
     named = {path.resolve() for path in files if path.is_file()}
-    if any(Path(file) in named for file, _ in report.refused):
+    if any(Path(file) in named for file, _ in report.refused) or (strict and report.is_lossy):
         raise typer.Exit(1)
 
 
@@ -196,15 +207,6 @@ def search(
     print_sources(sources, around, full=True)
     if explain:
         print_steps(found)
-
-
-def _names(joined: str | None) -> tuple[str, ...] | None:
-    if joined is None:
-        return None
-    names = tuple(name.strip() for name in joined.split(",") if name.strip())
-    if not names:
-        raise InputError("No field is named; write names joined by commas.")
-    return names
 
 
 def _ending(suffix: str | None, *, is_read: bool) -> str:

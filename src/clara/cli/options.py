@@ -112,3 +112,13 @@ def load_model(model: str | None, subfolder: str | None, base: str | None, devic
     from clara.pipeline import Clara
 
     return Clara.from_pretrained(model, subfolder=subfolder, base=base, device=device)
+
+
+def field_names(joined: str | None) -> tuple[str, ...] | None:
+    """Names of fields that were joined by commas."""
+    if joined is None:
+        return None
+    names = tuple(name.strip() for name in joined.split(",") if name.strip())
+    if not names:
+        raise InputError("No field is named; write names joined by commas.")
+    return names

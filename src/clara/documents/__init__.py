@@ -15,12 +15,14 @@ from clara.documents.readers import (
     read_part,
     read_stream,
 )
+from clara.documents.show import ShownDocument, show
 
 __all__ = [
     "SUFFIXES",
     "FilePart",
     "FoundFiles",
     "ReadOptions",
+    "ShownDocument",
     "cut",
     "file_of",
     "file_parts",
@@ -29,4 +31,5 @@ __all__ = [
     "read_documents",
     "read_part",
     "read_stream",
+    "show",
 ]

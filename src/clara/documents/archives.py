@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
+from xml.etree import ElementTree
 from zipfile import ZipFile
 
-from clara.documents.outline import UnreadableError
+from clara.documents.reading import UnreadableError
 
 MAX_UNPACKED_BYTES = 50_000_000
 """Text that an archive may hold when unpacked; images, sound and fonts are never unpacked."""
 
-_TEXT_ENDINGS = (".xml", ".rels", ".opf", ".ncx", ".html", ".htm", ".xhtml")
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_NEVER_UNPACKED = (
+    ".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".bmp", ".tif", ".tiff", ".emf", ".wmf", ".ttf", ".otf",
+    ".woff", ".woff2", ".mp3", ".m4a", ".mp4", ".ogg", ".webm", ".wav", ".avi", ".css", ".js", ".bin", ".odttf",
+    ".fntdata",
+)  # fmt: skip
 
 
 @contextmanager
@@ -23,6 +29,11 @@ def opened(data: bytes, kind: str) -> Iterator[ZipFile]:
         UnreadableError: It is no archive, is damaged or encrypted, lacks a part, or would unpack to more than
             `MAX_UNPACKED_BYTES` of text. What is raised inside for these reasons is turned into this too.
     """
+    if data.startswith(_OLE):
+        raise UnreadableError(
+            f"is no {kind.partition(' ')[2]} but an encrypted or a very old office file; open it and save it anew, "
+            "without a password"
+        )
     try:
         with ZipFile(BytesIO(data)) as archive:
             # the sizes that an archive states are true: zipfile reads no further, and checks the sum
@@ -43,4 +54,20 @@ def opened(data: bytes, kind: str) -> Iterator[ZipFile]:
 
 def is_text(name: str) -> bool:
     """Whether a part of an archive is one that a reader may unpack."""
-    return name.lower().endswith(_TEXT_ENDINGS) or "." not in name.rpartition("/")[2]
+    return not name.lower().endswith(_NEVER_UNPACKED)
+
+
+def read_xml(archive: ZipFile, name: str) -> ElementTree.Element:
+    """The root of an XML part.
+
+    Raises:
+        UnreadableError: It defines names for text, which can grow without bound and no office program writes.
+        KeyError: There is no such part.
+        ParseError: It is damaged.
+    """
+    data = archive.read(name)
+    if b"<!ENTITY" in data:
+        raise UnreadableError(
+            "defines XML entities, which no office program writes; open it and save it anew"
+        )
+    return ElementTree.fromstring(data)

@@ -8,9 +8,10 @@ import warnings
 from collections.abc import Mapping
 from pathlib import PurePath
 
+from clara.documents.charsets import decode
 from clara.documents.lines import Traced, join
-from clara.documents.outline import Reading
-from clara.documents.text import decode, numbered_lines
+from clara.documents.reading import Context, Reading
+from clara.documents.text import numbered_lines
 from clara.records import Section
 
 _TAB = 4  # columns
@@ -82,7 +83,7 @@ CODE_SUFFIXES = tuple(_DEFINITIONS)
 _COMMENT = re.compile(r"(?:#(?!include|define|if|endif|pragma)|//|/?\*|--|@|;|%)")
 
 
-def read_code(data: bytes, name: str) -> Reading:
+def read_code(data: bytes, context: Context, name: str) -> Reading:
     """Read source code; its title is the file's name, and each section's heading that of its definition.
 
     Python is read with its own parser where it can be; else a definition begins where a line without
@@ -92,7 +93,7 @@ def read_code(data: bytes, name: str) -> Reading:
     Raises:
         UnreadableError: The bytes are not text.
     """
-    text = decode(data)
+    text = decode(data, losses=context.losses)
     lines = numbered_lines(text.expandtabs(_TAB))
     suffix = PurePath(name).suffix.lower()
     starts = _python_starts(text) if suffix in (".py", ".pyi") else None

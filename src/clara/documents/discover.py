@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
+from clara.documents.charsets import decode
 from clara.documents.code import CODE_SUFFIXES
 from clara.documents.ignore import Rules
-from clara.documents.outline import UnreadableError
 from clara.documents.parts import after_word
 from clara.documents.readers import NO_KIND, SUFFIXES
-from clara.documents.text import decode, printable
+from clara.documents.reading import UnreadableError
+from clara.documents.text import printable
 from clara.errors import InputError
 
 _SAMPLE = 8192  # bytes that are looked at of a file whose name does not say what it is
@@ -27,6 +28,8 @@ class FoundFiles(list[Path]):
         refused: Folders and ignore files that could not be read, each with the reason as a sentence.
         passed_over: Of files in folders that are of no kind to read, how many there are by their ending in
             lower case, "" for those without one; the most frequent first.
+        unread: The names of these files.
+        ignored: The files of kinds to read, and folders, that ignore files leave out, by the ignore file.
     """
 
     def __init__(
@@ -34,16 +37,22 @@ class FoundFiles(list[Path]):
         files: Iterable[Path] = (),
         refused: Iterable[tuple[str, str]] = (),
         passed_over: Iterable[Path] = (),
+        ignored: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         super().__init__(files)
         self.refused = list(refused)
-        self.passed_over = dict(Counter(printable(path.suffix.lower()) for path in passed_over).most_common())
+        unread = list(passed_over)
+        self.passed_over = dict(Counter(printable(path.suffix.lower()) for path in unread).most_common())
+        self.unread = [printable(str(path)) for path in unread]
+        self.ignored = dict(ignored or {})
 
 
 def find_files(
     paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     ignore: Sequence[str] = (),
     only: Sequence[str] = (),
+    *,
+    heed: bool = True,
 ) -> FoundFiles:
     """Find the files to read, in a stable order and each once.
 
@@ -59,6 +68,7 @@ def find_files(
         ignore: Patterns, as in `.gitignore`, of files and folders to skip, also among files that are named;
             they are relative to each folder of `paths`.
         only: Patterns, as in `.gitignore`, of the only files to take.
+        heed: Heed the files `.gitignore` and `.claraignore`.
 
     Returns:
         Absolute paths with symbolic links resolved, in the order of `paths`.
@@ -73,15 +83,18 @@ def find_files(
     files: dict[Path, None] = {}
     refused: dict[str, str] = {}
     passed_over: dict[Path, None] = {}
+    ignored: dict[str, dict[str, None]] = {}
     is_any = False
     for path in map(Path, paths):
         is_any = True
-        rules = Rules(ignore, only)
+        rules = Rules(ignore, only, heed=heed)
         if path.is_dir():
             folder = _Folder(path, rules)
             files.update(dict.fromkeys(folder.files))
             refused.update({**folder.closed, **rules.faults})
             passed_over.update(dict.fromkeys(folder.passed_over))
+            for file, names in folder.ignored.items():
+                ignored.setdefault(file, {}).update(dict.fromkeys(names))
         elif not path.is_file():
             raise InputError(_no_path(path))
         elif not rules.refuses(path.name):
@@ -90,7 +103,12 @@ def find_files(
         raise InputError("No path was given; name files, or folders with files.")
     if not files:
         raise InputError("The patterns leave no file to read; change what is ignored or taken alone.")
-    return FoundFiles(files, refused.items(), (path for path in passed_over if path not in files))
+    return FoundFiles(
+        files,
+        refused.items(),
+        (path for path in passed_over if path not in files),
+        {file: list(names) for file, names in ignored.items()},
+    )
 
 
 def _no_path(path: Path) -> str:
@@ -114,6 +132,7 @@ class _Folder:
         self.files: list[Path] = []
         self.passed_over: list[Path] = []
         self.closed: dict[str, str] = {}
+        self.ignored: dict[str, list[str]] = {}
         self._top = top
         self._rules = rules
         self._is_any_ignored = False
@@ -138,16 +157,24 @@ class _Folder:
                     self._add(Path(folder, name))
 
     def _takes(self, inside: Path, *, is_folder: bool = False) -> bool:
-        is_left_out = self._rules.leaves_out(inside, is_folder=is_folder)
-        self._is_any_ignored |= is_left_out
-        return not is_left_out
+        by = self._rules.why(inside, is_folder=is_folder)
+        if by and (is_folder or inside.suffix.lower() in SUFFIXES):
+            self.ignored.setdefault(by, []).append(printable(str(self._top / inside)) + "/" * is_folder)
+        self._is_any_ignored |= by is not None
+        return by is None
 
     def _add(self, path: Path) -> None:
-        if path.is_file():
-            if _is_document(path):
-                self.files.append(path.resolve())
-            elif path.stat().st_size:
-                self.passed_over.append(path.resolve())
+        try:
+            if path.is_file():
+                if _is_document(path):
+                    self.files.append(path.resolve())
+                elif path.stat().st_size:
+                    self.passed_over.append(path.resolve())
+        except OSError as error:
+            file = printable(str(path))
+            self.closed[file] = (
+                f"The file {file} cannot be looked at: {error.strerror}; check its permissions."
+            )
 
     def _refuse(self, error: OSError) -> None:
         # one closed folder in a large tree is no reason to read none of it

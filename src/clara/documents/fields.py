@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -9,13 +10,19 @@ from typing import Any
 
 from clara.documents.lines import Lines
 from clara.documents.options import ReadOptions
-from clara.documents.outline import UnreadableError
+from clara.documents.reading import Context, Losses, UnreadableError, written
 from clara.documents.text import squeeze
 from clara.records import Metadata, Section
 
 Scalar = str | int | float | bool
 
 _TITLE_FIELDS = ("title", "name", "subject", "heading")
+_TEXT_FIELDS = frozenset({"text", "content", "contents", "body", "passage", "message", "description"})
+_FEW_WORDS = 3
+_DATA_ADDRESS = re.compile(r"data:[\w.+-]*/?[\w.+-]*(?:;[\w=-]+)*;base64,")
+_ENCODED = re.compile(r"[A-Za-z0-9+/_=-]{60,}(?:\s{1,3}[A-Za-z0-9+/_=-]+)*\s*")
+_HEX = re.compile(r"[0-9a-fA-F]+")
+_LEAST_BINARY = 200  # characters
 _LONGEST_FACT = 64  # characters; a longer string is text, not something to filter on
 _LARGEST_FACT = 2**63  # what databases hold; infinity is larger
 _SEPARATOR = " > "
@@ -96,15 +103,19 @@ def _is_record(value: object) -> bool:
     return len(value) > 1 or any(isinstance(inner, (dict, list)) for inner in value.values())
 
 
-def record_sections(records: Iterable[Record], options: ReadOptions) -> tuple[Section, ...]:
+def record_sections(records: Iterable[Record], context: Context) -> tuple[Section, ...]:
     """A section for each record that has text, and after it one for each of its inner records.
+
+    Strings that are files in disguise (base64 and the like) are left out and counted.
 
     Raises:
         UnreadableError: Text fields are chosen and no record has one of them.
     """
+    options = context.options
     seen: dict[str, None] = {}
     sections = []
     for record in records:
+        record = _without_binary(record, context.losses)
         seen.update(dict.fromkeys(_names(record)))
         sections += _sections(record, options, (), {})
     if options.text_fields and seen and not any(name in seen for name in options.text_fields):
@@ -167,14 +178,57 @@ def _text(record: Record, options: ReadOptions, title: str | None) -> str:
     else:
         chosen = {name: _written(values.get(name, ())) for name in options.text_fields}
     chosen = {name: value for name, value in chosen.items() if value}
-    is_one = len(options.text_fields) == 1 if options.text_fields is not None else not record.path
-    if len(chosen) == 1 and is_one:
+    if len(chosen) == 1 and _speaks_for_itself(record, options, *chosen):
         return next(iter(chosen.values()))
     return "\n".join(f"{record.short(name)}: {value}" if name else value for name, value in chosen.items())
 
 
+def _speaks_for_itself(record: Record, options: ReadOptions, name: str) -> bool:
+    """Whether the value of a record's only field needs no name before it."""
+    if options.text_fields is not None:
+        return len(options.text_fields) == 1
+    if record.path:
+        return False
+    return (
+        not name or name.casefold() in _TEXT_FIELDS or (len(record.values) == 1 and _is_prose(record, name))
+    )
+
+
+def _is_prose(record: Record, name: str) -> bool:
+    return any(isinstance(value, str) and value.count(" ") > _FEW_WORDS for value in record.values[name])
+
+
+def _without_binary(record: Record, losses: Losses) -> Record:
+    """A record less the strings in which no one reads, such as pictures."""
+    kept: dict[str, list[Scalar]] = {}
+    number = 0
+    for name, values in record.values.items():
+        texts = [value for value in values if not (isinstance(value, str) and _is_binary(value))]
+        number += len(values) - len(texts)
+        if texts:
+            kept[name] = texts
+    inner = [_without_binary(each, losses) for each in record.inner]
+    losses.count(
+        "value that is no text (base64 or the like)",
+        number,
+        plural="values that are no text (base64 or the like)",
+    )
+    return Record(kept, record.lines, record.path, inner)
+
+
+def _is_binary(value: str) -> bool:
+    if _DATA_ADDRESS.match(value) is not None:
+        return True
+    if len(value) < _LEAST_BINARY or _ENCODED.fullmatch(value) is None:
+        return False
+    packed = "".join(value.split())
+    kinds = (str.islower, str.isupper, str.isdigit)
+    is_hex = _HEX.fullmatch(packed) is not None and any(map(str.isdigit, packed))
+    return is_hex or all(any(map(kind, packed)) for kind in kinds)
+
+
 def _written(values: Iterable[Scalar]) -> str:
-    texts = [str(value).strip() for value in values if not isinstance(value, bool)]
+    texts = [written(value).strip() for value in values]
     long = any(len(text) > _LONGEST_FACT or "\n" in text for text in texts)
     return ("\n" if long else ", ").join(text for text in texts if text)
 

@@ -29,6 +29,9 @@ GENERATED = (
 """What is skipped unless a `.claraignore` takes it back: hidden names, and what programs write."""
 
 
+_MAX_CHARS = 1_000_000  # of an ignore file
+
+
 class Rules:
     """What is left out below one folder, by the patterns of its inner folders as they are entered.
 
@@ -39,6 +42,7 @@ class Rules:
     Args:
         ignore: Patterns to leave out.
         only: Patterns of the only files to take; all if empty.
+        heed: Heed ignore files.
 
     Attributes:
         only: As given.
@@ -48,7 +52,9 @@ class Rules:
         InputError: A pattern is no pattern.
     """
 
-    def __init__(self, ignore: Sequence[str], only: Sequence[str]) -> None:
+    def __init__(self, ignore: Sequence[str], only: Sequence[str], *, heed: bool = True) -> None:
+        self._heed = heed
+        self._files: dict[tuple[str, PurePath], str] = {}
         self._ignore = _parsed(tuple(ignore))
         self.only = tuple(only)
         self.faults: dict[str, str] = {}
@@ -60,8 +66,12 @@ class Rules:
         """Read the ignore files of a folder, which is `inside` the top one."""
         for name, of_folders in ((".claraignore", self._own), (".gitignore", self._of_git)):
             try:
-                lines = (folder / name).read_text(encoding="utf-8", errors="replace").splitlines()
+                if not self._heed or not (folder / name).is_file():  # a pipe would never end
+                    continue
+                with (folder / name).open(encoding="utf-8", errors="replace") as stream:
+                    lines = stream.read(_MAX_CHARS).splitlines()
                 of_folders[inside] = _parsed(tuple(lines))
+                self._files[name, inside] = printable(str(folder / name))
             except OSError:  # as a rule there is none
                 pass
             except InputError as error:
@@ -70,14 +80,30 @@ class Rules:
 
     def leaves_out(self, path: PurePath, *, is_folder: bool = False) -> bool:
         """Whether a file or folder is left out, by its path below the top folder."""
-        said = self._argued(path, is_folder)
+        return self.why(path, is_folder=is_folder) is not None
+
+    def why(self, path: PurePath, *, is_folder: bool = False) -> str | None:
+        """The ignore file that leaves out a file or folder, "" where something else does; None if nothing
+        does."""
+        said, by = self._argued(path, is_folder), ""
         if said is None:
-            said = _chained(self._own, path, is_folder)
+            said, by = self._chained(".claraignore", self._own, path, is_folder)
         if said is None:
-            said = _says(_parsed(GENERATED), path, is_folder)
+            said, by = _says(_parsed(GENERATED), path, is_folder), ""
         if said is None:
-            said = _chained(self._of_git, path, is_folder)
-        return said is True
+            said, by = self._chained(".gitignore", self._of_git, path, is_folder)
+        return by if said is True else None
+
+    def _chained(
+        self, name: str, of_folders: _OfFolders, path: PurePath, is_folder: bool
+    ) -> tuple[bool | None, str]:
+        """What the innermost folder says that has something to say, and in which file."""
+        for parent in path.parents:
+            if parent in of_folders:
+                said = _says(of_folders[parent], path.relative_to(parent), is_folder)
+                if said is not None:
+                    return said, self._files[name, parent]
+        return None, ""
 
     def refuses(self, name: str) -> bool:
         """Whether the arguments leave out a file that is named itself."""
@@ -87,16 +113,6 @@ class Rules:
         if self._only is not None and not is_folder and not self._only.match_file(path.as_posix()):
             return True
         return _says(self._ignore, path, is_folder)
-
-
-def _chained(of_folders: _OfFolders, path: PurePath, is_folder: bool) -> bool | None:
-    """What the innermost folder says that has something to say."""
-    for parent in path.parents:
-        if parent in of_folders:
-            said = _says(of_folders[parent], path.relative_to(parent), is_folder)
-            if said is not None:
-                return said
-    return None
 
 
 def _says(spec: GitIgnoreSpec, path: PurePath, is_folder: bool) -> bool | None:

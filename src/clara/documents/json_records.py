@@ -6,44 +6,48 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from clara.documents.charsets import decode
 from clara.documents.fields import Record, record_of, record_sections
-from clara.documents.options import ReadOptions
-from clara.documents.outline import Reading, UnreadableError
-from clara.documents.text import decode
+from clara.documents.reading import Context, Reading, UnreadableError
 
 
-def read_json(data: bytes, options: ReadOptions) -> Reading:
+def read_json(data: bytes, context: Context) -> Reading:
     """Read a JSON file: each element of a list is a record, anything else is one.
 
     Raises:
         UnreadableError: The bytes are not text or not JSON, or no record has a chosen field.
     """
-    value = _parsed(decode(data), 0)
+    value = _parsed(decode(data, losses=context.losses), 0)
     values = value if isinstance(value, list) else [value]
-    return Reading("", record_sections(map(record_of, values), options))
+    return Reading("", record_sections(map(record_of, values), context))
 
 
-def read_json_lines(data: bytes, options: ReadOptions) -> Reading:
-    """Read a file with a JSON value on each line; a last line that was cut off in writing is left out.
+def read_json_lines(data: bytes, context: Context) -> Reading:
+    """Read a file with a JSON value on each line; lines that are none are left out, and told of.
 
     Raises:
-        UnreadableError: The bytes are not text, a line is not JSON, or no record has a chosen field.
+        UnreadableError: The bytes are not text, no line is JSON, or no record has a chosen field.
     """
-    return Reading("", record_sections(_records(decode(data)), options))
+    return Reading("", record_sections(_records(decode(data, losses=context.losses), context), context))
 
 
-def _records(text: str) -> Iterator[Record]:
-    lines = text.split("\n")
-    for number, line in enumerate(lines, 1):
+def _records(text: str, context: Context) -> Iterator[Record]:
+    fault: UnreadableError | None = None
+    is_any = False
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
-            value = _parsed(line, number)
-        except UnreadableError:
-            if number > 1 and number == len(lines):  # what is written whole ends with a line feed
-                return
-            raise
-        yield record_of(value, (number, number))
+            record = record_of(_parsed(line, number), (number, number))
+        except UnreadableError as error:
+            fault = fault or error
+            said = str(error).partition(";")[0]
+            context.losses.say(f"line {number + context.first_line - 1} was left out: it {said}")
+            continue
+        is_any = True
+        yield record
+    if fault is not None and not is_any:
+        raise fault
 
 
 def _parsed(text: str, line: int) -> Any:

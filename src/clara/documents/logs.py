@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from clara.documents.charsets import decode
 from clara.documents.lines import Traced, join
-from clara.documents.outline import Reading
-from clara.documents.text import Line, decode, numbered_lines
+from clara.documents.reading import Context, Reading
+from clara.documents.text import Line, numbered_lines
 from clara.records import Section
 
 _WITH_DATE, _WITHOUT_YEAR, _WITHOUT_DATE = "%Y-%m-%d %H:%M:%S", "%b %d %H:%M:%S", "%H:%M:%S"
@@ -61,7 +62,7 @@ class _Run:
     last: _Moment | None = None
 
 
-def read_log(data: bytes) -> Reading:
+def read_log(data: bytes, context: Context) -> Reading:
     """Read a log; a section's heading is the time of its first entry and that of its last.
 
     A section ends where nothing was written for five minutes or where it is full. Lines without a time, such
@@ -71,7 +72,7 @@ def read_log(data: bytes) -> Reading:
     Raises:
         UnreadableError: The bytes are not text.
     """
-    lines = numbered_lines(decode(data))
+    lines = numbered_lines(decode(data, losses=context.losses))
     return Reading("", tuple(map(_section, _runs(lines))))
 
 

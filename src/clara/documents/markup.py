@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from clara.documents.outline import Outline, Reading
-from clara.documents.text import Line, decode, numbered_lines, paragraphs_of, squeeze, unwrap
+from clara.documents.charsets import decode
+from clara.documents.outline import Outline
+from clara.documents.reading import Context, Reading
+from clara.documents.text import Line, numbered_lines, paragraphs_of, squeeze, unwrap
 
 _ADORNMENT = re.compile(r"([!-/:-@\[-`{-~])\1+$")
 _RST_COMMENT = re.compile(r"\.\. (?!\[|\S+::|_)|\.\. _[^:]*:|\.\.$")
@@ -16,13 +18,13 @@ _ORG_HIDDEN = re.compile(r"#(?: |$|\+(?!begin|end))|:[\w-]+:(?: |$)", re.IGNOREC
 _MAX_LEVEL = 6
 
 
-def read_rst(data: bytes) -> Reading:
+def read_rst(data: bytes, context: Context) -> Reading:
     """Read reStructuredText: lines that are underlined are headings, comments and targets are left out.
 
     Raises:
         UnreadableError: The bytes are not text.
     """
-    lines = numbered_lines(decode(data))
+    lines = numbered_lines(decode(data, losses=context.losses))
     outline = Outline()
     levels: list[tuple[str, bool]] = []  # (mark, whether it is also above) in the order of their first use
     body: list[Line] = []
@@ -65,7 +67,7 @@ def _fits(text: str, mark: str) -> bool:
     return bool(text) and not text[0].isspace() and not _is_mark(text) and len(mark) >= min(len(text), 4)
 
 
-def read_org(data: bytes) -> Reading:
+def read_org(data: bytes, context: Context) -> Reading:
     """Read an Org file: lines of stars are headings; keywords, comments and properties are left out.
 
     Raises:
@@ -74,7 +76,7 @@ def read_org(data: bytes) -> Reading:
     outline = Outline()
     title = ""
     body: list[Line] = []
-    for number, text in numbered_lines(decode(data)):
+    for number, text in numbered_lines(decode(data, losses=context.losses)):
         heading, stated = _ORG_HEADING.match(text), _ORG_TITLE.match(text)
         if heading is not None:
             _add_body(outline, body)

@@ -1,4 +1,4 @@
-"""What each reader returns, and how headings and paragraphs become sections."""
+"""How headings and blocks of text become sections."""
 
 from __future__ import annotations
 
@@ -6,39 +6,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from typing import NamedTuple
 
 from clara.documents.lines import Lines, Traced, join
 from clara.records import Section
 
+_DEEPEST = 12  # lists within lists that are told apart by their indents
 _SITE_NAME = re.compile(r"\s+[-–—|·:»]\s")
-
-
-class Reading(NamedTuple):
-    """What a reader finds in a file's bytes.
-
-    Attributes:
-        title: The title that the file states, or "".
-        sections: Its text in order; it may be blank.
-    """
-
-    title: str
-    sections: tuple[Section, ...]
-
-
-class UnreadableError(Exception):
-    """A file's bytes cannot be read; the message goes on from the file's name, as in "is encrypted".
-
-    `read_document` makes a `DocumentError` of it, so it never leaves this package.
-
-    Args:
-        message: What is wrong and what to do, without a full stop.
-        line: The line of the file that it is about, from 1.
-    """
-
-    def __init__(self, message: str, line: int | None = None) -> None:
-        super().__init__(message)
-        self.line = line
 
 
 @dataclass(slots=True)
@@ -46,7 +19,6 @@ class _Part:
     headings: tuple[str, ...]
     lines: Lines | None = None  # of the innermost heading
     blocks: list[Traced] = field(default_factory=list)
-    is_table: bool = False
 
 
 class Outline:
@@ -60,7 +32,7 @@ class Outline:
     @property
     def leading_heading(self) -> str:
         """The document's first heading if it is of level 1, else ""."""
-        first = next((part.headings for part in self._parts if part.headings and not part.is_table), ())
+        first = next((part.headings for part in self._parts if part.headings), ())
         return first[0] if first and self._first_level == 1 else ""
 
     def heading(self, level: int, text: str, lines: Lines | None = None) -> None:
@@ -76,13 +48,7 @@ class Outline:
     def block(self, text: Traced) -> None:
         """Add a paragraph, list, table or piece of code; one that has spans must be tidy."""
         if text.text.strip():
-            if self._parts[-1].is_table:
-                self._parts.append(_Part(self._headings))
             self._parts[-1].blocks.append(text)
-
-    def table(self, columns: str, rows: Traced) -> None:
-        """Add a table's rows as a part under the names of its columns, so that each passage knows them."""
-        self._parts.append(_Part((*self._headings, columns), blocks=[rows], is_table=True))
 
     @property
     def _headings(self) -> tuple[str, ...]:
@@ -110,7 +76,7 @@ def item_prefixes(count: int, depth: int, mark: str) -> list[str]:
     """
     if not depth:
         return [""] * count
-    indent = "  " * (depth - 1)
+    indent = "  " * (min(depth, _DEEPEST) - 1)
     return [indent + (mark or "  "), *[f"{indent}  "] * (count - 1)]
 
 

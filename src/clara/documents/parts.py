@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from clara.documents.outline import UnreadableError
+from clara.documents.charsets import wide
+from clara.documents.reading import UnreadableError
 from clara.documents.text import printable
 
 PART_BYTES = 8_000_000
@@ -32,6 +33,8 @@ _WIDE_ENCODINGS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_SAMPLE = 1 << 16
+_HEAD_ROWS = 40
 _MAX_BLOCKS = 8  # parts of text without a border are at most this many times as long
 
 
@@ -47,7 +50,7 @@ class FilePart:
             chosen.
         modified: Modification time of the file, seconds since the epoch.
         first_line: The file's line that the bytes begin on, from 1.
-        head: The first row of a table of which this is a later part.
+        head: The first rows of a table of which this is a later part.
     """
 
     source: str
@@ -72,7 +75,7 @@ def divide(
     Args:
         path: The file.
         border: Where a block may be parted, None for files that only make sense whole.
-        keeps_head: Later parts come with the file's first row.
+        keeps_head: Later parts come with the file's first rows.
         max_whole_bytes: The most that a file without borders may have.
         whole: Read all in one part all the same.
 
@@ -101,7 +104,7 @@ def divide(
                 modified = os.fstat(stream.fileno()).st_mtime
                 yield FilePart(name, path, data, digest, modified, line, head)
                 if keeps_head and number == 1:
-                    head = data[: _first_row(data)]
+                    head = data[: _first_rows(data)]
                 line += _count_lines(data)
 
 
@@ -145,8 +148,8 @@ def _state(stream: BinaryIO) -> tuple[int, int]:
 
 def _narrow(stream: BinaryIO) -> BinaryIO:
     """The file, or a copy in UTF-8 of one in UTF-16 or UTF-32, in whose bytes line ends cannot be told."""
-    start = _read(stream, 0, 4)
-    encoding = next((name for mark, name in _WIDE_ENCODINGS if start.startswith(mark)), "")
+    start = _read(stream, 0, _SAMPLE)
+    encoding = next((name for mark, name in _WIDE_ENCODINGS if start.startswith(mark)), "") or wide(start)
     if not encoding:
         return os.fdopen(os.dup(stream.fileno()), "rb")
     decoder = codecs.getincrementaldecoder(encoding)()
@@ -202,16 +205,17 @@ def after_word(block: bytes) -> int:
     return max(at, 1)
 
 
-def _first_row(data: bytes) -> int:
-    stop, quotes = 0, 0
-    while True:
+def _first_rows(data: bytes) -> int:
+    """Where a table's first rows end, among which is the one with the names of its columns."""
+    stop, quotes, rows = 0, 0, 0
+    while rows < _HEAD_ROWS:
         end = data.find(b"\n", stop) + 1
         if not end:
             return len(data)
         quotes += data.count(b'"', stop, end)
         stop = end
-        if quotes % 2 == 0:
-            return stop
+        rows += quotes % 2 == 0
+    return stop
 
 
 def _count_lines(data: bytes) -> int:

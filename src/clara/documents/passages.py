@@ -1,8 +1,12 @@
 """Cutting documents into passages that fit the model's budget of tokens.
 
-A section's text is taken apart into atoms: its sentences, the words of a sentence that is too long alone,
-the pieces of a word that is. Neighbouring atoms are then filled into passages, which end at the best border
-near the budget: that of a paragraph, else of a sentence, else of a word. Atoms are counted one by one, and
+A section's text is taken apart into atoms: the units that a reader marked, such as rows of tables, items of
+lists and code, else its sentences; the lines and sentences of a unit that is too long alone, the words of a
+sentence that is, the pieces of a word that is. What a unit names as its head, such as the names of a table's
+columns, is repeated where a passage begins with it. Neighbouring atoms are then filled into passages, which
+end at the best border
+near the budget: that of a paragraph, else of a line, else of a sentence, else of a word. Atoms are counted
+one by one, and
 the counts of neighbours only roughly add up, so that every passage is counted whole before it is returned.
 """
 
@@ -11,7 +15,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from itertools import groupby
@@ -19,12 +23,13 @@ from itertools import groupby
 from clara.documents.lines import lines_between
 from clara.documents.text import is_wide
 from clara.errors import InputError
-from clara.records import Document, Passage
+from clara.records import Document, Passage, Section
 
 CountTokens = Callable[[list[str]], list[int]]
 """Gives the number of tokens of each text, as the model will see it."""
 
 _LINE = re.compile(r"[^\n]*\S[^\n]*")
+_FOLLOWING = re.compile(r"\s*(?=\S)")
 _WORD = re.compile(r"\S+")
 _SLAB = re.compile(r".{1,10000}(?:\s+|$)|.{1,10000}", re.DOTALL)
 _JOINERS = frozenset("\u200c\u200d")
@@ -43,17 +48,21 @@ class _Border(IntEnum):
     PIECE = 0
     WORD = 1
     SENTENCE = 2
-    PARAGRAPH = 3
+    LINE = 3
+    PARAGRAPH = 4
 
 
 @dataclass(frozen=True, slots=True)
 class _Atom:
-    """Characters `start` to `stop` of a section's text, and their number of tokens once it is known."""
+    """Characters `start` to `stop` of a section's text, what a passage that begins with them repeats, and
+    their
+    number of tokens once it is known."""
 
     section: int
     start: int
     stop: int
     border: _Border
+    head: str = ""
     size: int = 0
 
 
@@ -73,7 +82,8 @@ def cut(document: Document, max_tokens: int, count_tokens: CountTokens) -> list[
     """Cut a document into passages whose `content` counts at most `max_tokens` tokens each.
 
     Passages never reach over a section's border, and together they hold all text of the sections in order;
-    only white space between them is dropped. A title or heading that takes more than half of the budget is
+    only white space between them is dropped. Units stay whole where they fit, and their heads are repeated.
+    A title or heading that takes more than half of the budget is
     shortened, in `Passage.title` and `Passage.heading` too. Each passage has its section's metadata, and the
     lines of the file that its own words are made of as closely as the section tells.
 
@@ -103,17 +113,20 @@ class _Cutter:
         self._count_tokens = count_tokens
         self._empty = count_tokens([""])[0]  # special tokens, which come once a passage and not once an atom
         self._heads = self._fit_heads()
+        self._repeated: dict[str, int] = {"": 0}  # what each repeated head costs
 
     def run(self) -> list[Passage]:
-        atoms = [atom for at, section in enumerate(self._sections) for atom in _sentences(at, section.text)]
-        atoms = self._split(self._sized(atoms), _words)
+        atoms = [atom for at, section in enumerate(self._sections) for atom in _atoms(at, section)]
+        atoms = self._below_heads(self._sized(atoms))
+        atoms = self._split(atoms, _sentences_of)
+        atoms = self._split(atoms, _words)
         atoms = self._split(atoms, self._pieces)
         while any(map(self._is_long, atoms)):  # the parts of a word need not be equal in tokens
             atoms = self._split(atoms, self._pieces)
         groups = [
             group
             for at, of_section in groupby(atoms, key=lambda atom: atom.section)
-            for group in _fill(list(of_section), self._heads[at].room)
+            for group in _fill(list(of_section), self._heads[at].room, self._repeated)
         ]
         passages = map(self._passage, self._fitting(groups))
         return [replace(passage, position=position) for position, passage in enumerate(passages)]
@@ -135,8 +148,9 @@ class _Cutter:
     def _halve(self, group: _Group) -> tuple[_Group, ...]:
         if len(group) == 1:
             text = self._sections[group[0].section].text
-            words = _words(group[0], text)
-            group = self._sized(words if len(words) > 1 else self._pieces(group[0], text))
+            parts = _sentences_of(group[0], text)
+            parts = parts if len(parts) > 1 else _words(group[0], text)
+            group = self._sized(parts if len(parts) > 1 else self._pieces(group[0], text))
             if len(group) == 1:
                 return (group,)
         middle = _middle(group)
@@ -148,6 +162,8 @@ class _Cutter:
         start, stop = group[0].start, group[-1].stop
         text = section.text[start:stop].strip()
         lines = lines_between(section.line_spans, section.text.index(text, start), stop) or section.lines
+        if group[0].head:
+            text = f"{group[0].head}\n{text}"
         return Passage(text, head.title, head.heading, section.page, lines=lines, metadata=section.metadata)
 
     def _sized(self, atoms: list[_Atom]) -> list[_Atom]:
@@ -156,8 +172,24 @@ class _Cutter:
         sizes = self._count_tokens(texts) if texts else []
         return [replace(atom, size=size - self._empty) for atom, size in zip(atoms, sizes, strict=True)]
 
+    def _below_heads(self, atoms: list[_Atom]) -> list[_Atom]:
+        """The atoms, those whose head would take more than half of a passage without it."""
+        heads = list(dict.fromkeys(atom.head for atom in atoms if atom.head))
+        counts = self._count_tokens([f"{head}\n" for head in heads]) if heads else []
+        self._repeated |= {head: count - self._empty for head, count in zip(heads, counts, strict=True)}
+        return [
+            replace(atom, head="")
+            if atom.head and self._repeated[atom.head] * 2 > self._heads[atom.section].room
+            else atom
+            for atom in atoms
+        ]
+
+    def _room(self, atom: _Atom) -> int:
+        """What an atom may take of a passage that begins with it."""
+        return self._heads[atom.section].room - self._repeated[atom.head]
+
     def _is_long(self, atom: _Atom) -> bool:
-        return atom.size > self._heads[atom.section].room
+        return atom.size > self._room(atom)
 
     def _split(self, atoms: list[_Atom], split: Callable[[_Atom, str], list[_Atom]]) -> list[_Atom]:
         """The atoms, those that do not fit into a passage alone replaced by their parts."""
@@ -183,12 +215,12 @@ class _Cutter:
                     "its title; raise max_tokens."
                 )
             return [replace(atom, start=start)]  # it was the white space before it that took the room
-        number = min(length, max(2, math.ceil(atom.size / self._heads[atom.section].room)))
+        number = min(length, max(2, math.ceil(atom.size / self._room(atom))))
         ideal = (start + length * at // number for at in range(1, number))
         borders = sorted({_outside_cluster(text, start, border) for border in ideal})
         starts, stops = [atom.start, *borders], [*borders, atom.stop]
         kinds = [_Border.PIECE] * len(borders) + [atom.border]
-        return [_Atom(atom.section, *span) for span in zip(starts, stops, kinds, strict=True)]
+        return [_Atom(atom.section, *span, atom.head) for span in zip(starts, stops, kinds, strict=True)]
 
     def _fit_heads(self) -> list[_Head]:
         """The head of each section's passages, for which at most half of the budget is used."""
@@ -243,18 +275,40 @@ class _Cutter:
         return [count - self._empty for count in self._count_tokens(contents)] if contents else []
 
 
-def _sentences(section: int, text: str) -> Iterator[_Atom]:
-    """A section's sentences; a line's end ends a sentence too, as in lists, tables and code."""
-    start = 0
-    lines = list(_LINE.finditer(text))
-    for line, following in zip(lines, [*lines[1:], None], strict=True):
-        blank = following is None or text.count("\n", line.end(), following.start()) > 1
+def _atoms(number: int, section: Section) -> Iterator[_Atom]:
+    """A section's units, and the sentences of the text between them."""
+    text, start = section.text, 0
+    for begin, stop, head in section.units:
+        begin, stop = max(begin, start), min(stop, len(text))
+        if not text[begin:stop].strip():
+            continue
+        yield from _sentences(number, text, start, begin)
+        following = _FOLLOWING.match(text, stop)
+        is_last = following is None or following[0].count("\n") > 1
+        blank = len(text[start:begin]) - len(text[start:begin].rstrip())
+        yield _Atom(number, begin - blank, stop, _Border.PARAGRAPH if is_last else _Border.LINE, head)
+        start = stop
+    yield from _sentences(number, text, start, len(text))
+
+
+def _sentences(section: int, text: str, start: int, end: int, head: str = "") -> Iterator[_Atom]:
+    """The sentences of a stretch of text; a line's end ends a sentence too, as in lists and verse."""
+    lines = list(_LINE.finditer(text, start, end))
+    for line, following in zip(lines, [*lines[1:], None], strict=False):
+        after = following.start() if following is not None else end
+        blank = text.count("\n", line.end(), after) > 1 or (following is None and end == len(text))
         stops = list(_sentence_stops(line[0], line.start()))
         for stop in stops:
             is_last = stop == stops[-1]
-            border = _Border.PARAGRAPH if is_last and blank else _Border.SENTENCE
-            yield _Atom(section, start, stop, border)
+            border = (_Border.PARAGRAPH if blank else _Border.LINE) if is_last else _Border.SENTENCE
+            yield _Atom(section, start, stop, border, head)
             start = stop
+
+
+def _sentences_of(atom: _Atom, text: str) -> list[_Atom]:
+    """The lines of an atom, or the sentences where it is one line; a sentence alone."""
+    parts = list(_sentences(atom.section, text, atom.start, atom.stop, atom.head))
+    return [*parts[:-1], replace(parts[-1], border=atom.border, stop=atom.stop)]
 
 
 def _sentence_stops(line: str, offset: int) -> Iterator[int]:
@@ -282,7 +336,7 @@ def _words(atom: _Atom, text: str) -> list[_Atom]:
     stops = [word.end() for word in _WORD.finditer(text, atom.start, atom.stop)]
     starts = [atom.start, *stops[:-1]]
     kinds = [_Border.WORD] * (len(stops) - 1) + [atom.border]
-    return [_Atom(atom.section, *span) for span in zip(starts, stops, kinds, strict=True)]
+    return [_Atom(atom.section, *span, atom.head) for span in zip(starts, stops, kinds, strict=True)]
 
 
 def _outside_cluster(text: str, start: int, border: int) -> int:
@@ -295,17 +349,19 @@ def _outside_cluster(text: str, start: int, border: int) -> int:
     return border
 
 
-def _fill(atoms: _Group, room: int) -> list[_Group]:
-    """A section's atoms in groups of at most `room` tokens, by the sum of their sizes."""
+def _fill(atoms: _Group, room: int, repeated: Mapping[str, int]) -> list[_Group]:
+    """A section's atoms in groups of at most `room` tokens, by the sum of their sizes and of a repeated
+    head."""
     groups: list[_Group] = []
     start = 0
     while start < len(atoms):
-        stop = _stop(atoms, start, room)
+        stop = _stop(atoms, start, room - repeated[atoms[start].head])
         groups.append(atoms[start:stop])
         start = stop
     if len(groups) > 1 and _total(groups[-1]) < _TINY * room:
         last = groups.pop()
         both = groups.pop() + last
+        room -= max(repeated[atom.head] for atom in both)
         middle = len(both) if _total(both) <= room else _middle(both, room)
         groups += [group for group in (both[:middle], both[middle:]) if group]
     return groups

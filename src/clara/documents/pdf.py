@@ -1,134 +1,213 @@
-"""PDF files, through pypdf: one section a page, lines joined to paragraphs."""
+"""PDF files, through PDFium: one section a page, lines joined to paragraphs, tables row by row."""
 
 from __future__ import annotations
 
-import logging
 import re
 import statistics
-import warnings
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from io import BytesIO
-from itertools import chain, takewhile
+import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from clara.documents.outline import Reading, UnreadableError
-from clara.documents.text import join_lines, squeeze, starts_item, tidy
-from clara.records import Section
+from clara.documents import ocr
+from clara.documents.grids import heads_by_content, table
+from clara.documents.lines import Traced, join
+from clara.documents.pdf_extras import PageExtras, attachments, extras_of
+from clara.documents.pdf_glyphs import PageText, page_text
+from clara.documents.pdf_heads import without_running_heads
+from clara.documents.pdf_layout import Table, laid_out
+from clara.documents.properties import stated_facts, stated_section, stated_title
+from clara.documents.reading import Context, Losses, Reading, UnreadableError, numbers
+from clara.documents.text import join_lines, starts_item, tidy
+from clara.documents.vocabulary import is_known
+from clara.records import Metadata, Section
 
 if TYPE_CHECKING:
-    from pypdf import PdfReader
+    from pypdfium2 import PdfDocument, PdfPage
 
-# the soft hyphen is not invisible here: a PDF holds one only where it draws a hyphen
-_GLYPHS = str.maketrans(
-    {"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st", "\u00ad": "-"}
-)
 _BROKEN_WORD = re.compile(r"(\w+)-$")
 _FIRST_WORD = re.compile(r"\w+")
+_COMPOUND = re.compile(r"\w+(?:-\w+)*")
 _SENTENCE_END = re.compile(r"""[.!?:;。！？।؟]["'”’)\]]*$""")
-_REST_OF_SENTENCE = re.compile(r"""[^\n]{0,400}?[.!?]["'”’)\]]*(?=\s|$)""")
-_FILE_NAME = re.compile(
-    r"untitled|microsoft word - |.*\.(?:docx?|pdf|tex|dvi|indd|odt|rtf|pptx?|xlsx?)$", re.IGNORECASE
-)
+_REST_OF_SENTENCE = re.compile(r"""[^\n|]{0,400}?[.!?]["'”’)\]]*(?=\s|$)""")
+_DATE = re.compile(r"D:(\d{4})(\d\d)(\d\d)")
 
 # a line shorter than this share of the page's usual line ends a paragraph, a heading or a row
 _SHORT = 0.7
-# a line at a page's edge is a running head where it stands on this share of the pages, and on this many
-_RUNNING_SHARE = 0.5
-_RUNNING_PAGES = 3
-_EDGE_LINES = 2
 # a page with fewer written lines than this share is set with wide spacing, and its blank lines mean nothing
 _MIN_WRITTEN_SHARE = 0.6
+_MAX_UNMAPPED_SHARE = 0.3
+_IMAGE = 3
+_LEAST_PICTURE = 0.04  # of a page's area
+_PDFIUM = threading.Lock()  # the library may be used by one thread at a time
+_NO_TEXT = "run text recognition (OCR)"
 
 
-def read_pdf(data: bytes) -> Reading:
+def read_pdf(data: bytes, context: Context) -> Reading:
     """Read a PDF's text, a section for each page that has any; the title is the one in its properties.
 
-    Lines are joined, words that were hyphenated at a line's end made whole, running heads and page
-    numbers left out, and a sentence that runs over a page's end is kept on the page where it begins.
+    Columns are read one after the other and tables row by row. Lines are joined, words that were hyphenated
+    at
+    a line's end made whole, running heads and page numbers left out, and a sentence that runs over a page's
+    end is kept on the page where it begins. Values of forms, notes and addresses of links are read too, and
+    attached files after the pages.
 
     Raises:
-        UnreadableError: The file is encrypted or damaged, or its pages are images.
+        UnreadableError: The file is encrypted or damaged, or none of its pages has text that can be read.
     """
     if b"%PDF-" not in data[:1024]:
         raise UnreadableError(
             "is not a PDF file, whatever its name says; give it the ending that fits its content"
         )
-    title, raw = _extract(data)
-    if not any(map(str.strip, raw)):
-        raise UnreadableError("is a PDF of images without text; run text recognition (OCR) on it first")
-    pages = _without_running_heads([tidy(page.translate(_GLYPHS)).split("\n") for page in raw])
-    words = {word for page in pages for line in page for word in re.findall(r"\w+(?:-\w+)*", line.lower())}
-    texts = _whole_sentences([_reflow(page, words) for page in pages], words)
-    sections = (Section(text, page=number) for number, text in enumerate(texts, 1) if text)
-    return Reading(title, tuple(sections))
+    with _PDFIUM:
+        document = _opened(data)
+        try:
+            title, values = _properties(document)
+            pages, extras = _pages(document, context.losses)
+            attached = list(attachments(document))
+        finally:
+            document.close()
+    heads = without_running_heads(pages)
+    context.losses.count("running head or page number", heads, plural="running heads and page numbers")
+    for page, extra in zip(pages, extras, strict=True):
+        page.pieces.extend(extra.values)
+    sections = _sections(pages, extras)
+    if not sections and not attached:
+        raise UnreadableError(f"is a PDF of images without text; {_NO_TEXT} on it first")
+    within = [section for name, content in attached for section in context.embedded(name, content)]
+    return Reading(title, (*stated_section(values), *sections, *within), values)
 
 
-def _extract(data: bytes) -> tuple[str, list[str]]:
-    """The title in the file's properties, and each page's text as pypdf gives it."""
-    from pypdf import PdfReader
-    from pypdf.errors import DependencyError, FileNotDecryptedError
+def _opened(data: bytes) -> PdfDocument:
+    import pypdfium2
 
     try:
-        with _silence():
-            reader = PdfReader(BytesIO(data), strict=False)
-            if reader.is_encrypted and not reader.decrypt(""):
-                raise FileNotDecryptedError
-            return _title(reader), [page.extract_text() for page in reader.pages]
-    except (FileNotDecryptedError, DependencyError) as error:
-        raise UnreadableError("is an encrypted PDF; save a copy without a password") from error
-    except (
-        Exception
-    ) as error:  # on damaged files pypdf raises nearly anything, from KeyError to RecursionError
+        document = pypdfium2.PdfDocument(data)
+        if not len(document):
+            raise UnreadableError("is a damaged PDF; open it in a viewer and save it anew")
+        if document.get_formtype():
+            document.init_forms()
+    except pypdfium2.PdfiumError as error:
+        match getattr(error, "err_code", None):
+            case 4:  # FPDF_ERR_PASSWORD
+                raise UnreadableError("is an encrypted PDF; save a copy without a password") from error
+            case 5:  # FPDF_ERR_SECURITY
+                raise UnreadableError(
+                    "is a PDF protected by other means than a password; print it to a new PDF"
+                ) from error
         raise UnreadableError("is a damaged PDF; open it in a viewer and save it anew") from error
+    return document
 
 
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Keep pypdf's remarks on imperfect files, of which there are many, from the terminal."""
-    logger = logging.getLogger("pypdf")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
+def _properties(document: PdfDocument) -> tuple[str, Metadata]:
+    found = document.get_metadata_dict(skip_empty=True)
+    created = _DATE.match(found.get("CreationDate", ""))
+    stated: dict[str, object] = {
+        name.lower(): found.get(name, "") for name in ("Author", "Subject", "Keywords")
+    }
+    values = dict(stated_facts(stated))
+    if values and created is not None:
+        values["created"] = "-".join(created.groups())
+    return stated_title(found.get("Title", "")), values
 
 
-def _title(reader: PdfReader) -> str:
-    title = reader.metadata.title if reader.metadata is not None else None
-    title = squeeze(title) if isinstance(title, str) else ""
-    return "" if _FILE_NAME.match(title) else title
+def _pages(document: PdfDocument, losses: Losses) -> tuple[list[PageText], list[PageExtras]]:
+    """The text of each page and what it holds besides; pages of which nothing can be read are told of."""
+    import pypdfium2
 
-
-def _without_running_heads(pages: list[list[str]]) -> list[list[str]]:
-    """Drop what stands at the top or bottom of most pages, the numbers in it aside."""
-    long = [page for page in pages if len(page) > 2 * _EDGE_LINES]
-    counts = Counter(key for page in long for key in {_pattern(page[at]) for at in chain(*_both_edges(page))})
-    least = max(_RUNNING_PAGES, _RUNNING_SHARE * len(long))
-    running = {key for key, count in counts.items() if count >= least}
-
-    def cleaned(page: list[str]) -> list[str]:
-        if len(page) <= 2 * _EDGE_LINES:
-            return page
-        top, bottom = (
-            len(list(takewhile(lambda at: _pattern(page[at]) in running, edge))) for edge in _both_edges(page)
+    texts, extras = [], []
+    empty: list[int] = []
+    unmapped: list[int] = []
+    damaged: list[int] = []
+    pictures = 0
+    for number in range(1, len(document) + 1):
+        text, extra = PageText([], 0.0, 0, 0), PageExtras()
+        try:
+            page = document[number - 1]
+            extra = extras_of(page, document)
+            text = page_text(page, extra.links)
+            is_unmapped = text.unmapped > _MAX_UNMAPPED_SHARE * max(text.characters, 1)
+            if not text.characters or is_unmapped:
+                recognised = ocr.page_text(page) if _is_drawn(page) or is_unmapped else ""
+                if recognised:
+                    extra.lines.insert(0, recognised)
+                elif is_unmapped:
+                    unmapped.append(number)
+                elif _is_drawn(page):
+                    empty.append(number)
+                text = PageText([], text.height, 0, 0)
+            else:
+                pictures += _pictures(page)
+            page.close()
+        except pypdfium2.PdfiumError:
+            damaged.append(number)
+        texts.append(text)
+        extras.append(extra)
+    _tell(losses, empty, "without text", f"pictures or scans: {_NO_TEXT}")
+    _tell(
+        losses, unmapped, "without readable text", f"the fonts do not say which letters they draw: {_NO_TEXT}"
+    )
+    _tell(losses, damaged, "left out", "damaged")
+    losses.count("picture", pictures)
+    if unmapped and not any(text.pieces for text in texts) and not any(extra.lines for extra in extras):
+        raise UnreadableError(
+            f"is a PDF whose fonts do not say which letters they draw; {_NO_TEXT} on it first"
         )
-        return page[top : len(page) - bottom]
-
-    return [cleaned(page) for page in pages]
+    return texts, extras
 
 
-def _both_edges(page: Sequence[str]) -> tuple[range, range]:
-    """Indices of the first lines of a page, and of its last, from the edge inwards."""
-    return range(_EDGE_LINES), range(len(page) - 1, len(page) - 1 - _EDGE_LINES, -1)
+def _tell(losses: Losses, pages: list[int], what: str, why: str) -> None:
+    if pages:
+        noun = "page" if len(pages) == 1 else "pages"
+        losses.say(f"{len(pages):,} {noun} {what}: {noun} {numbers(pages)} ({why})")
 
 
-def _pattern(line: str) -> str:
-    return re.sub(r"\d+", "#", squeeze(line))
+def _is_drawn(page: PdfPage) -> bool:
+    import pypdfium2.raw as pdfium
+
+    return bool(pdfium.FPDFPage_CountObjects(page.raw))
+
+
+def _pictures(page: PdfPage) -> int:
+    """How many pictures of some size are on a page."""
+    area = page.get_width() * page.get_height()
+    count = 0
+    for one in page.get_objects(filter=[_IMAGE], max_depth=2):
+        left, bottom, right, top = one.get_bounds()
+        count += (right - left) * (top - bottom) > _LEAST_PICTURE * area
+    return count
+
+
+def _sections(pages: Sequence[PageText], extras: Sequence[PageExtras]) -> list[Section]:
+    words = {
+        word for page in pages for piece in page.pieces for word in _COMPOUND.findall(piece.text.lower())
+    }
+    blocks = [_blocks(page, words) for page in pages]
+    _make_sentences_whole(blocks, words)
+    sections = []
+    for number, (found, extra) in enumerate(zip(blocks, extras, strict=True), 1):
+        lines = [Traced(tidy(line)).whole() for line in extra.lines]
+        text = join("\n\n", [block for block in (*found, join("\n", lines)) if block.text.strip()])
+        section = text.section()
+        if section.text:
+            sections.append(Section(section.text, page=number, units=section.units))
+    return sections
+
+
+def _blocks(page: PageText, words: set[str]) -> list[Traced]:
+    """A page's running text and its tables, in their order."""
+    blocks: list[Traced] = []
+    lines: list[str] = []
+    for one in [*laid_out(page.pieces), None]:
+        if one is not None and not isinstance(one, Table):
+            lines += ["", one.text] if one.is_apart else [one.text]
+            continue
+        if lines:
+            blocks.append(Traced(tidy(_reflow(tidy("\n".join(lines)).split("\n"), words))))
+            lines = []
+        if one is not None:
+            grid = [[Traced(tidy(cell)) for cell in row] for row in one.rows]
+            blocks.append(table(grid, heads_by_content(grid)))
+    return blocks
 
 
 def _reflow(lines: Sequence[str], words: set[str]) -> str:
@@ -171,20 +250,24 @@ def _join(first: str, second: str, words: set[str]) -> str:
     broken, following = _BROKEN_WORD.search(first), _FIRST_WORD.match(second)
     if broken is None or following is None:
         return join_lines(first, second)
-    compound = f"{broken[1]}-{following[0]}".lower()
-    if second[0].islower() and compound not in words:
+    first_half, second_half = broken[1], following[0]
+    joined = f"{first_half}{second_half}".lower()
+    is_compound = f"{first_half}-{second_half}".lower() in words
+    is_word = joined in words or is_known(joined)
+    are_words = is_known(first_half) and is_known(second_half)  # as in "self-drawn"
+    if second[0].islower() and not is_compound and (is_word or not are_words):
         return first[:-1] + second
     return first + second  # a hyphen of the word's own, as in "Anglo-Saxon"
 
 
-def _whole_sentences(texts: list[str], words: set[str]) -> list[str]:
+def _make_sentences_whole(pages: list[list[Traced]], words: set[str]) -> None:
     """Move the end of a sentence that runs over onto the page where the sentence begins."""
-    texts = list(texts)
-    for at in range(1, len(texts)):
-        before, after = texts[at - 1], texts[at]
-        if before and after[:1].islower() and not _SENTENCE_END.search(before):
-            rest = _REST_OF_SENTENCE.match(after)
+    for before, after in zip(pages, pages[1:], strict=False):
+        if not before or not after or before[-1].units or after[0].units:
+            continue
+        first, second = before[-1].text, after[0].text
+        if second[:1].islower() and not _SENTENCE_END.search(first):
+            rest = _REST_OF_SENTENCE.match(second)
             if rest is not None:
-                texts[at - 1] = _join(before, rest[0], words)
-                texts[at] = after[rest.end() :].lstrip()
-    return texts
+                before[-1] = Traced(_join(first, rest[0], words))
+                after[0] = Traced(second[rest.end() :].lstrip())

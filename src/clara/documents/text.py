@@ -1,26 +1,17 @@
-"""Plain text: from bytes to characters, and from wrapped lines to paragraphs."""
+"""Plain text: from characters to uniform lines, and from wrapped lines to paragraphs."""
 
 from __future__ import annotations
 
-import codecs
 import re
 import unicodedata
 from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 
+from clara.documents.charsets import decode
 from clara.documents.lines import Traced, concatenate, join
-from clara.documents.outline import Reading, UnreadableError
+from clara.documents.reading import Context, Reading
 
-# the longer marks first: the mark of UTF-32-LE begins with that of UTF-16-LE
-_BYTE_ORDER_MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
-_TERMINAL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # colours and moves of a terminal, as logs have them
 _INVISIBLE = re.compile("[\u00ad\u200b\u2060\ufeff]")  # soft hyphen, zero-width space, word joiner, mark
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SPACE = re.compile("[\t\u00a0\u2007\u202f]")
@@ -38,65 +29,20 @@ _LIST_ITEM = re.compile(r"\s*(?:[-*+•‣▪◦–—·]\s|[>|#]|\(?(?:\d{1,3}|
 # lines of this many characters, all but the last, are taken as one paragraph that an editor wrapped
 _WRAPPED = range(45, 121)
 _LONGEST_WORD = 80  # characters that a broken word is looked for in
-_MAX_CONTROL_SHARE = 0.02
-_MAX_CP1252_HIGH_SHARE = 0.3
 
 Line = tuple[int, str]
 """A line of a file: its number from 1, and its text."""
 
 
-def read_text(data: bytes) -> Reading:
+def read_text(data: bytes, context: Context) -> Reading:
     """Read a plain text file as one section without headings; words broken at a line's end are made whole.
 
     Raises:
         UnreadableError: The bytes are not text.
     """
-    lines = numbered_lines(_SOFT_BREAK.sub("\u2010", decode(data)))
+    lines = numbered_lines(_SOFT_BREAK.sub("\u2010", decode(data, losses=context.losses)))
     words = _words_of(lines)
     return Reading("", (join("\n\n", [unwrap(each, words) for each in paragraphs_of(lines)]).section(),))
-
-
-def decode(data: bytes, declared: str = "") -> str:
-    """Decode a file by its byte order mark, else as UTF-8, else as declared, else as Windows-1252.
-
-    Windows-1252 accepts nearly any bytes, so it is used only where the outcome looks like text in the
-    Latin alphabet.
-
-    Args:
-        data: The file's bytes.
-        declared: The name of an encoding that the file itself states, if any.
-
-    Raises:
-        UnreadableError: The bytes are not text, or not in an encoding that can be told.
-    """
-    for mark, encoding in _BYTE_ORDER_MARKS:
-        if data.startswith(mark):
-            return _checked(_decode(data, encoding))
-    if b"\0" in data:
-        raise UnreadableError("is a binary file, not text; convert it to text, Markdown, HTML or PDF")
-    for encoding in ("utf-8", declared):
-        if encoding and (text := _decode(data, encoding)) is not None:
-            return _checked(text)
-    text = _decode(data, "cp1252")
-    if text is None or sum(character > "\x7f" for character in text) > _MAX_CP1252_HIGH_SHARE * len(text):
-        raise UnreadableError("is not text in UTF-8, UTF-16 or Windows-1252; save it as UTF-8")
-    return _checked(text)
-
-
-def _decode(data: bytes, encoding: str) -> str | None:
-    try:
-        return data.decode(encoding)
-    except (UnicodeDecodeError, LookupError):  # LookupError: a declared encoding that Python does not know
-        return None
-
-
-def _checked(text: str | None) -> str:
-    if text is None:
-        raise UnreadableError("is damaged: its bytes do not follow the encoding that it begins with")
-    text = _TERMINAL.sub("", text)
-    if len(_CONTROL.findall(text)) > _MAX_CONTROL_SHARE * len(text):
-        raise UnreadableError("is a binary file, not text; convert it to text, Markdown, HTML or PDF")
-    return text
 
 
 def tidy(text: str) -> str:

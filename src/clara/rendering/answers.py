@@ -12,6 +12,7 @@ from rich.text import Text
 
 from clara.records import Answer, Source
 from clara.rendering.basics import console, counted, one_line, print_table, short
+from clara.rendering.places import place_of
 
 if TYPE_CHECKING:
     from clara.store import Explanation
@@ -88,7 +89,7 @@ def print_sources(
     """
     shown = console()
     for source in sources:
-        place = _place(source)
+        place = place_of(source.heading, source.page, source.lines)
         line = Text(f"{source.rank}. ")
         line.append(f"{source.score:.3f}  ", style="cyan")
         line.append(short(source.file), style="bold")
@@ -113,17 +114,6 @@ def _print_indented(shown: Console, text: Text) -> None:
         shown.print(Padding(text, (0, 0, 0, 3), expand=False), soft_wrap=False)
     else:
         shown.print(Text("   ") + text)
-
-
-def _place(source: Source) -> str:
-    """Where a passage stands in its file."""
-    parts = [source.heading] if source.heading else []
-    if source.page is not None:
-        parts.append(f"page {source.page}")
-    elif source.lines is not None:
-        first, last = source.lines
-        parts.append(f"line {first}" if first == last else f"lines {first}-{last}")
-    return " · ".join(parts)
 
 
 def _excerpt(source: Source, *, full: bool) -> Text:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from clara.documents.ocr import INSTALL, PICTURES
 from clara.rendering.basics import (
     console,
     counted,
@@ -22,6 +23,7 @@ from clara.rendering.basics import (
     readable,
     short,
 )
+from clara.rendering.documents import left_out_lines, names_of
 
 if TYPE_CHECKING:
     from clara import indexing
@@ -29,6 +31,19 @@ if TYPE_CHECKING:
     from clara.records import StoredDocument
     from clara.store import IndexReport, StoreInfo
     from clara.store.maintenance import CheckReport, CompactReport
+
+_ADVICE = {
+    ".doc": "save as .docx",
+    ".ppt": "save as .pptx",
+    ".pages": "export as .docx",
+    ".numbers": "export as .xlsx",
+    ".key": "export as .pptx",
+    ".msg": "save as .eml",
+    ".mobi": "convert to .epub",
+    ".azw3": "convert to .epub",
+    **dict.fromkeys(PICTURES, f"for their text {INSTALL}"),
+}
+"""What to do with files that are of no kind to read, by their ending."""
 
 
 def print_report(filled: Library, report: indexing.AddReport, built_index: bool, *, as_json: bool) -> None:
@@ -42,12 +57,8 @@ def print_report(filled: Library, report: indexing.AddReport, built_index: bool,
     shown, errors = console(), console(stderr=True)
     for _, reason in report.refused:
         errors.print(f"Skipped: {one_line(reason)}")
-    if report.passed_over:
-        passed = [
-            f"{count:,} {one_line(ending) or 'without an ending'}"
-            for ending, count in sorted(report.passed_over.items(), key=lambda item: (-item[1], item[0]))
-        ]
-        errors.print(f"Passed over as no documents: {', '.join(passed)}.")
+    for line in _met(report):
+        errors.print(line)
     done = [
         f"{count:,} {word}"
         for count, word in (
@@ -55,6 +66,7 @@ def print_report(filled: Library, report: indexing.AddReport, built_index: bool,
             (report.replaced, "replaced"),
             (report.unchanged, "unchanged"),
             (report.copies, "copy of another" if report.copies == 1 else "copies of others"),
+            (len(report.moved), "moved"),
             (report.removed, "removed"),
             (len(report.refused), "skipped"),
         )
@@ -66,6 +78,40 @@ def print_report(filled: Library, report: indexing.AddReport, built_index: bool,
         f"The store holds {counted(info.documents, 'document')}, {counted(info.passages, 'passage')}, "
         f"{counted(info.memory_rows, 'memory token')}."
     )
+
+
+def _met(report: indexing.AddReport) -> Iterator[str]:
+    """What a run met besides documents, and what of these it did not take, a line each."""
+    for line in left_out_lines(report.left_out):
+        yield f"Not taken of {line}"
+    if report.passed_over:
+        passed = [
+            f"{count:,} {one_line(ending) or 'without an ending'}{_named(report.unread, ending)}"
+            for ending, count in sorted(report.passed_over.items(), key=lambda item: (-item[1], item[0]))
+        ]
+        yield f"Passed over as no documents: {', '.join(passed)}."
+    for file, names in report.ignored.items():
+        folders = [name for name in names if name.endswith("/")]
+        files = len(names) - len(folders)
+        counts = [counted(files, "file")] * bool(files) + [counted(len(folders), "folder")] * bool(folders)
+        yield (
+            f"Left out by {short(file)}: {' and '.join(counts)} ({names_of(names)}); --no-ignore takes them."
+        )
+    for old, new in report.moved:
+        yield f"Moved: {short(old)} is now {short(new)}."
+    if report.gone:
+        yield (
+            f"Gone: {counted(len(report.gone), 'document')} stored of files that no longer exist "
+            f"({names_of(report.gone)}); remove them with --remove-vanished."
+        )
+
+
+def _named(files: Sequence[str], ending: str) -> str:
+    """The files with an ending in brackets, and what to do with them where something helps."""
+    names = [Path(file).name for file in files if Path(file).suffix.lower() == ending]
+    advice = _ADVICE.get(ending, "")
+    said = "; ".join(filter(None, (names_of(names) if names else "", advice)))
+    return f" ({said})" if said else ""
 
 
 def print_store(info: StoreInfo, *, as_json: bool) -> None:

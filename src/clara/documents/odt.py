@@ -1,0 +1,403 @@
+"""OpenDocument texts and presentations (ODT, ODP): every part of them that is text, in its order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from xml.etree.ElementTree import Element
+from zipfile import ZipFile
+
+from clara.documents.archives import opened, read_xml
+from clara.documents.body import Body, element
+from clara.documents.formulas import linear
+from clara.documents.html import outline_of_tree, roman
+from clara.documents.html_tree import Node
+from clara.documents.properties import core_properties, stated_section
+from clara.documents.reading import Context, Losses, Reading, UnreadableError
+from clara.records import Section
+
+_KIND = "an OpenDocument file"
+_OASIS = "urn:oasis:names:tc:opendocument:xmlns"
+_T = f"{{{_OASIS}:text:1.0}}"
+_TABLE = f"{{{_OASIS}:table:1.0}}"
+_DRAW = f"{{{_OASIS}:drawing:1.0}}"
+_STYLE = f"{{{_OASIS}:style:1.0}}"
+_OFFICE = f"{{{_OASIS}:office:1.0}}"
+_SVG = f"{{{_OASIS}:svg-compatible:1.0}}"
+_SHOW = f"{{{_OASIS}:presentation:1.0}}"
+_LINK = "{http://www.w3.org/1999/xlink}href"
+_DC = "{http://purl.org/dc/elements/1.1/}"
+_MAX_DEPTH = 60
+
+
+def read_odt(data: bytes, context: Context) -> Reading:
+    """Read an OpenDocument text or presentation: headings with their numbers, lists, tables, notes and
+    comments at
+    their references, text boxes, formulas, headers and footers; slides as pages.
+
+    Raises:
+        UnreadableError: The file is damaged, encrypted or of another kind, or unpacks beyond measure.
+    """
+    with opened(data, _KIND) as archive:
+        if b"manifest:encryption-data" in _read(archive, "META-INF/manifest.xml"):
+            raise UnreadableError("is an encrypted OpenDocument file; save a copy without a password")
+        title, values = core_properties(archive, "meta.xml")
+        reader = _Reader(archive, context.losses)
+        sections = list(reader.sections(title))
+    title = title or reader.title
+    return Reading(title, (*stated_section(values), *sections), values)
+
+
+def _read(archive: ZipFile, name: str) -> bytes:
+    return archive.read(name) if name in archive.namelist() else b""
+
+
+@dataclass(slots=True)
+class _Level:
+    """How a level of a list is numbered; no form for bullets."""
+
+    form: str = ""
+    before: str = ""
+    after: str = ""
+    start: int = 1
+    shown: int = 1
+
+
+@dataclass(slots=True)
+class _State:
+    """The numbers that the levels of a list have reached."""
+
+    reached: dict[int, int] = field(default_factory=dict)
+
+    def mark(self, levels: dict[int, _Level], level: int) -> str:
+        own = levels.get(level, _Level())
+        self.reached[level] = self.reached.get(level, own.start - 1) + 1
+        for deeper in [one for one in self.reached if one > level]:
+            del self.reached[deeper]
+        if not own.form:
+            return "-"
+        first = max(1, level - own.shown + 1)
+        numbers = [
+            _written(self.reached.get(at, levels.get(at, own).start), levels.get(at, own).form)
+            for at in range(first, level + 1)
+        ]
+        return f"{own.before}{'.'.join(filter(None, numbers))}{own.after}".strip()
+
+
+class _Reader:
+    def __init__(self, archive: ZipFile, losses: Losses) -> None:
+        self._archive = archive
+        self._names = set(archive.namelist())
+        self._losses = losses
+        self._content = read_xml(archive, "content.xml")
+        self._styles = read_xml(archive, "styles.xml") if "styles.xml" in self._names else None
+        self._marks: dict[str, str] = {}  # of each style the element that its text is in
+        self._lists: dict[str, dict[int, _Level]] = {}
+        self._list_of: dict[str, str] = {}  # of each paragraph style its list style
+        self._outline: dict[int, _Level] = {}
+        self._reached: dict[str, _State] = {}
+        self._headings = _State()
+        self.title = ""
+        for root in (self._styles, self._content):
+            if root is not None:
+                self._learn(root)
+
+    def sections(self, title: str) -> Iterator[Section]:
+        body = self._content.find(f"{_OFFICE}body")
+        slides = body.find(f"{_OFFICE}presentation") if body is not None else None
+        if slides is not None:
+            for number, page in enumerate(slides.iterfind(f"{_DRAW}page"), 1):
+                yield from self._slide(page, number)
+            return
+        found = body.find(f"{_OFFICE}text") if body is not None else None
+        if found is None:
+            raise UnreadableError("is an OpenDocument file of a kind that is not read; export it as PDF")
+        whole = Body()
+        heads, feet = self._heads_and_feet()
+        for text in heads:
+            whole.paragraph([text])
+        self._blocks(found, whole, 0)
+        for text in feet:
+            whole.paragraph([text])
+        outline = outline_of_tree(whole.tree(), self._losses)
+        self.title = outline.leading_heading
+        yield from outline.sections(title or self.title)
+
+    def _slide(self, page: Element, number: int) -> Iterator[Section]:
+        body = Body()
+        frames = sorted(page.iterfind(f"{_DRAW}frame"), key=lambda one: one.get(f"{_SHOW}class") != "title")
+        for frame in frames:
+            if frame.get(f"{_SHOW}class") == "title":
+                body.heading(1, [" ".join(" ".join(frame.itertext()).split())])
+            else:
+                self._frame(frame, body, 0)
+        others = [one for one in page if one.tag not in (f"{_DRAW}frame", f"{_SHOW}notes")]
+        for shape in others:
+            self._blocks(shape, body, 1)
+        notes = page.find(f"{_SHOW}notes")
+        words = (
+            " ".join(" ".join(one.itertext()) for one in notes.iter(f"{_DRAW}text-box"))
+            if notes is not None
+            else ""
+        )
+        if words.strip():
+            body.paragraph([f"Notes: {' '.join(words.split())}"])
+        for section in outline_of_tree(body.tree(), self._losses).sections(""):
+            self.title = self.title or section.heading
+            yield replace(section, page=number)
+
+    def _learn(self, root: Element) -> None:
+        """Take from styles what is struck out, raised or lowered, and how lists and headings are numbered."""
+        for style in root.iter(f"{_STYLE}style"):
+            name = style.get(f"{_STYLE}name", "")
+            if (listed := style.get(f"{_STYLE}list-style-name")) is not None:
+                self._list_of[name] = listed
+            said = style.find(f"{_STYLE}text-properties")
+            if said is None:
+                continue
+            place = said.get(f"{_STYLE}text-position", "")
+            if said.get(f"{_STYLE}text-line-through-style", "none") != "none":
+                self._marks[name] = "s"
+            elif place.startswith(("super", "sub")) or (place[:1] in "-123456789" and place[:1]):
+                self._marks[name] = "sub" if place.startswith(("sub", "-")) else "sup"
+            if said.get(f"{_T}display") == "none":
+                self._marks[name] = "hidden"
+        for found in root.iter(f"{_T}list-style"):
+            self._lists[found.get(f"{_STYLE}name", "")] = dict(map(_level, found))
+        for found in root.iter(f"{_T}outline-style"):
+            self._outline = dict(map(_level, found))
+
+    def _heads_and_feet(self) -> tuple[list[str], list[str]]:
+        found: tuple[dict[str, None], dict[str, None]] = ({}, {})
+        for page in self._styles.iter(f"{_STYLE}master-page") if self._styles is not None else ():
+            for part in page:
+                name = part.tag.rpartition("}")[2]
+                if name.startswith(("header", "footer")):
+                    for one in part.iter(f"{_T}p"):
+                        for number in [*one.iter(f"{_T}page-number"), *one.iter(f"{_T}page-count")]:
+                            number.text = ""
+                        text = " ".join(Node("p", {}, self._inline(one, [], 0)).words().split())
+                        if any(map(str.isalnum, text)):
+                            found[name.startswith("footer")][text] = None
+        return list(found[0]), list(found[1])
+
+    def _blocks(self, parent: Element, body: Body, depth: int) -> None:
+        if depth > _MAX_DEPTH:
+            return
+        for one in parent:
+            match one.tag:
+                case _ if one.tag == f"{_T}p":
+                    self._paragraph(one, body, depth)
+                case _ if one.tag == f"{_T}h":
+                    self._heading(one, body, depth)
+                case _ if one.tag == f"{_T}list":
+                    self._list(one, body, depth, 1, "")
+                case _ if one.tag == f"{_TABLE}table":
+                    body.block(self._table(one, depth + 1))
+                case _ if one.tag == f"{_T}tracked-changes":
+                    deleted = sum(1 for _ in one.iter(f"{_T}deletion"))
+                    self._losses.count("deleted text", deleted)
+                case _ if one.tag == f"{_DRAW}frame":
+                    self._frame(one, body, depth + 1)
+                case _ if one.tag.endswith(
+                    ("}sequence-decls", "}forms", "}variable-decls", "}user-field-decls")
+                ):
+                    pass
+                case _:
+                    self._blocks(one, body, depth + 1)
+
+    def _heading(self, one: Element, body: Body, depth: int) -> None:
+        level = _number(one.get(f"{_T}outline-level"), 1)
+        boxes: list[Element] = []
+        parts = self._inline(one, boxes, 0)
+        if not Node("p", {}, parts).words():
+            return
+        mark = ""
+        if self._outline.get(level, _Level()).form and one.get(f"{_T}is-list-header") != "true":
+            mark = self._headings.mark(self._outline, level)
+        body.heading(level, [f"{mark} ", *parts] if mark and mark != "-" else parts)
+        self._boxes(boxes, body, depth)
+
+    def _paragraph(self, one: Element, body: Body, depth: int) -> None:
+        boxes: list[Element] = []
+        parts = self._inline(one, boxes, 0)
+        body.paragraph(parts)
+        self._boxes(boxes, body, depth)
+
+    def _boxes(self, boxes: list[Element], body: Body, depth: int) -> None:
+        for box in boxes:
+            self._frame(box, body, depth + 1)
+
+    def _list(self, one: Element, body: Body, depth: int, level: int, style: str) -> None:
+        if depth > _MAX_DEPTH:
+            return
+        style = one.get(f"{_T}style-name") or style
+        levels = self._lists.get(style, {})
+        state = self._reached.setdefault(style, _State())
+        if level == 1 and one.get(f"{_T}continue-numbering") != "true" and not one.get(f"{_T}continue-list"):
+            state.reached.clear()
+        for item in one:
+            is_first = item.tag == f"{_T}list-item"
+            for part in item:
+                if part.tag == f"{_T}list":
+                    self._list(part, body, depth + 1, level + 1, style)
+                elif part.tag == f"{_T}h":
+                    self._heading(part, body, depth)
+                elif part.tag == f"{_T}p":
+                    boxes: list[Element] = []
+                    parts = self._inline(part, boxes, 0)
+                    mark = state.mark(levels, level) if is_first else ""
+                    body.item(level - 1, mark, parts)
+                    is_first = False
+                    self._boxes(boxes, body, depth)
+                else:
+                    self._blocks(item, body, depth + 1)
+                    break
+
+    def _inline(self, parent: Element, boxes: list[Element], depth: int) -> list[Node | str]:
+        parts: list[Node | str] = [parent.text or ""]
+        for one in parent if depth < _MAX_DEPTH else ():
+            parts += self._inline_part(one, boxes, depth)
+            parts.append(one.tail or "")
+        return parts
+
+    def _inline_part(self, one: Element, boxes: list[Element], depth: int) -> list[Node | str]:
+        if one.tag.startswith(_DRAW):
+            boxes.append(one)
+            return []
+        match one.tag.rpartition("}")[2]:
+            case "s":
+                return [" "]
+            case "tab":
+                return [" "]
+            case "line-break":
+                return [element("br")]
+            case "note":
+                body = one.find(f"{_T}note-body")
+                mark = (
+                    "".join(one.find(f"{_T}note-citation").itertext())
+                    if one.find(f"{_T}note-citation") is not None
+                    else ""
+                )  # type: ignore[union-attr]
+                words = " ".join("".join(body.itertext()).split()) if body is not None else ""
+                return [f" [{mark}: {words}]" if mark else f" [{words}]"]
+            case "annotation":
+                author = one.findtext(f"{_DC}creator") or ""
+                words = " ".join(" ".join("".join(text.itertext()) for text in one.iter(f"{_T}p")).split())
+                return [f" [Comment{f' by {author}' if author else ''}: {words}]"]
+            case (
+                "annotation-end"
+                | "bookmark"
+                | "bookmark-start"
+                | "bookmark-end"
+                | "soft-page-break"
+                | "change"
+            ):
+                return []
+            case "a":
+                return [element("a", self._inline(one, boxes, depth + 1), href=one.get(_LINK, ""))]
+            case "ruby":
+                base, above = one.findtext(f"{_T}ruby-base") or "", one.findtext(f"{_T}ruby-text") or ""
+                return [f"{base} ({above})" if above else base]
+        inner = self._inline(one, boxes, depth + 1)
+        mark = self._marks.get(one.get(f"{_T}style-name", ""))
+        if mark == "hidden":
+            self._losses.count("hidden text")
+            return []
+        return [element(mark, inner)] if mark else inner
+
+    def _frame(self, frame: Element, body: Body, depth: int) -> None:
+        described = " ".join(
+            filter(None, (frame.findtext(f"{_SVG}title"), frame.findtext(f"{_SVG}desc")))
+        ).strip()
+        is_text = False
+        for one in frame:
+            name = one.tag.rpartition("}")[2]
+            if name == "text-box":
+                self._blocks(one, body, depth + 1)
+                is_text = True
+            elif name == "table":
+                body.block(self._table(one, depth + 1))
+                is_text = True
+            elif name == "object":
+                is_text |= self._object(one, body)
+            elif name in ("p", "list", "h"):
+                self._blocks(frame, body, depth + 1)
+                is_text = True
+                break
+        if described:
+            body.paragraph([described])
+        elif not is_text and frame.find(f"{_DRAW}image") is not None:
+            self._losses.count("picture without a description", plural="pictures without a description")
+
+    def _object(self, one: Element, body: Body) -> bool:
+        """Add an embedded formula; other objects are left out."""
+        path = f"{one.get(_LINK, '').removeprefix('./')}/content.xml"
+        if path in self._names:
+            root = read_xml(self._archive, path)
+            if root.tag.endswith("}math"):
+                body.paragraph([_formula(root, 0)])
+                return True
+        self._losses.count("embedded object")
+        return False
+
+    def _table(self, table: Element, depth: int) -> Node:
+        rows: list[Node] = []
+
+        def add(parent: Element, tag: str) -> None:
+            for one in parent:
+                name = one.tag.rpartition("}")[2]
+                if name == "table-row":
+                    rows.append(self._row(one, tag, depth))
+                elif name == "table-header-rows":
+                    add(one, "th")
+                elif name in ("table-rows", "table-row-group"):
+                    add(one, tag)
+
+        add(table, "td")
+        return element("table", rows)
+
+    def _row(self, row: Element, tag: str, depth: int) -> Node:
+        cells = []
+        for cell in row:
+            if cell.tag != f"{_TABLE}table-cell":
+                continue
+            inner = Body()
+            self._blocks(cell, inner, depth)
+            node = element(tag, inner.top.children)
+            node.attributes["colspan"] = cell.get(f"{_TABLE}number-columns-spanned", "1")
+            node.attributes["rowspan"] = cell.get(f"{_TABLE}number-rows-spanned", "1")
+            cells.append(node)
+        return element("tr", cells)
+
+
+def _level(one: Element) -> tuple[int, _Level]:
+    form = one.get(f"{_STYLE}num-format", "") if not one.tag.endswith("-bullet") else ""
+    return _number(one.get(f"{_T}level"), 1), _Level(
+        form,
+        one.get(f"{_STYLE}num-prefix", ""),
+        one.get(f"{_STYLE}num-suffix", ""),
+        _number(one.get(f"{_T}start-value"), 1),
+        _number(one.get(f"{_T}display-levels"), 1),
+    )
+
+
+def _written(value: int, form: str) -> str:
+    if form in ("a", "A") and 1 <= value <= 26:
+        return chr(ord(form) + value - 1)
+    if form in ("i", "I") and 1 <= value < 4000:
+        return roman(value) if form == "i" else roman(value).upper()
+    return str(value) if form else ""
+
+
+def _number(text: str | None, default: int) -> int:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 7 else default
+
+
+def _formula(one: Element, depth: int) -> str:
+    name = one.tag.rpartition("}")[2]
+    if depth > _MAX_DEPTH or name == "annotation":
+        return ""
+    if not len(one):
+        return (one.text or "").strip()
+    return linear(name, [_formula(child, depth + 1) for child in one])

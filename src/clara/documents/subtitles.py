@@ -1,0 +1,83 @@
+"""Subtitles (SRT, WebVTT): what is said, in sections of a minute under the times that it is said at."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from clara.documents.charsets import decode
+from clara.documents.lines import Traced, join
+from clara.documents.reading import Context, Reading, UnreadableError
+from clara.documents.text import Line, numbered_lines, squeeze, tidy_piece
+from clara.records import Section
+
+_TIMES = re.compile(
+    r"(?:(\d{1,3}):)?(\d{1,2}):(\d{2})[.,]\d{1,3}\s*-->\s*(?:(\d{1,3}):)?(\d{1,2}):(\d{2})[.,]\d{1,3}"
+)
+_SPEAKER = re.compile(r"<v(?:\.[^ <>]{0,60})? ([^<>]{1,100})>")
+_TAG = re.compile(r"<[^<>]{0,100}>|\{\\[^{}]{0,100}\}")
+_SECONDS = 60  # that a section lasts at most
+
+
+@dataclass(frozen=True, slots=True)
+class _Cue:
+    start: int
+    stop: int
+    text: Traced
+
+
+def read_subtitles(data: bytes, context: Context) -> Reading:
+    """Read subtitles; a section's metadata says when it starts and ends, in seconds.
+
+    Raises:
+        UnreadableError: The bytes are not text, or there is no time in them.
+    """
+    lines = numbered_lines(decode(data, losses=context.losses))
+    cues = list(_cues(lines))
+    if not cues:
+        raise UnreadableError("holds no times of subtitles; give it the ending that fits its content")
+    return Reading("", tuple(map(_section, _groups(cues))))
+
+
+def _cues(lines: list[Line]) -> Iterator[_Cue]:
+    at = 0
+    last = ""
+    while at < len(lines):
+        times = _TIMES.match(lines[at][1])
+        at += 1
+        if times is None:
+            continue
+        said: list[Traced] = []
+        while at < len(lines) and lines[at][1] and not _TIMES.match(lines[at][1]):
+            number, line = lines[at]
+            words = squeeze(tidy_piece(html.unescape(_TAG.sub("", _SPEAKER.sub(r"\1: ", line)))))
+            if words and words != last:  # captions that roll on repeat what was said
+                said.append(Traced.of(words, (number, number)))
+                last = words
+            at += 1
+        if said:
+            values = [int(one or 0) for one in times.groups()]
+            start, stop = (values[n] * 3600 + values[n + 1] * 60 + values[n + 2] for n in (0, 3))
+            yield _Cue(start, stop, join(" ", said))
+
+
+def _groups(cues: list[_Cue]) -> Iterator[list[_Cue]]:
+    group: list[_Cue] = []
+    for cue in cues:
+        if group and not 0 <= cue.stop - group[0].start <= _SECONDS:
+            yield group
+            group = []
+        group.append(cue)
+    yield group
+
+
+def _section(cues: list[_Cue]) -> Section:
+    start, stop = cues[0].start, max(cue.stop for cue in cues)
+    text = join("\n", [cue.text.whole() for cue in cues])
+    return replace(text.section(f"{_clock(start)} to {_clock(stop)}"), metadata={"start": start, "end": stop})
+
+
+def _clock(seconds: int) -> str:
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
