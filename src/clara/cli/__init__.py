@@ -19,6 +19,7 @@ from clara import __version__
 from clara.cli.asking import ask, index, search
 from clara.cli.measuring import evaluate, inspect_app
 from clara.cli.questions import QuestionCommand
+from clara.cli.serving import chat, mcp, serve
 from clara.cli.store import store_app
 from clara.cli.training import convert, data_app, train
 from clara.errors import ClaraError
@@ -52,6 +53,9 @@ app = typer.Typer(
 app.command()(index)
 app.command(cls=QuestionCommand)(ask)
 app.command(cls=QuestionCommand)(search)
+app.command()(chat)
+app.command()(serve)
+app.command()(mcp)
 for command in (convert, train, evaluate):
     app.command()(command)
 app.add_typer(inspect_app, name="inspect")
