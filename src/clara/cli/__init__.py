@@ -19,6 +19,7 @@ from clara import __version__
 from clara.cli.asking import ask, index, search
 from clara.cli.measuring import evaluate, inspect_app
 from clara.cli.questions import QuestionCommand
+from clara.cli.serving import chat, mcp, serve
 from clara.cli.showing import show
 from clara.cli.store import store_app
 from clara.cli.training import convert, data_app, train
@@ -53,6 +54,9 @@ app = typer.Typer(
 app.command()(index)
 app.command(cls=QuestionCommand)(ask)
 app.command(cls=QuestionCommand)(search)
+app.command()(chat)
+app.command()(serve)
+app.command()(mcp)
 for command in (show, convert, train, evaluate):
     app.command()(command)
 app.add_typer(inspect_app, name="inspect")

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +28,7 @@ from clara.cli.options import (
     open_library,
 )
 from clara.cli.questions import STDIN, check_question, typed_questions
+from clara.cli.remote import ask_remotely, find_client, search_remotely, tried
 from clara.errors import ClaraError, InputError
 
 if TYPE_CHECKING:
@@ -151,6 +153,23 @@ def ask(
     if question != STDIN:
         check_question(question)
     _check_conditions(where)
+    client = find_client(store, model, subfolder, base, device)
+    if client is not None:
+        ask_it = partial(
+            ask_remotely,
+            client,
+            k=k,
+            text_passages=text_passages,
+            where=where,
+            hybrid=hybrid,
+            context=context,
+            as_json=as_json,
+        )
+        if question == STDIN:
+            _reply_to_each(ask_it, as_json=as_json)
+            return
+        if tried(partial(ask_it, question)):
+            return
 
     with open_library(store, model, subfolder, base, device) as library:
 
@@ -190,6 +209,21 @@ def search(
 
     check_question(question)
     _check_conditions(where)
+    client = find_client(store, model, subfolder, base, device)
+    if client is not None and tried(
+        partial(
+            search_remotely,
+            client,
+            question,
+            k=k,
+            where=where,
+            hybrid=hybrid,
+            context=context,
+            explain=explain,
+            as_json=as_json,
+        )
+    ):
+        return
     with open_library(store, model, subfolder, base, device) as library:
         found = library.explain(question, k, where=where or (), hybrid=hybrid)
         sources = with_support([Source.of(hit, "memory") for hit in found.hits], question)
