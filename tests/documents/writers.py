@@ -2,7 +2,7 @@
 
 A document is a title and blocks: ("heading", level, text), ("text", text), ("note", text, note), ("link", text,
 address), ("raised", before, raised, after), ("table", rows of which the first names the columns), ("list", items).
-"""
+"""  # noqa: E501
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ def html_body(blocks: Sequence[Block]) -> str:
             case ("note", text, note):
                 notes.append(note)
                 number = len(notes)
-                parts.append(f'<p>{escape(text)}<sup><a href="#n{number}" epub:type="noteref">{number}</a></sup></p>')
+                parts.append(
+                    f'<p>{escape(text)}<sup><a href="#n{number}" epub:type="noteref">{number}</a></sup></p>'
+                )
                 parts.append(f'<aside epub:type="footnote" id="n{number}"><p>{escape(note)}</p></aside>')
             case ("link", text, address):
                 parts.append(f'<p>See the <a href="{address}">{escape(text)}</a>.</p>')
@@ -72,7 +74,9 @@ def html_body(blocks: Sequence[Block]) -> str:
                 parts.append(f"<p>{escape(before)}<sup>{raised}</sup>{escape(after)}</p>")
             case ("table", rows):
                 head = "".join(f"<th>{escape(cell)}</th>" for cell in rows[0])
-                body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows[1:])
+                body = "".join(
+                    "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows[1:]
+                )
                 parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
             case ("list", items):
                 parts.append("<ol>" + "".join(f"<li>{escape(item)}</li>" for item in items) + "</ol>")
@@ -82,7 +86,7 @@ def html_body(blocks: Sequence[Block]) -> str:
 def html(title: str, blocks: Sequence[Block]) -> bytes:
     menu = "<nav><ul><li><a href=/>Home</a><li><a href=/a>About us</a><li><a href=/b>Contact</a></ul></nav>"
     cookies = '<div class="cookie-banner">We use cookies. <button>Accept</button></div>'
-    page = f"<!doctype html><html><head><title>{escape(title)}</title><body>{menu}{cookies}<h1>{escape(title)}</h1>"
+    page = f"<!doctype html><html><head><title>{escape(title)}</title><body>{menu}{cookies}<h1>{escape(title)}</h1>"  # noqa: E501
     return f"{page}{html_body(blocks)}<footer>© 2025 All rights reserved</footer>".encode()
 
 
@@ -98,7 +102,7 @@ def epub(title: str, blocks: Sequence[Block]) -> bytes:
         "</rootfiles></container>",
         "a.opf": '<package xmlns="http://www.idpf.org/2007/opf"><metadata xmlns:dc="http://purl.org/dc/elements/1.1/">'
         f"<dc:title>{escape(title)}</dc:title></metadata><manifest>"
-        '<item id="a" href="a.xhtml" media-type="application/xhtml+xml"/></manifest><spine><itemref idref="a"/>'
+        '<item id="a" href="a.xhtml" media-type="application/xhtml+xml"/></manifest><spine><itemref idref="a"/>'  # noqa: E501
         "</spine></package>",
         "a.xhtml": page,
     })  # fmt: skip
@@ -130,7 +134,9 @@ def docx(title: str, blocks: Sequence[Block]) -> bytes:
                 parts.append(paragraph(run(before) + run(raised, up) + run(after)))
             case ("table", rows):
                 cells = [
-                    "".join(f"<w:tc><w:tcPr/>{paragraph(run(cell, '<w:b/>' * (at == 0)))}</w:tc>" for cell in row)
+                    "".join(
+                        f"<w:tc><w:tcPr/>{paragraph(run(cell, '<w:b/>' * (at == 0)))}</w:tc>" for cell in row
+                    )
                     for at, row in enumerate(rows)
                 ]
                 parts.append("<w:tbl>" + "".join(f"<w:tr>{row}</w:tr>" for row in cells) + "</w:tbl>")
@@ -138,16 +144,23 @@ def docx(title: str, blocks: Sequence[Block]) -> bytes:
                 numbered = '<w:numPr><w:ilvl w:val="0"/><w:numId w:val="1"/></w:numPr>'
                 parts += [paragraph(run(item), numbered) for item in items]
     names = f'xmlns:w="{W}" xmlns:r="{R}"'
-    footnotes = "".join(f'<w:footnote w:id="{at}">{paragraph(run(note))}</w:footnote>' for at, note in enumerate(notes, 1))
-    relations = "".join(f'<Relationship Id="l{at}" Target="{link}" TargetMode="External"/>' for at, link in enumerate(links, 1))
-    level = '<w:lvl w:ilvl="0"><w:start w:val="1"/><w:numFmt w:val="decimal"/><w:lvlText w:val="%1."/></w:lvl>'
+    footnotes = "".join(
+        f'<w:footnote w:id="{at}">{paragraph(run(note))}</w:footnote>' for at, note in enumerate(notes, 1)
+    )
+    relations = "".join(
+        f'<Relationship Id="l{at}" Target="{link}" TargetMode="External"/>'
+        for at, link in enumerate(links, 1)
+    )
+    level = (
+        '<w:lvl w:ilvl="0"><w:start w:val="1"/><w:numFmt w:val="decimal"/><w:lvlText w:val="%1."/></w:lvl>'
+    )
     return packed({
         "[Content_Types].xml": f'<Types xmlns="{PACKAGE}/content-types"/>',
         "word/document.xml": f"<w:document {names}><w:body>{''.join(parts)}</w:body></w:document>",
         "word/footnotes.xml": f"<w:footnotes {names}>{footnotes}</w:footnotes>",
-        "word/_rels/document.xml.rels": f'<Relationships xmlns="{PACKAGE}/relationships">{relations}</Relationships>',
-        "word/styles.xml": f'<w:styles {names}><w:style w:styleId="Title"><w:name w:val="Title"/></w:style></w:styles>',
-        "word/numbering.xml": f'<w:numbering {names}><w:abstractNum w:abstractNumId="0">{level}</w:abstractNum>'
+        "word/_rels/document.xml.rels": f'<Relationships xmlns="{PACKAGE}/relationships">{relations}</Relationships>',  # noqa: E501
+        "word/styles.xml": f'<w:styles {names}><w:style w:styleId="Title"><w:name w:val="Title"/></w:style></w:styles>',  # noqa: E501
+        "word/numbering.xml": f'<w:numbering {names}><w:abstractNum w:abstractNumId="0">{level}</w:abstractNum>'  # noqa: E501
         '<w:num w:numId="1"><w:abstractNumId w:val="0"/></w:num></w:numbering>',
     })  # fmt: skip
 
@@ -162,14 +175,23 @@ def odt(title: str, blocks: Sequence[Block]) -> bytes:
                 parts.append(f"<text:p>{escape(text)}</text:p>")
             case ("note", text, note):
                 body = f"<text:note-body><text:p>{escape(note)}</text:p></text:note-body>"
-                parts.append(f"<text:p>{escape(text)}<text:note><text:note-citation>1</text:note-citation>{body}</text:note></text:p>")
+                parts.append(
+                    f"<text:p>{escape(text)}<text:note><text:note-citation>1</text:note-citation>{body}</text:note></text:p>"
+                )
             case ("link", text, address):
-                parts.append(f'<text:p>See the <text:a xlink:href="{address}">{escape(text)}</text:a>.</text:p>')
+                parts.append(
+                    f'<text:p>See the <text:a xlink:href="{address}">{escape(text)}</text:a>.</text:p>'
+                )
             case ("raised", before, raised, after):
-                parts.append(f'<text:p>{escape(before)}<text:span text:style-name="up">{raised}</text:span>{escape(after)}</text:p>')
+                parts.append(
+                    f'<text:p>{escape(before)}<text:span text:style-name="up">{raised}</text:span>{escape(after)}</text:p>'  # noqa: E501
+                )
             case ("table", rows):
                 made = [
-                    "".join(f"<table:table-cell><text:p>{escape(cell)}</text:p></table:table-cell>" for cell in row)
+                    "".join(
+                        f"<table:table-cell><text:p>{escape(cell)}</text:p></table:table-cell>"
+                        for cell in row
+                    )
                     for row in rows
                 ]
                 made = [f"<table:table-row>{row}</table:table-row>" for row in made]
@@ -195,7 +217,15 @@ def odt(title: str, blocks: Sequence[Block]) -> bytes:
 def pdf(title: str, blocks: Sequence[Block]) -> bytes:
     """Two columns of running text, then tables below each other on pages of their own."""
     from reportlab.lib.styles import getSampleStyleSheet
-    from reportlab.platypus import BaseDocTemplate, Frame, NextPageTemplate, PageBreak, PageTemplate, Paragraph, Table
+    from reportlab.platypus import (
+        BaseDocTemplate,
+        Frame,
+        NextPageTemplate,
+        PageBreak,
+        PageTemplate,
+        Paragraph,
+        Table,
+    )
 
     styles = getSampleStyleSheet()
     stream = io.BytesIO()
@@ -214,13 +244,23 @@ def pdf(title: str, blocks: Sequence[Block]) -> bytes:
                 story.append(Paragraph(f"{escape(text)}<super>1</super>", styles["BodyText"]))
                 story.append(Paragraph(f"<super>1</super> {escape(note)}", styles["BodyText"]))
             case ("link", text, address):
-                story.append(Paragraph(f'See the <a href="{address}">{escape(text)}</a>.', styles["BodyText"]))
+                story.append(
+                    Paragraph(f'See the <a href="{address}">{escape(text)}</a>.', styles["BodyText"])
+                )
             case ("raised", before, raised, after):
-                story.append(Paragraph(f"{escape(before)}<super>{raised}</super>{escape(after)}", styles["BodyText"]))
+                story.append(
+                    Paragraph(f"{escape(before)}<super>{raised}</super>{escape(after)}", styles["BodyText"])
+                )
             case ("table", rows):
-                tables += [NextPageTemplate("one"), PageBreak(), Table([list(row) for row in rows], repeatRows=1)]
+                tables += [
+                    NextPageTemplate("one"),
+                    PageBreak(),
+                    Table([list(row) for row in rows], repeatRows=1),
+                ]
             case ("list", items):
-                story += [Paragraph(f"{at}. {escape(item)}", styles["BodyText"]) for at, item in enumerate(items, 1)]
+                story += [
+                    Paragraph(f"{at}. {escape(item)}", styles["BodyText"]) for at, item in enumerate(items, 1)
+                ]
     made.build([*story, *tables])
     return stream.getvalue()
 
@@ -244,7 +284,9 @@ def rtf(title: str, blocks: Sequence[Block]) -> bytes:
             case ("raised", before, raised, after):
                 parts.append(rf"{plain(before)}{{\super {raised}}}{plain(after)}\par")
             case ("table", rows):
-                parts += [r"\trowd " + "".join(rf"{plain(cell)}\cell " for cell in row) + r"\row" for row in rows]
+                parts += [
+                    r"\trowd " + "".join(rf"{plain(cell)}\cell " for cell in row) + r"\row" for row in rows
+                ]
             case ("list", items):
                 parts += [rf"{at}. {plain(item)}\par" for at, item in enumerate(items, 1)]
     return ("{\\rtf1\\ansi\n" + "\n".join(parts) + "\n}").encode()
@@ -268,8 +310,11 @@ def tex(title: str, blocks: Sequence[Block]) -> bytes:
             case ("raised", before, raised, after):
                 parts.append(rf"{plain(before)}$^{{{raised}}}${plain(after)}")
             case ("table", rows):
-                made = "\n".join(" & ".join(map(plain, row)) + r" \\" + r" \hline" * (at == 0) for at, row in enumerate(rows))
-                parts.append("\\begin{tabular}{%s}\n\\hline\n%s\n\\end{tabular}" % ("l" * len(rows[0]), made))
+                made = "\n".join(
+                    " & ".join(map(plain, row)) + r" \\" + r" \hline" * (at == 0)
+                    for at, row in enumerate(rows)
+                )
+                parts.append("\\begin{tabular}{%s}\n\\hline\n%s\n\\end{tabular}" % ("l" * len(rows[0]), made))  # noqa: UP031
             case ("list", items):
                 made = "\n".join(rf"\item {plain(item)}" for item in items)
                 parts.append(f"\\begin{{enumerate}}\n{made}\n\\end{{enumerate}}")
@@ -327,7 +372,9 @@ def slides(title: str, blocks: Sequence[Block]) -> bytes:
             continue
         if block[0] == "table":
             rows = block[1]
-            table = slide.shapes.add_table(len(rows), len(rows[0]), Inches(1), Inches(2), Inches(8), Inches(3)).table
+            table = slide.shapes.add_table(
+                len(rows), len(rows[0]), Inches(1), Inches(2), Inches(8), Inches(3)
+            ).table
             for at, row in enumerate(rows):
                 for place, cell in enumerate(row):
                     table.cell(at, place).text = cell
@@ -364,7 +411,9 @@ def mail(title: str, blocks: Sequence[Block]) -> bytes:
 
     message = EmailMessage()
     message["From"], message["To"], message["Subject"] = "Ann <ann@example.org>", "Bo <bo@example.org>", title
-    message.set_content(f"<html><body>{html_body([one for one in blocks if one[0] != 'table'])}</body></html>", "html")
+    message.set_content(
+        f"<html><body>{html_body([one for one in blocks if one[0] != 'table'])}</body></html>", "html"
+    )
     for block in blocks:
         if block[0] == "table":
             message.add_attachment(table_text(block[1], ",").encode(), "text", "csv", filename="table.csv")
@@ -459,7 +508,10 @@ def sheets(title: str, blocks: Sequence[Block]) -> bytes:
     rows = [row for block in blocks if block[0] == "table" for row in block[1]]
     made = "".join(
         "<table:table-row>"
-        + "".join(f'<table:table-cell office:value-type="string"><text:p>{escape(cell)}</text:p></table:table-cell>' for cell in row)
+        + "".join(
+            f'<table:table-cell office:value-type="string"><text:p>{escape(cell)}</text:p></table:table-cell>'
+            for cell in row
+        )
         + "</table:table-row>"
         for row in rows
     )
@@ -493,7 +545,10 @@ def lines_of(blocks: Sequence[Block]) -> list[str]:
             case ("raised", before, raised, after):
                 said.append(f"{before}^{raised}{after}")
             case ("table", rows):
-                said += [", ".join(f"{name} {cell}" for name, cell in zip(rows[0], row, strict=True)) for row in rows[1:]]
+                said += [
+                    ", ".join(f"{name} {cell}" for name, cell in zip(rows[0], row, strict=True))
+                    for row in rows[1:]
+                ]
             case ("list", items):
                 said += [f"{at}. {item}" for at, item in enumerate(items, 1)]
     return said
@@ -501,7 +556,7 @@ def lines_of(blocks: Sequence[Block]) -> list[str]:
 
 def subtitles(title: str, blocks: Sequence[Block]) -> bytes:
     cues = [
-        f"{at + 1}\n00:{at * 5 // 60:02}:{at * 5 % 60:02},000 --> 00:{at * 5 // 60:02}:{at * 5 % 60 + 4:02},500\n<i>{line}</i>"
+        f"{at + 1}\n00:{at * 5 // 60:02}:{at * 5 % 60:02},000 --> 00:{at * 5 // 60:02}:{at * 5 % 60 + 4:02},500\n<i>{line}</i>"  # noqa: E501
         for at, line in enumerate(lines_of(blocks))
     ]
     return "\n\n".join(cues).encode()
@@ -509,7 +564,7 @@ def subtitles(title: str, blocks: Sequence[Block]) -> bytes:
 
 def captions(title: str, blocks: Sequence[Block]) -> bytes:
     cues = [
-        f"{at * 5 // 60:02}:{at * 5 % 60:02}.000 --> {at * 5 // 60:02}:{at * 5 % 60 + 4:02}.500 align:start\n<v Ann>{line}</v>"
+        f"{at * 5 // 60:02}:{at * 5 % 60:02}.000 --> {at * 5 // 60:02}:{at * 5 % 60 + 4:02}.500 align:start\n<v Ann>{line}</v>"  # noqa: E501
         for at, line in enumerate(lines_of(blocks))
     ]
     return "\n\n".join(["WEBVTT", *cues]).encode()
@@ -536,6 +591,6 @@ def org(title: str, blocks: Sequence[Block]) -> bytes:
 WRITERS: dict[str, Callable[[str, Sequence[Block]], bytes]] = {
     ".md": markdown, ".html": html, ".epub": epub, ".docx": docx, ".odt": odt, ".pdf": pdf, ".rtf": rtf,
     ".tex": tex, ".adoc": adoc, ".ipynb": notebook, ".pptx": slides, ".eml": mail, ".mhtml": saved_page,
-    ".json": as_json, ".jsonl": json_lines, ".csv": table_with(","), ".tsv": table_with("\t"), ".xlsx": workbook,
+    ".json": as_json, ".jsonl": json_lines, ".csv": table_with(","), ".tsv": table_with("\t"), ".xlsx": workbook,  # noqa: E501
     ".ods": sheets, ".srt": subtitles, ".vtt": captions, ".log": log, ".txt": plain, ".rst": rst, ".org": org,
 }  # fmt: skip

@@ -54,7 +54,9 @@ def read_saved_page(data: bytes, context: Context) -> Reading:
     ]
     if not pages:
         raise UnreadableError("is no saved web page: it holds no HTML; give it the ending that fits")
-    title, sections, metadata = "", [], {}
+    title = ""
+    sections: list[Section] = []
+    metadata: dict[str, str | int | float | bool] = {}
     for part in pages:
         name, outline, stated = outline_of(_text(part, context.losses), context.losses)
         if not title:
@@ -121,7 +123,7 @@ def _attached(message: EmailMessage, body: EmailMessage | None) -> Iterator[tupl
             continue
         if kind == "message/rfc822":
             inner = part.get_payload()
-            content = bytes(inner[0]) if isinstance(inner, list) and inner else b""
+            content = _bytes(inner[0]) if isinstance(inner, list) and inner else b""
         else:
             payload = part.get_payload(decode=True)
             content = payload if isinstance(payload, bytes) else b""
@@ -143,3 +145,7 @@ def _parts(message: EmailMessage) -> Iterator[EmailMessage]:
             stack.extend(reversed(payload if isinstance(payload, list) else []))
         else:
             yield part
+
+
+def _bytes(part: Any) -> bytes:
+    return bytes(part)

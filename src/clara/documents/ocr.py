@@ -50,7 +50,7 @@ def read_picture(data: bytes, context: Context) -> Reading:
     """
     if not is_there():
         raise UnreadableError(f"is a picture; to have its text recognised, {INSTALL}")
-    from PIL import Image as pictures
+    from PIL import Image as pictures  # noqa: N813
 
     try:
         picture = pictures.open(BytesIO(data))

@@ -1,6 +1,6 @@
 """PDF files, through PDFium: one section a page, lines joined to paragraphs, tables row by row."""
 
-from __future__ import annotations
+from __future__ import annotations  # noqa: I001
 
 import re
 import statistics
@@ -20,6 +20,7 @@ from clara.documents.reading import Context, Losses, Reading, UnreadableError, n
 from clara.documents.text import join_lines, starts_item, tidy
 from clara.documents.vocabulary import is_known
 from clara.records import Metadata, Section
+import itertools
 
 if TYPE_CHECKING:
     from pypdfium2 import PdfDocument, PdfPage
@@ -262,7 +263,7 @@ def _join(first: str, second: str, words: set[str]) -> str:
 
 def _make_sentences_whole(pages: list[list[Traced]], words: set[str]) -> None:
     """Move the end of a sentence that runs over onto the page where the sentence begins."""
-    for before, after in zip(pages, pages[1:], strict=False):
+    for before, after in itertools.pairwise(pages):
         if not before or not after or before[-1].units or after[0].units:
             continue
         first, second = before[-1].text, after[0].text

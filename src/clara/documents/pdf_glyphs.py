@@ -211,7 +211,7 @@ def _pieces(glyphs: list[_Glyph]) -> Iterator[Piece]:
             if run is not None:
                 yield run.piece()
             run = _Run(one)
-        elif not run.raised and not _is_apart(run.glyph, one):
+        elif not run.raised and not _is_apart(run.glyph, one):  # noqa: SIM102
             if one.left - run.right > _WORD_GAP * one.size and run.texts and run.texts[-1] != " ":
                 run.texts.append(" ")
         if _is_apart(run.glyph, one) and run.texts:

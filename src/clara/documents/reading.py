@@ -23,7 +23,7 @@ class Reading(NamedTuple):
 
     title: str
     sections: tuple[Section, ...]
-    metadata: Metadata = {}
+    metadata: Metadata = {}  # noqa: RUF012
 
 
 class UnreadableError(Exception):

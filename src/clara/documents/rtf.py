@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -51,10 +52,11 @@ def read_rtf(data: bytes, context: Context) -> Reading:
         )
     markup = data.decode("latin-1")
     context.losses.count("picture", markup.count("\\pict"))
-    found = {name: squeeze(rtf_to_text("{\\rtf1 " + text + "}")) for name, text in _INFO.findall(markup)}
+    convert: Callable[..., str] = rtf_to_text
+    found = {name: squeeze(convert("{\\rtf1 " + text + "}")) for name, text in _INFO.findall(markup)}
     title = found.pop("title", "")
     values = facts({_NAMES.get(name, name): value for name, value in found.items()})
-    text = rtf_to_text(_prepared(markup, context.losses), errors="replace")
+    text = convert(_prepared(markup, context.losses), errors="replace")
     outline = Outline()
     lines = [_unmarked(line) for line in text.split("\n")]
     for is_row, group in groupby(lines, lambda line: line.count("|") > 1 or line.rstrip().endswith("|")):

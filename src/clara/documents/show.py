@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from clara.documents.options import ReadOptions
 from clara.documents.passages import CountTokens, cut
@@ -77,13 +78,14 @@ def lengths_of(folder: Path) -> tuple[int, CountTokens]:
         longest = int(stated["doc_max_tokens"])
     except Exception as error:  # the tokenizer's own errors are plain exceptions
         raise InputError(
-            f"{folder} is no model's folder with a {_TOKENIZER} and a {_PROCESSOR}; name one, or leave it out "
+            f"{folder} is no model's folder with a {_TOKENIZER} and a {_PROCESSOR}; name one, or leave it out "  # noqa: E501
             "for the packaged model."
         ) from error
     tokenizer.no_padding()
     tokenizer.no_truncation()
     # in pairs a token stands between title and text
-    return longest - (stated.get("prompt_format") == "pairs"), _counter(tokenizer.encode_batch)
+    encode: Any = tokenizer.encode_batch
+    return longest - (stated.get("prompt_format") == "pairs"), _counter(encode)
 
 
 def _counter(encode: Callable[..., Sequence[Sequence[object]]]) -> CountTokens:
