@@ -181,7 +181,7 @@ def test_documents_come_are_read_and_go(client: TestClient, service: Service) ->
 def test_what_cannot_be_read_fails_and_can_be_tried_again(client: TestClient) -> None:
     one = added(client, "empty", "broken.pdf", b"no PDF")
     assert one["state"] == "failed"
-    assert one["message"]
+    assert one["message"].startswith("broken.pdf ")
     again = client.post(f"/api/additions/{one['id']}/retry")
     assert again.status_code == 202
     for name, content in (("a.exe", b"x"), ("empty.txt", b""), ("noending", b"x")):
@@ -194,6 +194,9 @@ def test_a_memory_is_shown(client: TestClient, library: Library) -> None:
     (memory,) = library.store.memories([hit.stored.id])
     assert (found["rows"], found["size"]) == memory.shape
     assert len(found["inspection"]["nearest"]) == len(memory)
+    held = " ".join(near["text"] for row in found["inspection"]["nearest"] for near in row)
+    words = [word["text"].lower() for word in found["inspection"]["words"]]
+    assert set(words) & set(held.split()) >= {word for word in words if word in ("main", "span", "1903")}
     assert sum(word["weight"] for word in found["inspection"]["words"]) == pytest.approx(1)
 
 

@@ -5,6 +5,7 @@ Tools answer while the model still loads: listing them needs no model, and the o
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -22,6 +23,9 @@ from clara.service.service import Service
 
 PAGE_CHARACTERS = 20_000
 """Longest text of one answer: clients cap what a tool says, Claude Code at 25,000 tokens."""
+
+_LOAD_AFTER = 0.5
+"""Seconds after which an agent's server begins to load the model; by then its tools are listed."""
 
 _INSTRUCTIONS = (
     "Answers questions from the user's own documents. Use `ask` for a short factual question; use `search` "
@@ -191,10 +195,14 @@ def serve_stdio(service: Service, *, allow_writes: bool) -> None:
     Raises:
         ClaraError: The server cannot be started.
     """
-    service.start()
+    # importing the model would keep the first answers, which need none, waiting
+    loading = threading.Timer(_LOAD_AFTER, service.start)
+    loading.daemon = True
+    loading.start()
     try:
         agent_server(service, allow_writes=allow_writes).run("stdio")
     except* ClaraError as group:
         raise group.exceptions[0] from None
     finally:
+        loading.cancel()
         service.stop()

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 FILES = "files"
 """Folder within a store's in which uploaded files are kept."""
 
+_WORDS_PER_ROW = 64
+"""More than a row of a memory spells, so that the words shown as lost are those that are."""
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -376,7 +379,7 @@ class Engine:
         library = self.library(store)
         (stored,) = library.store.passages([number])
         (memory,) = library.store.memories([number])
-        inspection = inspect_document(self.clara, stored.passage.content)
+        inspection = inspect_document(self.clara, stored.passage.content, nearest=_WORDS_PER_ROW)
         return {
             "id": number,
             "rows": int(memory.shape[0]),

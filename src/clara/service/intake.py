@@ -186,7 +186,7 @@ class Intake:
         file = self._folder(addition.store) / addition.name
         report = self._retried(lambda: self._engine.add(addition.store, [file], progress))
         for _, reason in report.refused:
-            return "failed", reason
+            return "failed", reason.replace(str(file), file.name)  # clients need not know where it lies
         if report.copies:
             return "done", "It holds the same bytes as a document that is stored already."
         return "done", "Unchanged." if report.unchanged else f"{report.passages:,} passages."
