@@ -113,7 +113,7 @@ class Engine:
         """
         from clara.library import Library
         from clara.pipeline import Clara
-        from clara.store.folder import DATABASE
+        from clara.store.schema import DATABASE
 
         settings = self._settings
         clara = Clara.from_pretrained(
