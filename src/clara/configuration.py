@@ -7,11 +7,11 @@ from typing import Any
 
 from transformers import AutoConfig, PreTrainedConfig
 
-COMPRESSORS = ("appended", "segment")
-SCORES = ("slots", "mean", "text", "words")
+COMPRESSORS = ("appended", "pooled", "segment")
+SCORES = ("slots", "mean", "text", "words", "tokens")
 KEY_ROLES = ("compressor", "query_reasoner")
 ROLE_KINDS = ("lora", "full")
-PROMPT_FORMATS = ("released", "plain", "pairs")
+PROMPT_FORMATS = ("released", "plain", "documents", "pairs")
 
 
 class ClaraConfig(PreTrainedConfig):
@@ -22,7 +22,9 @@ class ClaraConfig(PreTrainedConfig):
         roles: The roles that the model has, each mapped to how its weights differ from the base:
             "lora" (low-rank adapter) or "full" (weights of its own).
         compressor: How a memory comes about. "appended": M learned memory tokens after the document in a
-            causal model, whose final states are the memory (the paper, section 3). "segment": one memory
+            causal model, whose final states are the memory (the paper, section 3). "pooled": one memory token
+            per `compression_rate` text tokens, the mean of their states after `memory_layer` layers
+            (`clara.model.pooling`). "segment": one memory
             token per `compression_rate` text tokens, which spells the words of its segment and what they mean
             in the document; the base reads in both directions, each document behind the question, and
             answers are spans of documents (`clara.model.spans`).
@@ -31,7 +33,16 @@ class ClaraConfig(PreTrainedConfig):
             "text": cosine of the mean final states over the text itself (a sentence embedding), which leaves
             the memories free of search. "words": candidates as for "text", which are then ordered by the
             question's words matched with the words of their memories (`clara.model.matching`); for memories
-            of segments.
+            of segments. "tokens": candidates by the projected mean of a memory, which are then ordered by
+            late interaction of the question's tokens with memory tokens; for pooled memories.
+        memory_layer: Layer of the base after which memories enter the generator, in the place of the states
+            of the tokens that they stand for: the layers below it are read by tokens alone. 0 for the input
+            embeddings (the paper).
+        search_size: Numbers of a vector that a pooled memory is searched by.
+        document_prefix_ids: Tokens before a document, in the compressor and in prompts ("documents" format).
+        query_prefix_ids: Tokens before a question, in the query reasoner and in prompts ("documents" format).
+        no_answer_token_id: The token that answers where no document holds the answer; None if the model was
+            not taught one.
         key_role: Which role's memory of a document is compared with the question's. "compressor": the memory
             that is stored (the paper). "query_reasoner": one of its own, made in the same pass over the
             documents, so that reading and search need not share one vector; only its key is stored.
@@ -74,6 +85,11 @@ class ClaraConfig(PreTrainedConfig):
         key_role: str = "compressor",
         key_slots: int | None = None,
         prompt_format: str = "plain",
+        memory_layer: int = 0,
+        search_size: int = 256,
+        document_prefix_ids: list[int] | None = None,
+        query_prefix_ids: list[int] | None = None,
+        no_answer_token_id: int | None = None,
         compression_rate: int = 16,
         doc_max_tokens: int = 256,
         query_max_tokens: int = 256,
@@ -109,6 +125,11 @@ class ClaraConfig(PreTrainedConfig):
         self.score = score
         self.key_role = key_role
         self.prompt_format = prompt_format
+        self.memory_layer = memory_layer
+        self.search_size = search_size
+        self.document_prefix_ids = list(document_prefix_ids or [])
+        self.query_prefix_ids = list(query_prefix_ids or [])
+        self.no_answer_token_id = no_answer_token_id
         self.compression_rate = compression_rate
         self.doc_max_tokens = doc_max_tokens
         self.query_max_tokens = query_max_tokens
@@ -134,6 +155,19 @@ class ClaraConfig(PreTrainedConfig):
         ):
             if value not in allowed:
                 raise ValueError(f"{name} is {value!r}, but must be one of {', '.join(allowed)}.")
+        for left, right in (("pooled", "tokens"), ("pooled", "documents")):
+            name, value = ("score", score) if right == "tokens" else ("prompt_format", prompt_format)
+            if (compressor == left) != (value == right):
+                raise ValueError(
+                    f"compressor is {compressor!r} with {name} {value!r}, but {left!r} and {right!r} go "
+                    "together."
+                )
+        layers = getattr(self.text_config, "num_hidden_layers", 0)
+        if not (0 < memory_layer < layers if compressor == "pooled" else memory_layer == 0):
+            raise ValueError(
+                f"memory_layer is {memory_layer} with compressor {compressor!r}, but must be "
+                + (f"from 1 to {layers - 1}." if compressor == "pooled" else "0.")
+            )
         if compressor == "segment" and score == "slots":
             raise ValueError(
                 "Memories of segments differ in length: their score must be 'mean', 'text' or 'words', not "

@@ -170,12 +170,14 @@ class Clara:
         config = self.model.config
         if config.score == "slots":
             return None if config.key_slots is None else config.key_slots * self.model.hidden_size
+        if config.score == "tokens":
+            return int(config.search_size)
         return self.model.hidden_size
 
     @property
     def is_hybrid(self) -> bool:
         """Whether a search is by default joined with one by words."""
-        return self.model.config.score in ("text", "words")
+        return self.model.config.score in ("text", "words", "tokens")
 
     @property
     def passage_tokens(self) -> int:
@@ -199,7 +201,7 @@ class Clara:
         if rate < 1 or (config.compressor == "appended" and rate < config.compression_rate):
             least = config.compression_rate if config.compressor == "appended" else 1
             raise InputError(f"The rate is {rate}, but this model's memories begin at {least}.")
-        if config.compressor == "segment":
+        if config.compressor in ("segment", "pooled"):
             return None
         count = max(1, int(config.doc_max_tokens) // rate)
         if config.key_slots is not None and count < config.key_slots:
@@ -234,7 +236,7 @@ class Clara:
         """
         ids, lengths = collate_texts(self.processor.encode_questions([question]), device=self.model.device)
         encoded = self.model.encode_query(ids, lengths)
-        compared = self.model.keys(encoded) if self.key_size else encoded.vectors
+        compared = self.model.query_keys(encoded) if self.key_size else encoded.vectors
 
         @torch.inference_mode()
         def match(memories: Sequence[NDArray[np.float16]]) -> NDArray[np.float32]:
@@ -245,7 +247,7 @@ class Clara:
             return scores
 
         vector: NDArray[np.float32] = compared[0].float().cpu().numpy()
-        return Query(vector, match if self.model.matching is not None else None)
+        return Query(vector, match if self.model.matches else None)
 
     def search(
         self,

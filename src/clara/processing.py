@@ -92,8 +92,8 @@ class ClaraProcessor(ProcessorMixin):
 
     Args:
         tokenizer: The base's tokenizer, with the memory tokens in its vocabulary.
-        prompt_format: "released" (the released checkpoints' chat prompts), "plain" (ours for causal bases)
-            or "pairs" (each document behind the question, see
+        prompt_format: "released" (the released checkpoints' chat prompts), "plain" (ours for causal bases),
+            "documents" (ours for pooled memories) or "pairs" (each document behind the question, see
             `clara.model.pairs`).
         doc_max_tokens: As in `ClaraConfig`.
         query_max_tokens: As in `ClaraConfig`.
@@ -101,6 +101,8 @@ class ClaraProcessor(ProcessorMixin):
         memory_token_ids: As in `ClaraConfig`.
         separator_token_id: As in `ClaraConfig`.
         encode_token_id: As in `ClaraConfig`.
+        document_prefix_ids: As in `ClaraConfig`.
+        query_prefix_ids: As in `ClaraConfig`.
     """
 
     attributes = ["tokenizer"]  # noqa: RUF012 - the base class declares it so
@@ -116,6 +118,8 @@ class ClaraProcessor(ProcessorMixin):
         memory_token_ids: list[int] | None = None,
         separator_token_id: int | None = None,
         encode_token_id: int | None = None,
+        document_prefix_ids: list[int] | None = None,
+        query_prefix_ids: list[int] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(tokenizer, **kwargs)  # type: ignore[no-untyped-call]
@@ -126,6 +130,8 @@ class ClaraProcessor(ProcessorMixin):
         self.memory_token_ids = list(memory_token_ids or [])
         self.separator_token_id = separator_token_id
         self.encode_token_id = encode_token_id
+        self.document_prefix_ids = list(document_prefix_ids or [])
+        self.query_prefix_ids = list(query_prefix_ids or [])
 
     @classmethod
     def for_config(cls, tokenizer: Any, config: ClaraConfig) -> ClaraProcessor:
@@ -138,6 +144,8 @@ class ClaraProcessor(ProcessorMixin):
             "memory_token_ids",
             "separator_token_id",
             "encode_token_id",
+            "document_prefix_ids",
+            "query_prefix_ids",
         )
         return cls(tokenizer, **{name: getattr(config, name) for name in names})
 
@@ -168,6 +176,8 @@ class ClaraProcessor(ProcessorMixin):
             return [ids[: self.doc_max_tokens + 3] for ids in self._tokenize_enclosed(texts)]
         if self.prompt_format == "pairs":
             return [self._enclose(ids[: self.doc_max_tokens]) for ids in self._tokenize_titled(texts)]
+        if self.prompt_format == "documents":
+            return [[*self.document_prefix_ids, *ids[: self.doc_max_tokens]] for ids in self.tokenize(texts)]
         return [self._enclose(ids[: self.doc_max_tokens]) for ids in self.tokenize(texts)]
 
     def document_spans(self, text: str) -> list[tuple[int, int] | None]:
@@ -183,7 +193,9 @@ class ClaraProcessor(ProcessorMixin):
         else:
             opening = self._opening if self.prompt_format == "released" else ""
             spans = self._offsets(opening + text, -len(opening))
-        if self.prompt_format != "released":
+        if self.prompt_format == "documents":
+            spans = [*[None] * len(self.document_prefix_ids), *spans[: self.doc_max_tokens]]
+        elif self.prompt_format != "released":
             before = len(self._enclose([])) - (self._end is not None)
             spans = [*[None] * before, *spans[: self.doc_max_tokens]]
         (ids,) = self.encode_documents([text])
@@ -218,6 +230,8 @@ class ClaraProcessor(ProcessorMixin):
                 )
         if self.prompt_format == "released":
             return self._tokenize_enclosed(texts)
+        if self.prompt_format == "documents":
+            return self.tokenize([prompts.documents_question(text) for text in texts])
         return [self._enclose(ids) for ids in questions]
 
     def _tokenize_enclosed(self, texts: Sequence[str]) -> list[list[int]]:
@@ -283,6 +297,8 @@ class ClaraProcessor(ProcessorMixin):
         if self.prompt_format == "pairs":
             return self._pairs_prompt(documents, [(question, answer)])
         self.encode_questions([question])
+        if self.prompt_format == "documents":
+            return self.documents_prompt(documents, [(prompts.documents_answer(question), answer)])
         if self.prompt_format == "released":
             return self.chat_prompt(prompts.released_answer(question, len(documents)), documents, answer)
         text = prompts.plain_answer(question, len(documents))
@@ -294,6 +310,9 @@ class ClaraProcessor(ProcessorMixin):
         """A prompt that trains every question-answer pair on `documents` in one target (pretraining)."""
         if self.prompt_format == "pairs":
             return self._pairs_prompt(documents, list(zip(questions, answers, strict=True)))
+        if self.prompt_format == "documents":
+            asked = [prompts.documents_answer(question) for question in questions]
+            return self.documents_prompt(documents, list(zip(asked, answers, strict=True)))
         target = prompts.qa_target(questions, answers)
         if self.prompt_format == "released":
             return self.chat_prompt(prompts.released_qa(len(documents)), documents, target)
@@ -309,6 +328,8 @@ class ClaraProcessor(ProcessorMixin):
             raise PromptError(
                 "The 'pairs' prompt format has no paraphrases; train it on questions and answers."
             )
+        if self.prompt_format == "documents":
+            return self.documents_prompt(documents, [(prompts.DOCUMENTS_PARAPHRASE, paraphrase)])
         if self.prompt_format == "released":
             return self.chat_prompt(prompts.released_paraphrase(len(documents)), documents, paraphrase)
         target = None if paraphrase is None else f" {paraphrase}"
@@ -317,6 +338,42 @@ class ClaraProcessor(ProcessorMixin):
     def packed_prompt(self, documents: Sequence[Slot], turns: Sequence[tuple[str, str]]) -> Prompt:
         """Several (question, answer) pairs over the same documents in one row of the "pairs" format."""
         return self._pairs_prompt(documents, turns)
+
+    def documents_prompt(self, documents: Sequence[Slot], turns: Sequence[tuple[str, str | None]]) -> Prompt:
+        """Documents and what is asked about them, in the "documents" format.
+
+        Each document stands between its prefix and a separator; a memory token has the position of the last
+        text token that it stands for. Of several turns each is a block of its own, which begins at the same
+        position and sees the documents but no other turn, as if it stood alone.
+
+        Args:
+            documents: Texts and memories.
+            turns: (prompt, answer to be trained or None) pairs.
+        """
+        prompt, at = Prompt(), 0
+        for document in documents:
+            if isinstance(document, TextSlot):
+                ids = list(document.ids)
+                prompt.add(ids, range(at, at + len(ids)), 0)
+                at += len(ids)
+            else:
+                rate = document.rate or self.compression_rate
+                prompt.add(self.document_prefix_ids, range(at, at + len(self.document_prefix_ids)), 0)
+                at += len(self.document_prefix_ids)
+                places = [at + rate * (slot + 1) - 1 for slot in range(document.length)]
+                prompt.add(self._placeholders(document.length), places, 0, slot=True, span=rate)
+                at += rate * document.length
+            if self.separator_token_id is not None:
+                prompt.add([self.separator_token_id], [at], 0)
+                at += 1
+        for turn, (asked, answer) in enumerate(turns):
+            ids = self.tokenize([asked])[0]
+            given = [] if answer is None else [*self.tokenize([f" {answer}"])[0], self.end_token_id]
+            both = [*ids, *given]
+            prompt.add(both, range(at, at + len(both)), turn + 1 if len(turns) > 1 else 0)
+            if given:
+                prompt.targets[-len(given) - 1 : -1] = given
+        return prompt
 
     def _pairs_prompt(self, documents: Sequence[Slot], turns: Sequence[tuple[str, str | None]]) -> Prompt:
         prompt = Prompt()

@@ -67,3 +67,17 @@ def plain_qa(num_documents: int = 1) -> str:
 def plain_paraphrase(num_documents: int = 1) -> str:
     """Our own prompt for paraphrase pretraining."""
     return f"Documents:\n{SLOT * num_documents}\nIn other words:"
+
+
+DOCUMENTS_PARAPHRASE = "In other words:"
+DOCUMENTS_REPEAT = "Repeat the document.\nAnswer:"
+
+
+def documents_question(question: str) -> str:
+    """A question as the query reasoner reads it, and as prompts of pooled memories begin it."""
+    return f"Question: {without_slots(question).strip()}"
+
+
+def documents_answer(question: str) -> str:
+    """What follows the documents in a prompt of pooled memories."""
+    return f"{documents_question(question)}\nAnswer:"

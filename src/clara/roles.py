@@ -12,7 +12,7 @@ Files are PEFT's (`clara.checkpoints.adapters`).
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 
@@ -137,7 +137,13 @@ class RoleLayer(nn.Module):
 
 
 def add_roles(
-    body: nn.Module, roles: dict[str, str], rank: int, alpha: float, dropout: float, keep: Sequence[nn.Module]
+    body: nn.Module,
+    roles: dict[str, str],
+    rank: int,
+    alpha: float,
+    dropout: float,
+    keep: Sequence[nn.Module],
+    depths: Mapping[str, int] | None = None,
 ) -> None:
     """Wrap the layers of `body` in place so that each role has its variants.
 
@@ -149,7 +155,9 @@ def add_roles(
         alpha: LoRA alpha.
         dropout: LoRA dropout.
         keep: Layers that every role shares (the word embeddings).
+        depths: Roles that adapt only the base's first layers, with how many; all layers by default.
     """
+    depths = depths or {}
     full = [name for name, kind in roles.items() if kind == "full"]
     lora = [name for name, kind in roles.items() if kind == "lora"]
     for path, layer in list(body.named_modules()):
@@ -161,9 +169,16 @@ def add_roles(
         for name in full:
             wrapped.variants[name] = copy.deepcopy(layer)
         for name in lora if is_linear else ():
+            if name in depths and _layer_number(path) >= depths[name]:
+                continue
             wrapped.variants[name] = LowRank(layer, rank, alpha, dropout)
         parent, _, child = path.rpartition(".")
         setattr(body.get_submodule(parent), child, wrapped)
+
+
+def _layer_number(path: str) -> int:
+    """The number in a path such as "layers.3.mlp.up_proj"; -1 where there is none."""
+    return next((int(part) for part in path.split(".") if part.isdecimal()), -1)
 
 
 def role_layers(model: nn.Module) -> Iterator[tuple[str, RoleLayer]]:

@@ -54,12 +54,9 @@ def stream(
     ends = torch.tensor([end_token_id] if isinstance(end_token_id, int) else list(end_token_id))
     ends = ends.to(prompts.ids.device)
     output = model(prompts, memories, use_cache=True, role=role)
-    logits, cache = output.logits, output.past_key_values
-    visible = output.visible
-    rows = torch.arange(len(prompts.lengths), device=prompts.ids.device)
-    positions = prompts.positions[rows, prompts.lengths - 1]
+    logits, decoding = output.logits, output.decoding
     ended = torch.zeros_like(prompts.lengths, dtype=torch.bool)
-    answers = prompts.ids.new_zeros(len(rows), 0)
+    answers = prompts.ids.new_zeros(len(ended), 0)
     for step in range(max_new_tokens):
         if logits_processor is not None:
             logits = logits_processor(answers, logits)  # type: ignore[arg-type]
@@ -71,9 +68,7 @@ def stream(
         if step + 1 == max_new_tokens:
             return
         answers = torch.cat([answers, tokens.unsqueeze(1)], dim=1)
-        visible = torch.cat([visible, visible.new_ones(len(rows), 1)], dim=1)
-        positions = positions + 1
-        logits = model.decode_step(tokens, positions, visible, cache, role)
+        logits = model.decode_step(tokens, decoding, role)
 
 
 def generate(

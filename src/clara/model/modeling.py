@@ -30,10 +30,37 @@ from clara.errors import CheckpointError, MissingRoleError
 from clara.model import pairs, selection
 from clara.model.compression import Memories, SegmentMemory, compress_appended, length_mask
 from clara.model.fusion import splice
+from clara.model.layers import require_layers, run_layers
 from clara.model.losses import IGNORE, answer_loss
 from clara.model.matching import WordMatching
+from clara.model.pooling import PooledMemory, stacked
 from clara.model.prompts import PromptBatch
 from clara.model.spans import Document, Span, SpanHead, best_span, span_log_probabilities, span_loss
+
+
+@dataclass(slots=True)
+class Decoding:
+    """Where the answers to a batch of prompts stand: what `ClaraModel.decode_step` goes on from.
+
+    Attributes:
+        cache: Keys and values of every layer.
+        positions: (B,) position of the last token.
+        visible: (B, S) bool, cached positions that may be seen; of the layers from `memory_layer` on.
+        lower: Likewise of the layers below it, which hold no memories; None where `memory_layer` is 0.
+    """
+
+    cache: Cache
+    positions: Tensor
+    visible: Tensor
+    lower: Tensor | None = None
+
+    def step(self) -> None:
+        """Make room for one more token per row."""
+        self.positions = self.positions + 1
+        one = self.visible.new_ones(len(self.visible), 1)
+        self.visible = torch.cat([self.visible, one], dim=1)
+        if self.lower is not None:
+            self.lower = torch.cat([self.lower, one], dim=1)
 
 
 @dataclass
@@ -44,8 +71,7 @@ class ClaraOutput(ModelOutput):
         loss: Mean cross-entropy over the batch's targets, None without targets.
         logits: (P, V) at the positions with a target, row by row; at each row's last position without
             targets (B, V).
-        past_key_values: The prompt's cache where one was asked for.
-        visible: With a cache, its positions (B, S) that may be seen.
+        decoding: What the answers go on from, where it was asked for.
         words: Of a model that answers with spans: log probabilities (Q, W, 2) of beginning and ending at
             each word, a row for every question.
         documents: With `words`, where the documents of each row stand among its words.
@@ -53,8 +79,7 @@ class ClaraOutput(ModelOutput):
 
     loss: Tensor | None = None
     logits: Tensor | None = None
-    past_key_values: Cache | None = None
-    visible: Tensor | None = None
+    decoding: Decoding | None = None
     words: Tensor | None = None
     documents: list[list[Document]] | None = None
 
@@ -86,6 +111,13 @@ class ClaraModel(PreTrainedModel):
             if config.compressor == "segment"
             else None
         )
+        self.pooling = (
+            PooledMemory(self.hidden_size, config.search_size).to(self.base.dtype)
+            if config.compressor == "pooled"
+            else None
+        )
+        if self.pooling is not None:
+            require_layers(self.base)
         self.span_head = SpanHead(self.hidden_size).to(self.base.dtype) if config.answers_spans else None
         self.matching = WordMatching(config.text_config.vocab_size) if config.score == "words" else None
         self.base_rows: layout.BaseRows | None = None
@@ -99,6 +131,9 @@ class ClaraModel(PreTrainedModel):
             config.lora_alpha,
             config.lora_dropout,
             keep=[self.base.get_input_embeddings()],
+            depths=dict.fromkeys((roles.COMPRESSOR, roles.QUERY_REASONER), config.memory_layer)
+            if config.memory_layer
+            else None,
         )
         self.post_init()
 
@@ -196,11 +231,22 @@ class ClaraModel(PreTrainedModel):
     def keys(self, memories: Memories) -> Tensor:
         """What is compared in search, by `config.score`: (D, H) means or (D, M * H) flattened memories.
 
-        M is `config.key_slots` where that is less.
+        M is `config.key_slots` where that is less. Pooled memories have projected means (D, S).
         """
+        if self.pooling is not None:
+            return self.pooling.document_key(memories)
         if self.config.score == "slots":
             return memories.vectors[:, : self.config.key_slots].flatten(1)
         return memories.means if self.config.score == "mean" else memories.text_means
+
+    def query_keys(self, queries: Memories) -> Tensor:
+        """What of questions is compared with the `keys` of documents."""
+        return self.keys(queries) if self.pooling is None else self.pooling.query_key(queries)
+
+    @property
+    def matches(self) -> bool:
+        """Whether `match` orders the candidates that keys have found."""
+        return self.pooling is not None or self.matching is not None
 
     def document_keys(self, ids: Tensor, lengths: Tensor, memories: Memories | None = None) -> Tensor:
         """The keys (D, ...) that documents are found by, of the role that `config.key_role` names.
@@ -222,7 +268,10 @@ class ClaraModel(PreTrainedModel):
         documents: Sequence[Tensor],
         rate: int | None = None,
     ) -> Tensor:
-        """Scores (B, N), float32, of documents by their words (`clara.model.matching`).
+        """Scores (B, N), float32, of documents by late interaction.
+
+        Of pooled memories the question's tokens meet memory tokens (`clara.model.pooling`), of segments the
+        words that these spell (`clara.model.matching`).
 
         Args:
             ids: (B, T) token ids of the questions, padded on the right.
@@ -231,6 +280,8 @@ class ClaraModel(PreTrainedModel):
             documents: (m, H) memories of each document.
             rate: Of the documents' memories, if not the configuration's.
         """
+        if self.pooling is not None:
+            return self.pooling.late_interaction(queries, stacked(list(documents)))
         assert self.memory is not None
         assert self.matching is not None
         assert queries.states is not None
@@ -249,7 +300,7 @@ class ClaraModel(PreTrainedModel):
         keys = self.keys(documents)
         if num_candidates is not None:
             keys = keys.unflatten(0, (len(queries), num_candidates))
-        return selection.cosine_scores(self.keys(queries), keys)
+        return selection.cosine_scores(self.query_keys(queries), keys)
 
     def select(self, scores: Tensor, k: int, mask: Tensor | None = None) -> tuple[Tensor | None, Tensor]:
         """The K best candidates: (weights (B, K, N) or None, indices (B, K)).
@@ -284,19 +335,57 @@ class ClaraModel(PreTrainedModel):
         """
         if self.span_head is not None:
             return self._forward_pairs(prompts, memories, role, priors)
-        embeddings = self.base.get_input_embeddings()(prompts.ids)
-        if memories is not None:
-            embeddings = splice(embeddings, prompts.slots, memories)
         cache = DynamicCache(config=self.config.text_config) if use_cache else None
-        states = self._read(embeddings, prompts.positions, None, role, cache)
+        states, lower = self._read_prompts(prompts, memories, role, cache)
         if prompts.targets is None:
-            last = torch.arange(len(embeddings), device=embeddings.device), prompts.lengths - 1
-            visible = length_mask(prompts.lengths, embeddings.shape[1])
-            return ClaraOutput(logits=self._head(states[last]), past_key_values=cache, visible=visible)
+            last = torch.arange(len(states), device=states.device), prompts.lengths - 1
+            decoding = None
+            if cache is not None:
+                visible = length_mask(prompts.lengths, states.shape[1])
+                decoding = Decoding(cache, prompts.positions[last], visible, lower)
+            return ClaraOutput(logits=self._head(states[last]), decoding=decoding)
         answered = prompts.targets != IGNORE
         logits = self._head(states[answered])
-        loss = answer_loss(logits, prompts.targets[answered])
-        return ClaraOutput(loss=loss, logits=logits, past_key_values=cache)
+        return ClaraOutput(loss=answer_loss(logits, prompts.targets[answered]), logits=logits)
+
+    def _read_prompts(
+        self,
+        prompts: PromptBatch,
+        memories: Sequence[Tensor] | None,
+        role: str | None,
+        cache: Cache | None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Final states (B, T, H), and which cached positions (B, S) of the lower layers are tokens.
+
+        From a middle layer on, memories stand between the states of tokens, which have passed the lower
+        layers among themselves.
+        """
+        embeddings = self.base.get_input_embeddings()(prompts.ids)
+        layer = self.config.memory_layer
+        if not layer:
+            if memories is not None:
+                embeddings = splice(embeddings, prompts.slots, memories)
+            return self._read(embeddings, prompts.positions, None, role, cache), None
+        tokens = length_mask(prompts.lengths, embeddings.shape[1]) & ~prompts.slots
+        order, counts = _tokens_first(tokens)
+        at = order.unsqueeze(-1).expand(-1, -1, embeddings.shape[-1])
+        upper = below = None
+        if (prompts.blocks > 0).any():
+            upper = _of_blocks(prompts.blocks)
+            below = _of_blocks(prompts.blocks.gather(1, order))
+        with roles.role(role), self._precision():
+            places = prompts.positions.gather(1, order)
+            lower = run_layers(
+                self.base, embeddings.gather(1, at), places, 0, layer, visible=below, cache=cache
+            )
+            # a row's surplus places point at its padding or slots, which are read by nobody or replaced
+            states = embeddings.to(lower.dtype).scatter(1, at, lower)
+            if memories is not None:
+                states = splice(states, prompts.slots, memories)
+            last = self.config.text_config.num_hidden_layers
+            states = run_layers(self.base, states, prompts.positions, layer, last, visible=upper, cache=cache)
+            states = self._norm(states)
+        return states, length_mask(counts, order.shape[1])
 
     def _forward_pairs(
         self,
@@ -367,26 +456,27 @@ class ClaraModel(PreTrainedModel):
         finally:
             self._read_before = None
 
-    def decode_step(
-        self,
-        ids: Tensor,
-        positions: Tensor,
-        visible: Tensor,
-        cache: Cache,
-        role: str | None = roles.GENERATOR,
-    ) -> Tensor:
+    def decode_step(self, ids: Tensor, decoding: Decoding, role: str | None = roles.GENERATOR) -> Tensor:
         """Logits (B, V) after one more token per row.
 
         Args:
             ids: (B,) the tokens.
-            positions: (B,) their positions.
-            visible: (B, S) bool, the cached positions and the token's own that may be seen.
-            cache: Of `forward`; grows by one.
+            decoding: Of `forward`; moves on by one token.
             role: As for `forward`.
         """
+        decoding.step()
         embeddings = self.base.get_input_embeddings()(ids.unsqueeze(1))
-        states = self._read(embeddings, positions.unsqueeze(1), visible.unsqueeze(1), role, cache)
-        return self._head(states)[:, 0]
+        positions, visible = decoding.positions.unsqueeze(1), decoding.visible.unsqueeze(1)
+        if decoding.lower is None:
+            states = self._read(embeddings, positions, visible, role, decoding.cache)
+            return self._head(states)[:, 0]
+        layer, last = self.config.memory_layer, self.config.text_config.num_hidden_layers
+        lower = decoding.lower.unsqueeze(1)
+        with roles.role(role), self._precision():
+            cache = decoding.cache
+            states = run_layers(self.base, embeddings, positions, 0, layer, visible=lower, cache=cache)
+            states = run_layers(self.base, states, positions, layer, last, visible=visible, cache=cache)
+            return self._head(self._norm(states))[:, 0]
 
     # -- the base model ------------------------------------------------------------------------------
 
@@ -397,10 +487,28 @@ class ClaraModel(PreTrainedModel):
             return self._read(embeddings, positions, visible, name)
 
         embed = self.base.get_input_embeddings()
+        if self.pooling is not None:
+            return self._pool(name, ids, lengths, rate or self.config.compression_rate)
         if self.memory is not None:
             return self.memory.compress(read, embed, ids, lengths, rate or self.config.compression_rate)
         memory_tokens = self._memory_tokens(num_memory_tokens)
         return compress_appended(read, embed, ids, lengths, memory_tokens)
+
+    def _pool(self, name: str, ids: Tensor, lengths: Tensor, rate: int) -> Memories:
+        """Pooled memories of documents; of questions the states of their tokens, one by one."""
+        assert self.pooling is not None
+        asked = name == roles.QUERY_REASONER
+        prefix = self.config.query_prefix_ids if asked else self.config.document_prefix_ids
+        positions = torch.arange(ids.shape[1], device=ids.device).expand(len(ids), -1)
+        with roles.role(name), self._precision():
+            embeddings = self.base.get_input_embeddings()(ids)
+            states = run_layers(self.base, embeddings, positions, 0, self.config.memory_layer)
+        states, own = states[:, len(prefix) :], lengths - len(prefix)
+        if not asked:
+            return self.pooling.pool(states, own, rate)
+        held = length_mask(own, states.shape[1]).float()
+        weights = held / own.unsqueeze(1)
+        return Memories(states, own, weights, torch.einsum("bt,bth->bh", weights, states.float()))
 
     def _memory_tokens(self, count: int | None) -> Tensor:
         """(m, H) embeddings of the memory tokens: those in training, else the token embeddings' rows."""
@@ -468,6 +576,11 @@ class ClaraModel(PreTrainedModel):
         if not self.reads_in_bfloat16:
             return nullcontext()  # an autocast that is not enabled would end that of a training around it
         return torch.autocast(self.input_rows.device.type, torch.bfloat16)
+
+    def _norm(self, states: Tensor) -> Tensor:
+        """Final states from the last layer's."""
+        norm = cast(nn.Module, self.base.base_model.norm)
+        return cast(Tensor, norm(states))
 
     def _head(self, states: Tensor) -> Tensor:
         """Vocabulary logits of final states; the head stands beside the body under either name."""
@@ -644,6 +757,20 @@ class ClaraModel(PreTrainedModel):
 
     def _roles(self, kind: str) -> list[str]:
         return [name for name, its_kind in self.config.roles.items() if its_kind == kind]
+
+
+def _tokens_first(tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, S) places of each row's tokens in their order, then of others; and (B,) how many are tokens."""
+    counts = tokens.sum(dim=1)
+    order = torch.argsort((~tokens).byte(), dim=1, stable=True)
+    return order[:, : int(counts.max())], counts
+
+
+def _of_blocks(blocks: Tensor) -> Tensor:
+    """(B, T, T) bool: each position sees itself, and before it the documents (block 0) and its own block."""
+    before = torch.ones(blocks.shape[1], blocks.shape[1], dtype=torch.bool, device=blocks.device).tril()
+    seen, seer = blocks.unsqueeze(1), blocks.unsqueeze(2)
+    return before & ((seen == 0) | (seen == seer))
 
 
 def _added_to_scores(visible: Tensor, dtype: torch.dtype) -> Tensor:

@@ -275,10 +275,10 @@ def end_to_end_loss(
     candidates = _candidates(model, processor, examples, options, cache)
     encoded = processor.encode_questions([example.question for example in examples])
     ids, query_lengths = collate_texts(encoded, device=model.device)
-    rate = None if model.config.score in ("text", "words") else options.rate
+    rate = None if model.config.score in ("text", "words", "tokens") else options.rate
     queries = model.encode_query(ids, query_lengths, memory_length(model, options.rate), rate)
-    if model.matching is None:
-        scores = selection.cosine_scores(model.keys(queries), candidates.keys)
+    if not model.matches:
+        scores = selection.cosine_scores(model.query_keys(queries), candidates.keys)
     else:
         matches = model.match(ids, query_lengths, queries, candidates.distinct, options.rate)
         scores = matches.gather(1, candidates.index)
