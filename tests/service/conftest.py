@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from servers import DOCUMENTS, run_server
 from starlette.testclient import TestClient
 
 from clara import Clara, Library
 from clara.service.app import create_app
 from clara.service.service import Service
 from clara.service.settings import Settings
+from service.servers import DOCUMENTS, run_server
 
 FOLDERS = ("technology", "space")
 
