@@ -778,7 +778,10 @@ def test_strict_fails_where_something_was_not_taken(
     assert "Documents: 1 added, 1 unchanged." in capsys.readouterr().out
     (files / "b.md").unlink()
     assert run(monkeypatch, "index", files, *options, "--no-ignore") == 0
-    assert f"Gone: 1 document stored of files that no longer exist ({files / 'b.md'}); remove" in capsys.readouterr().err
+    assert (
+        f"Gone: 1 document stored of files that no longer exist ({files / 'b.md'}); remove"
+        in capsys.readouterr().err
+    )
     (files / "a.md").rename(files / "c.md")
     assert run(monkeypatch, "index", files, *options, "--no-ignore") == 0
     assert f"Moved: {files / 'a.md'} is now {files / 'c.md'}.\n" in capsys.readouterr().err

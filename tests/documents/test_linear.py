@@ -2,12 +2,14 @@
 
     pytest tests/documents/test_linear.py
 
-What regular expressions do within one call is not counted; `test_hostile_text_ends_soon` reads texts with which they
+What regular expressions do within one call is not counted; `test_hostile_text_ends_soon` reads texts with
+which they
 would go on for minutes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 
@@ -36,7 +38,12 @@ HOSTILE = {
     ".log": ["2025-05-01 10:00:00 a\n", "a\n"],
     ".txt": ["a-\n", "a\n\n", "a "],
 }  # fmt: skip
-START = {".rtf": "{\\rtf1 ", ".tex": "\\begin{document}\n", ".eml": "Subject: a\n\n", ".srt": "00:00:01,000 --> 00:00:02,000\nA\n\n"}
+START = {
+    ".rtf": "{\\rtf1 ",
+    ".tex": "\\begin{document}\n",
+    ".eml": "Subject: a\n\n",
+    ".srt": "00:00:01,000 --> 00:00:02,000\nA\n\n",
+}
 PAIRS = [(suffix, piece) for suffix, pieces in HOSTILE.items() for piece in pieces]
 
 
@@ -71,8 +78,6 @@ def test_twice_the_size_takes_twice_the_steps(suffix: str, piece: str) -> None:
 def test_hostile_text_ends_soon(suffix: str, piece: str) -> None:
     text = (START.get(suffix, "") + piece * (60_000 // len(piece))).encode()
     began = time.perf_counter()
-    try:
+    with contextlib.suppress(DocumentError):
         read_stream(text, "x", suffix)
-    except DocumentError:
-        pass
     assert time.perf_counter() - began < 20  # most take a tenth of a second

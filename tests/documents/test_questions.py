@@ -1,5 +1,7 @@
-"""Of each format three documents and ten questions whose answers stand in the difficult part: a table that is cut, a
-footnote, an exponent, a link, a second column. Their passage is found by its words and holds the answer verbatim.
+"""Of each format three documents and ten questions whose answers stand in the difficult part: a table that
+is cut, a
+footnote, an exponent, a link, a second column. Their passage is found by its words and holds the answer
+verbatim.
 
     pytest tests/documents/test_questions.py
 """
@@ -17,7 +19,20 @@ from writers import WRITERS, Block
 from clara.documents import show
 from clara.records import Passage
 
-TOWNS = ["Aldby", "Brisk", "Corvi", "Dunmo", "Elgar", "Fosse", "Grell", "Hamra", "Issel", "Jorde", "Kolma", "Lunde"]
+TOWNS = [
+    "Aldby",
+    "Brisk",
+    "Corvi",
+    "Dunmo",
+    "Elgar",
+    "Fosse",
+    "Grell",
+    "Hamra",
+    "Issel",
+    "Jorde",
+    "Kolma",
+    "Lunde",
+]
 FILLER = (
     "The keeper walks along the wall in the morning and looks at the water, the boats and the sky before the "
     "others come. Nothing much is ever written of that hour, and yet it is the one that he likes best of all."
@@ -27,14 +42,23 @@ FILLER = (
 def ferries() -> list[list[str]]:
     rows = [["Harbour", "Boat", "Seats", "Last departure"]]
     for at in range(36):
-        rows.append([f"{TOWNS[at % 12]} {at // 12 + 1}", f"Boat {chr(65 + at % 26)}{at}", f"{40 + at * 7}", f"{18 + at % 5}:{at:02}"])
+        rows.append(
+            [
+                f"{TOWNS[at % 12]} {at // 12 + 1}",
+                f"Boat {chr(65 + at % 26)}{at}",
+                f"{40 + at * 7}",
+                f"{18 + at % 5}:{at:02}",
+            ]
+        )
     return rows
 
 
 def bread() -> list[list[str]]:
     rows = [["Loaf", "Flour", "Weight", "Oven"]]
     for at in range(30):
-        rows.append([f"{TOWNS[at % 12]} loaf {at}", f"{200 + at * 5} g", f"{500 + at * 13} g", f"{200 + at} degrees"])
+        rows.append(
+            [f"{TOWNS[at % 12]} loaf {at}", f"{200 + at * 5} g", f"{500 + at * 13} g", f"{200 + at} degrees"]
+        )
     return rows
 
 
@@ -49,7 +73,11 @@ DOCUMENTS: dict[str, list[Block]] = {
     "Harbours": [
         ("text", FILLER),
         ("heading", 1, "The lighthouse"),
-        ("note", "The lighthouse of Skarne was lit by a keeper.", "Its lamp burned 31 litres of rape oil a night."),
+        (
+            "note",
+            "The lighthouse of Skarne was lit by a keeper.",
+            "Its lamp burned 31 litres of rape oil a night.",
+        ),
         ("text", FILLER),
         ("link", "timetable office of the harbours", "https://ferries.example.org/times"),
         ("table", ferries()),
@@ -58,14 +86,21 @@ DOCUMENTS: dict[str, list[Block]] = {
         ("text", FILLER),
         ("heading", 1, "The dough"),
         ("raised", "The sourdough holds 4×10", "9", " cells in a spoonful of its crumb."),
-        ("list", ["Sift the rye twice.", "Rest the sponge for 45 minutes in a warm room.", "Shape the loaves."]),
+        (
+            "list",
+            ["Sift the rye twice.", "Rest the sponge for 45 minutes in a warm room.", "Shape the loaves."],
+        ),
         ("text", FILLER),
         ("table", bread()),
     ],
     "Wells": [
         ("text", FILLER),
         ("heading", 1, "The survey"),
-        ("note", "The wells of the valley were measured by a team.", "The team was led by Ines Hollander of Brisk."),
+        (
+            "note",
+            "The wells of the valley were measured by a team.",
+            "The team was led by Ines Hollander of Brisk.",
+        ),
         ("text", FILLER),
         ("table", wells()),
     ],
@@ -90,10 +125,34 @@ IN_TEXT = [
     ("Who led the team that measured the wells of the valley?", "Ines Hollander"),
 ]
 TABLES_ALONE = (".csv", ".tsv", ".ods")
-CASES = {
-    suffix: IN_TABLES if suffix in TABLES_ALONE else IN_TABLES[::2] + IN_TEXT for suffix in WRITERS
-}
-FREQUENT = frozenset("a did do does for from how in is it many much of on s that the to was what when which who".split())
+CASES = {suffix: IN_TABLES if suffix in TABLES_ALONE else IN_TABLES[::2] + IN_TEXT for suffix in WRITERS}
+FREQUENT = frozenset(
+    [
+        "a",
+        "did",
+        "do",
+        "does",
+        "for",
+        "from",
+        "how",
+        "in",
+        "is",
+        "it",
+        "many",
+        "much",
+        "of",
+        "on",
+        "s",
+        "that",
+        "the",
+        "to",
+        "was",
+        "what",
+        "when",
+        "which",
+        "who",
+    ]
+)
 SPELLED = {(".tex", "4×10^9"): "4×10$^{9}$"}
 
 
@@ -136,7 +195,9 @@ def test_answers_in_difficult_places_are_found(suffix: str, tmp_path: Path) -> N
     assert missed == []
 
 
-@pytest.mark.parametrize("suffix", [".md", ".html", ".epub", ".docx", ".odt", ".pdf", ".tex", ".adoc", ".ipynb", ".rtf"])
+@pytest.mark.parametrize(
+    "suffix", [".md", ".html", ".epub", ".docx", ".odt", ".pdf", ".tex", ".adoc", ".ipynb", ".rtf"]
+)
 def test_every_passage_of_a_table_names_its_columns(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"a{suffix}"
     path.write_bytes(WRITERS[suffix]("Wells", DOCUMENTS["Wells"]))

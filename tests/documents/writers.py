@@ -19,6 +19,7 @@ Block = tuple[Any, ...]
 W = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 R = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 PACKAGE = "http://schemas.openxmlformats.org/package/2006"
+DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml"
 ODF = "urn:oasis:names:tc:opendocument:xmlns"
 
 
@@ -64,7 +65,9 @@ def html_body(blocks: Sequence[Block]) -> str:
             case ("note", text, note):
                 notes.append(note)
                 number = len(notes)
-                parts.append(f'<p>{escape(text)}<sup><a href="#n{number}" epub:type="noteref">{number}</a></sup></p>')
+                parts.append(
+                    f'<p>{escape(text)}<sup><a href="#n{number}" epub:type="noteref">{number}</a></sup></p>'
+                )
                 parts.append(f'<aside epub:type="footnote" id="n{number}"><p>{escape(note)}</p></aside>')
             case ("link", text, address):
                 parts.append(f'<p>See the <a href="{address}">{escape(text)}</a>.</p>')
@@ -72,7 +75,9 @@ def html_body(blocks: Sequence[Block]) -> str:
                 parts.append(f"<p>{escape(before)}<sup>{raised}</sup>{escape(after)}</p>")
             case ("table", rows):
                 head = "".join(f"<th>{escape(cell)}</th>" for cell in rows[0])
-                body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows[1:])
+                body = "".join(
+                    "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows[1:]
+                )
                 parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
             case ("list", items):
                 parts.append("<ol>" + "".join(f"<li>{escape(item)}</li>" for item in items) + "</ol>")
@@ -130,7 +135,9 @@ def docx(title: str, blocks: Sequence[Block]) -> bytes:
                 parts.append(paragraph(run(before) + run(raised, up) + run(after)))
             case ("table", rows):
                 cells = [
-                    "".join(f"<w:tc><w:tcPr/>{paragraph(run(cell, '<w:b/>' * (at == 0)))}</w:tc>" for cell in row)
+                    "".join(
+                        f"<w:tc><w:tcPr/>{paragraph(run(cell, '<w:b/>' * (at == 0)))}</w:tc>" for cell in row
+                    )
                     for at, row in enumerate(rows)
                 ]
                 parts.append("<w:tbl>" + "".join(f"<w:tr>{row}</w:tr>" for row in cells) + "</w:tbl>")
@@ -138,11 +145,25 @@ def docx(title: str, blocks: Sequence[Block]) -> bytes:
                 numbered = '<w:numPr><w:ilvl w:val="0"/><w:numId w:val="1"/></w:numPr>'
                 parts += [paragraph(run(item), numbered) for item in items]
     names = f'xmlns:w="{W}" xmlns:r="{R}"'
-    footnotes = "".join(f'<w:footnote w:id="{at}">{paragraph(run(note))}</w:footnote>' for at, note in enumerate(notes, 1))
-    relations = "".join(f'<Relationship Id="l{at}" Target="{link}" TargetMode="External"/>' for at, link in enumerate(links, 1))
-    level = '<w:lvl w:ilvl="0"><w:start w:val="1"/><w:numFmt w:val="decimal"/><w:lvlText w:val="%1."/></w:lvl>'
+    footnotes = "".join(
+        f'<w:footnote w:id="{at}">{paragraph(run(note))}</w:footnote>' for at, note in enumerate(notes, 1)
+    )
+    kinds = ("footnotes", "styles", "numbering")
+    relations = "".join(
+        f'<Relationship Id="{kind}" Type="{R}/{kind}" Target="{kind}.xml"/>' for kind in kinds
+    )
+    relations += "".join(
+        f'<Relationship Id="l{at}" Type="{R}/hyperlink" Target="{link}" TargetMode="External"/>'
+        for at, link in enumerate(links, 1)
+    )
+    level = (
+        '<w:lvl w:ilvl="0"><w:start w:val="1"/><w:numFmt w:val="decimal"/><w:lvlText w:val="%1."/></w:lvl>'
+    )
     return packed({
-        "[Content_Types].xml": f'<Types xmlns="{PACKAGE}/content-types"/>',
+        "[Content_Types].xml": f'<Types xmlns="{PACKAGE}/content-types"><Default Extension="xml" '
+        f'ContentType="application/xml"/><Override PartName="/word/document.xml" ContentType="{DOCX}"/></Types>',
+        "_rels/.rels": f'<Relationships xmlns="{PACKAGE}/relationships"><Relationship Id="a" '
+        f'Type="{R}/officeDocument" Target="word/document.xml"/></Relationships>',
         "word/document.xml": f"<w:document {names}><w:body>{''.join(parts)}</w:body></w:document>",
         "word/footnotes.xml": f"<w:footnotes {names}>{footnotes}</w:footnotes>",
         "word/_rels/document.xml.rels": f'<Relationships xmlns="{PACKAGE}/relationships">{relations}</Relationships>',
@@ -162,14 +183,23 @@ def odt(title: str, blocks: Sequence[Block]) -> bytes:
                 parts.append(f"<text:p>{escape(text)}</text:p>")
             case ("note", text, note):
                 body = f"<text:note-body><text:p>{escape(note)}</text:p></text:note-body>"
-                parts.append(f"<text:p>{escape(text)}<text:note><text:note-citation>1</text:note-citation>{body}</text:note></text:p>")
+                parts.append(
+                    f"<text:p>{escape(text)}<text:note><text:note-citation>1</text:note-citation>{body}</text:note></text:p>"
+                )
             case ("link", text, address):
-                parts.append(f'<text:p>See the <text:a xlink:href="{address}">{escape(text)}</text:a>.</text:p>')
+                parts.append(
+                    f'<text:p>See the <text:a xlink:href="{address}">{escape(text)}</text:a>.</text:p>'
+                )
             case ("raised", before, raised, after):
-                parts.append(f'<text:p>{escape(before)}<text:span text:style-name="up">{raised}</text:span>{escape(after)}</text:p>')
+                parts.append(
+                    f'<text:p>{escape(before)}<text:span text:style-name="up">{raised}</text:span>{escape(after)}</text:p>'
+                )
             case ("table", rows):
                 made = [
-                    "".join(f"<table:table-cell><text:p>{escape(cell)}</text:p></table:table-cell>" for cell in row)
+                    "".join(
+                        f"<table:table-cell><text:p>{escape(cell)}</text:p></table:table-cell>"
+                        for cell in row
+                    )
                     for row in rows
                 ]
                 made = [f"<table:table-row>{row}</table:table-row>" for row in made]
@@ -195,7 +225,15 @@ def odt(title: str, blocks: Sequence[Block]) -> bytes:
 def pdf(title: str, blocks: Sequence[Block]) -> bytes:
     """Two columns of running text, then tables below each other on pages of their own."""
     from reportlab.lib.styles import getSampleStyleSheet
-    from reportlab.platypus import BaseDocTemplate, Frame, NextPageTemplate, PageBreak, PageTemplate, Paragraph, Table
+    from reportlab.platypus import (
+        BaseDocTemplate,
+        Frame,
+        NextPageTemplate,
+        PageBreak,
+        PageTemplate,
+        Paragraph,
+        Table,
+    )
 
     styles = getSampleStyleSheet()
     stream = io.BytesIO()
@@ -214,13 +252,23 @@ def pdf(title: str, blocks: Sequence[Block]) -> bytes:
                 story.append(Paragraph(f"{escape(text)}<super>1</super>", styles["BodyText"]))
                 story.append(Paragraph(f"<super>1</super> {escape(note)}", styles["BodyText"]))
             case ("link", text, address):
-                story.append(Paragraph(f'See the <a href="{address}">{escape(text)}</a>.', styles["BodyText"]))
+                story.append(
+                    Paragraph(f'See the <a href="{address}">{escape(text)}</a>.', styles["BodyText"])
+                )
             case ("raised", before, raised, after):
-                story.append(Paragraph(f"{escape(before)}<super>{raised}</super>{escape(after)}", styles["BodyText"]))
+                story.append(
+                    Paragraph(f"{escape(before)}<super>{raised}</super>{escape(after)}", styles["BodyText"])
+                )
             case ("table", rows):
-                tables += [NextPageTemplate("one"), PageBreak(), Table([list(row) for row in rows], repeatRows=1)]
+                tables += [
+                    NextPageTemplate("one"),
+                    PageBreak(),
+                    Table([list(row) for row in rows], repeatRows=1),
+                ]
             case ("list", items):
-                story += [Paragraph(f"{at}. {escape(item)}", styles["BodyText"]) for at, item in enumerate(items, 1)]
+                story += [
+                    Paragraph(f"{at}. {escape(item)}", styles["BodyText"]) for at, item in enumerate(items, 1)
+                ]
     made.build([*story, *tables])
     return stream.getvalue()
 
@@ -244,7 +292,9 @@ def rtf(title: str, blocks: Sequence[Block]) -> bytes:
             case ("raised", before, raised, after):
                 parts.append(rf"{plain(before)}{{\super {raised}}}{plain(after)}\par")
             case ("table", rows):
-                parts += [r"\trowd " + "".join(rf"{plain(cell)}\cell " for cell in row) + r"\row" for row in rows]
+                parts += [
+                    r"\trowd " + "".join(rf"{plain(cell)}\cell " for cell in row) + r"\row" for row in rows
+                ]
             case ("list", items):
                 parts += [rf"{at}. {plain(item)}\par" for at, item in enumerate(items, 1)]
     return ("{\\rtf1\\ansi\n" + "\n".join(parts) + "\n}").encode()
@@ -268,7 +318,10 @@ def tex(title: str, blocks: Sequence[Block]) -> bytes:
             case ("raised", before, raised, after):
                 parts.append(rf"{plain(before)}$^{{{raised}}}${plain(after)}")
             case ("table", rows):
-                made = "\n".join(" & ".join(map(plain, row)) + r" \\" + r" \hline" * (at == 0) for at, row in enumerate(rows))
+                made = "\n".join(
+                    " & ".join(map(plain, row)) + r" \\" + r" \hline" * (at == 0)
+                    for at, row in enumerate(rows)
+                )
                 parts.append("\\begin{tabular}{%s}\n\\hline\n%s\n\\end{tabular}" % ("l" * len(rows[0]), made))
             case ("list", items):
                 made = "\n".join(rf"\item {plain(item)}" for item in items)
@@ -327,7 +380,9 @@ def slides(title: str, blocks: Sequence[Block]) -> bytes:
             continue
         if block[0] == "table":
             rows = block[1]
-            table = slide.shapes.add_table(len(rows), len(rows[0]), Inches(1), Inches(2), Inches(8), Inches(3)).table
+            table = slide.shapes.add_table(
+                len(rows), len(rows[0]), Inches(1), Inches(2), Inches(8), Inches(3)
+            ).table
             for at, row in enumerate(rows):
                 for place, cell in enumerate(row):
                     table.cell(at, place).text = cell
@@ -364,7 +419,9 @@ def mail(title: str, blocks: Sequence[Block]) -> bytes:
 
     message = EmailMessage()
     message["From"], message["To"], message["Subject"] = "Ann <ann@example.org>", "Bo <bo@example.org>", title
-    message.set_content(f"<html><body>{html_body([one for one in blocks if one[0] != 'table'])}</body></html>", "html")
+    message.set_content(
+        f"<html><body>{html_body([one for one in blocks if one[0] != 'table'])}</body></html>", "html"
+    )
     for block in blocks:
         if block[0] == "table":
             message.add_attachment(table_text(block[1], ",").encode(), "text", "csv", filename="table.csv")
@@ -459,7 +516,10 @@ def sheets(title: str, blocks: Sequence[Block]) -> bytes:
     rows = [row for block in blocks if block[0] == "table" for row in block[1]]
     made = "".join(
         "<table:table-row>"
-        + "".join(f'<table:table-cell office:value-type="string"><text:p>{escape(cell)}</text:p></table:table-cell>' for cell in row)
+        + "".join(
+            f'<table:table-cell office:value-type="string"><text:p>{escape(cell)}</text:p></table:table-cell>'
+            for cell in row
+        )
         + "</table:table-row>"
         for row in rows
     )
@@ -493,7 +553,10 @@ def lines_of(blocks: Sequence[Block]) -> list[str]:
             case ("raised", before, raised, after):
                 said.append(f"{before}^{raised}{after}")
             case ("table", rows):
-                said += [", ".join(f"{name} {cell}" for name, cell in zip(rows[0], row, strict=True)) for row in rows[1:]]
+                said += [
+                    ", ".join(f"{name} {cell}" for name, cell in zip(rows[0], row, strict=True))
+                    for row in rows[1:]
+                ]
             case ("list", items):
                 said += [f"{at}. {item}" for at, item in enumerate(items, 1)]
     return said

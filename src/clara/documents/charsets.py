@@ -76,7 +76,7 @@ def _codec(label: str) -> str:
     found = webencodings.lookup(label.strip()) if label.isascii() else None
     if found is None or found.name in ("utf-16le", "utf-16be", "x-user-defined", "replacement"):
         return ""  # a file whose label can be read is not in UTF-16
-    return _WIDER.get(found.name, found.codec_info.name)
+    return str(_WIDER.get(found.name, found.codec_info.name))
 
 
 def _strictly(data: bytes, encoding: str) -> str | None:

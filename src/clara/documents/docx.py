@@ -138,7 +138,8 @@ class _Reader:
             own[style.get(f"{W}styleId", "")] = said
         whole: dict[str, dict[str, str]] = {}
         for name in own:
-            chain, at = [], name
+            chain: list[str] = []
+            at = name
             while at in own and at not in chain and len(chain) < 20:
                 chain.append(at)
                 at = own[at]["based"]

@@ -54,7 +54,8 @@ def read_saved_page(data: bytes, context: Context) -> Reading:
     ]
     if not pages:
         raise UnreadableError("is no saved web page: it holds no HTML; give it the ending that fits")
-    title, sections, metadata = "", [], {}
+    title, sections = "", list[Section]()
+    metadata: dict[str, str | int | float | bool] = {}
     for part in pages:
         name, outline, stated = outline_of(_text(part, context.losses), context.losses)
         if not title:
@@ -120,7 +121,7 @@ def _attached(message: EmailMessage, body: EmailMessage | None) -> Iterator[tupl
         if part is body or is_other_text or (kind.startswith("image/") and part.get("Content-ID")):
             continue
         if kind == "message/rfc822":
-            inner = part.get_payload()
+            inner: Any = part.get_payload()
             content = bytes(inner[0]) if isinstance(inner, list) and inner else b""
         else:
             payload = part.get_payload(decode=True)

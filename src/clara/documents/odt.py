@@ -274,11 +274,7 @@ class _Reader:
                 return [element("br")]
             case "note":
                 body = one.find(f"{_T}note-body")
-                mark = (
-                    "".join(one.find(f"{_T}note-citation").itertext())
-                    if one.find(f"{_T}note-citation") is not None
-                    else ""
-                )  # type: ignore[union-attr]
+                mark = one.findtext(f"{_T}note-citation") or ""
                 words = " ".join("".join(body.itertext()).split()) if body is not None else ""
                 return [f" [{mark}: {words}]" if mark else f" [{words}]"]
             case "annotation":
@@ -300,11 +296,11 @@ class _Reader:
                 base, above = one.findtext(f"{_T}ruby-base") or "", one.findtext(f"{_T}ruby-text") or ""
                 return [f"{base} ({above})" if above else base]
         inner = self._inline(one, boxes, depth + 1)
-        mark = self._marks.get(one.get(f"{_T}style-name", ""))
-        if mark == "hidden":
+        style = self._marks.get(one.get(f"{_T}style-name", ""), "")
+        if style == "hidden":
             self._losses.count("hidden text")
             return []
-        return [element(mark, inner)] if mark else inner
+        return [element(style, inner)] if style else inner
 
     def _frame(self, frame: Element, body: Body, depth: int) -> None:
         described = " ".join(

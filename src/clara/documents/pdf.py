@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import statistics
 import threading
@@ -262,7 +263,7 @@ def _join(first: str, second: str, words: set[str]) -> str:
 
 def _make_sentences_whole(pages: list[list[Traced]], words: set[str]) -> None:
     """Move the end of a sentence that runs over onto the page where the sentence begins."""
-    for before, after in zip(pages, pages[1:], strict=False):
+    for before, after in itertools.pairwise(pages):
         if not before or not after or before[-1].units or after[0].units:
             continue
         first, second = before[-1].text, after[0].text

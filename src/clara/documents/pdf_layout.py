@@ -3,6 +3,7 @@ them."""
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -141,7 +142,7 @@ def _stretch(rows: list[_Row], start: int) -> tuple[int, float]:
         merged = _merged([*covered, *((piece.left, piece.right) for piece in row.pieces)])
         gaps = [
             (left[1], right[0])
-            for left, right in zip(merged, merged[1:], strict=False)
+            for left, right in itertools.pairwise(merged)
             if right[0] - left[1] >= _GUTTER * min(size, row.size)
         ]
         if stop > start and not gaps and (gap is not None or stop - start > 1):
@@ -245,7 +246,7 @@ def _cells(row: _Row, bounds: list[tuple[float, float]]) -> list[str]:
 def _unwrapped(rows: list[_Row], cells: list[list[str]]) -> list[list[str]]:
     """Rows whose cells were wrapped over some lines made one: lines close to each other, where others are
     not."""
-    steps = [above.line - below.line for above, below in zip(rows, rows[1:], strict=False)]
+    steps = [above.line - below.line for above, below in itertools.pairwise(rows)]
     if not steps:
         return cells
     least = min(steps)
@@ -261,7 +262,7 @@ def _unwrapped(rows: list[_Row], cells: list[list[str]]) -> list[list[str]]:
 
 
 def _lines(rows: list[_Row]) -> Iterator[Line]:
-    steps = [above.line - below.line for above, below in zip(rows, rows[1:], strict=False)]
+    steps = [above.line - below.line for above, below in itertools.pairwise(rows)]
     usual = statistics.median(steps) if steps else 0.0
     for at, row in enumerate(rows):
         step = steps[at - 1] if at else 0.0
