@@ -785,3 +785,15 @@ def test_strict_fails_where_something_was_not_taken(
     (files / "a.md").rename(files / "c.md")
     assert run(monkeypatch, "index", files, *options, "--no-ignore") == 0
     assert f"Moved: {files / 'a.md'} is now {files / 'c.md'}.\n" in capsys.readouterr().err
+
+
+def test_a_passage_elsewhere_is_named_once_and_an_endless_word_is_cut(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    source = Source(
+        1, "a.pdf", "", "", 1, None, "x" * 20_000, 0.5, 1, "memory", also_in=("a.pdf", "a.pdf", "b.pdf")
+    )
+    print_answer(Answer("q", "x", (source,)), {})
+    out = capsys.readouterr().out
+    assert "also 2 more times in this file and in b.pdf\n" in out
+    assert len(out) < 500

@@ -1,8 +1,10 @@
-"""Of each format three documents and ten questions whose answers stand in the difficult part: a table that is cut, a
-footnote, an exponent, a link, a second column. Their passage is found by its words and holds the answer verbatim.
+"""Of each format three documents and ten questions whose answers stand in the difficult part: a table that
+is cut, a
+footnote, an exponent, a link, a second column. Their passage is found by its words and holds the answer
+verbatim.
 
     pytest tests/documents/test_questions.py
-"""  # noqa: E501
+"""
 
 from __future__ import annotations
 

@@ -2,12 +2,14 @@
 
     pytest tests/documents/test_linear.py
 
-What regular expressions do within one call is not counted; `test_hostile_text_ends_soon` reads texts with which they
+What regular expressions do within one call is not counted; `test_hostile_text_ends_soon` reads texts with
+which they
 would go on for minutes.
-"""  # noqa: E501
+"""
 
-from __future__ import annotations  # noqa: I001
+from __future__ import annotations
 
+import contextlib
 import sys
 import time
 
@@ -15,7 +17,6 @@ import pytest
 
 from clara.documents import read_stream
 from clara.errors import DocumentError
-import contextlib
 
 HOSTILE = {
     ".html": [

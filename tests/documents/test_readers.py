@@ -119,8 +119,8 @@ def test_closed_file_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_importing_the_readers_loads_no_parser() -> None:
     program = (
         "import clara.documents, sys\n"
-        "heavy = {'pypdfium2', 'selectolax', 'markdown_it', 'pptx', 'python_calamine', 'striprtf', 'pathspec', "  # noqa: E501
-        "'sentencex', 'yaml', 'numpy', 'torch'}\n"
+        "heavy = {'pypdfium2', 'selectolax', 'markdown_it', 'pptx', 'python_calamine', 'striprtf', "
+        "'pathspec', 'sentencex', 'yaml', 'numpy', 'torch'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

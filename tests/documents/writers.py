@@ -2,7 +2,7 @@
 
 A document is a title and blocks: ("heading", level, text), ("text", text), ("note", text, note), ("link", text,
 address), ("raised", before, raised, after), ("table", rows of which the first names the columns), ("list", items).
-"""  # noqa: E501
+"""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ Block = tuple[Any, ...]
 W = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 R = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 PACKAGE = "http://schemas.openxmlformats.org/package/2006"
+DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml"
 ODF = "urn:oasis:names:tc:opendocument:xmlns"
 
 
@@ -86,7 +87,7 @@ def html_body(blocks: Sequence[Block]) -> str:
 def html(title: str, blocks: Sequence[Block]) -> bytes:
     menu = "<nav><ul><li><a href=/>Home</a><li><a href=/a>About us</a><li><a href=/b>Contact</a></ul></nav>"
     cookies = '<div class="cookie-banner">We use cookies. <button>Accept</button></div>'
-    page = f"<!doctype html><html><head><title>{escape(title)}</title><body>{menu}{cookies}<h1>{escape(title)}</h1>"  # noqa: E501
+    page = f"<!doctype html><html><head><title>{escape(title)}</title><body>{menu}{cookies}<h1>{escape(title)}</h1>"
     return f"{page}{html_body(blocks)}<footer>© 2025 All rights reserved</footer>".encode()
 
 
@@ -102,7 +103,7 @@ def epub(title: str, blocks: Sequence[Block]) -> bytes:
         "</rootfiles></container>",
         "a.opf": '<package xmlns="http://www.idpf.org/2007/opf"><metadata xmlns:dc="http://purl.org/dc/elements/1.1/">'
         f"<dc:title>{escape(title)}</dc:title></metadata><manifest>"
-        '<item id="a" href="a.xhtml" media-type="application/xhtml+xml"/></manifest><spine><itemref idref="a"/>'  # noqa: E501
+        '<item id="a" href="a.xhtml" media-type="application/xhtml+xml"/></manifest><spine><itemref idref="a"/>'
         "</spine></package>",
         "a.xhtml": page,
     })  # fmt: skip
@@ -147,20 +148,27 @@ def docx(title: str, blocks: Sequence[Block]) -> bytes:
     footnotes = "".join(
         f'<w:footnote w:id="{at}">{paragraph(run(note))}</w:footnote>' for at, note in enumerate(notes, 1)
     )
+    kinds = ("footnotes", "styles", "numbering")
     relations = "".join(
-        f'<Relationship Id="l{at}" Target="{link}" TargetMode="External"/>'
+        f'<Relationship Id="{kind}" Type="{R}/{kind}" Target="{kind}.xml"/>' for kind in kinds
+    )
+    relations += "".join(
+        f'<Relationship Id="l{at}" Type="{R}/hyperlink" Target="{link}" TargetMode="External"/>'
         for at, link in enumerate(links, 1)
     )
     level = (
         '<w:lvl w:ilvl="0"><w:start w:val="1"/><w:numFmt w:val="decimal"/><w:lvlText w:val="%1."/></w:lvl>'
     )
     return packed({
-        "[Content_Types].xml": f'<Types xmlns="{PACKAGE}/content-types"/>',
+        "[Content_Types].xml": f'<Types xmlns="{PACKAGE}/content-types"><Default Extension="xml" '
+        f'ContentType="application/xml"/><Override PartName="/word/document.xml" ContentType="{DOCX}"/></Types>',
+        "_rels/.rels": f'<Relationships xmlns="{PACKAGE}/relationships"><Relationship Id="a" '
+        f'Type="{R}/officeDocument" Target="word/document.xml"/></Relationships>',
         "word/document.xml": f"<w:document {names}><w:body>{''.join(parts)}</w:body></w:document>",
         "word/footnotes.xml": f"<w:footnotes {names}>{footnotes}</w:footnotes>",
-        "word/_rels/document.xml.rels": f'<Relationships xmlns="{PACKAGE}/relationships">{relations}</Relationships>',  # noqa: E501
-        "word/styles.xml": f'<w:styles {names}><w:style w:styleId="Title"><w:name w:val="Title"/></w:style></w:styles>',  # noqa: E501
-        "word/numbering.xml": f'<w:numbering {names}><w:abstractNum w:abstractNumId="0">{level}</w:abstractNum>'  # noqa: E501
+        "word/_rels/document.xml.rels": f'<Relationships xmlns="{PACKAGE}/relationships">{relations}</Relationships>',
+        "word/styles.xml": f'<w:styles {names}><w:style w:styleId="Title"><w:name w:val="Title"/></w:style></w:styles>',
+        "word/numbering.xml": f'<w:numbering {names}><w:abstractNum w:abstractNumId="0">{level}</w:abstractNum>'
         '<w:num w:numId="1"><w:abstractNumId w:val="0"/></w:num></w:numbering>',
     })  # fmt: skip
 
@@ -184,7 +192,7 @@ def odt(title: str, blocks: Sequence[Block]) -> bytes:
                 )
             case ("raised", before, raised, after):
                 parts.append(
-                    f'<text:p>{escape(before)}<text:span text:style-name="up">{raised}</text:span>{escape(after)}</text:p>'  # noqa: E501
+                    f'<text:p>{escape(before)}<text:span text:style-name="up">{raised}</text:span>{escape(after)}</text:p>'
                 )
             case ("table", rows):
                 made = [
@@ -314,7 +322,7 @@ def tex(title: str, blocks: Sequence[Block]) -> bytes:
                     " & ".join(map(plain, row)) + r" \\" + r" \hline" * (at == 0)
                     for at, row in enumerate(rows)
                 )
-                parts.append("\\begin{tabular}{%s}\n\\hline\n%s\n\\end{tabular}" % ("l" * len(rows[0]), made))  # noqa: UP031
+                parts.append("\\begin{tabular}{%s}\n\\hline\n%s\n\\end{tabular}" % ("l" * len(rows[0]), made))
             case ("list", items):
                 made = "\n".join(rf"\item {plain(item)}" for item in items)
                 parts.append(f"\\begin{{enumerate}}\n{made}\n\\end{{enumerate}}")
@@ -556,7 +564,7 @@ def lines_of(blocks: Sequence[Block]) -> list[str]:
 
 def subtitles(title: str, blocks: Sequence[Block]) -> bytes:
     cues = [
-        f"{at + 1}\n00:{at * 5 // 60:02}:{at * 5 % 60:02},000 --> 00:{at * 5 // 60:02}:{at * 5 % 60 + 4:02},500\n<i>{line}</i>"  # noqa: E501
+        f"{at + 1}\n00:{at * 5 // 60:02}:{at * 5 % 60:02},000 --> 00:{at * 5 // 60:02}:{at * 5 % 60 + 4:02},500\n<i>{line}</i>"
         for at, line in enumerate(lines_of(blocks))
     ]
     return "\n\n".join(cues).encode()
@@ -564,7 +572,7 @@ def subtitles(title: str, blocks: Sequence[Block]) -> bytes:
 
 def captions(title: str, blocks: Sequence[Block]) -> bytes:
     cues = [
-        f"{at * 5 // 60:02}:{at * 5 % 60:02}.000 --> {at * 5 // 60:02}:{at * 5 % 60 + 4:02}.500 align:start\n<v Ann>{line}</v>"  # noqa: E501
+        f"{at * 5 // 60:02}:{at * 5 % 60:02}.000 --> {at * 5 // 60:02}:{at * 5 % 60 + 4:02}.500 align:start\n<v Ann>{line}</v>"
         for at, line in enumerate(lines_of(blocks))
     ]
     return "\n\n".join(["WEBVTT", *cues]).encode()
@@ -591,6 +599,6 @@ def org(title: str, blocks: Sequence[Block]) -> bytes:
 WRITERS: dict[str, Callable[[str, Sequence[Block]], bytes]] = {
     ".md": markdown, ".html": html, ".epub": epub, ".docx": docx, ".odt": odt, ".pdf": pdf, ".rtf": rtf,
     ".tex": tex, ".adoc": adoc, ".ipynb": notebook, ".pptx": slides, ".eml": mail, ".mhtml": saved_page,
-    ".json": as_json, ".jsonl": json_lines, ".csv": table_with(","), ".tsv": table_with("\t"), ".xlsx": workbook,  # noqa: E501
+    ".json": as_json, ".jsonl": json_lines, ".csv": table_with(","), ".tsv": table_with("\t"), ".xlsx": workbook,
     ".ods": sheets, ".srt": subtitles, ".vtt": captions, ".log": log, ".txt": plain, ".rst": rst, ".org": org,
 }  # fmt: skip

@@ -90,7 +90,7 @@ def test_search_explains_its_steps(page) -> None:
     page.wait_for_selector("#found .source")
     names = page.locator("#found li h3").all_inner_texts()
     assert names[0].startswith("filter:")
-    assert names[-1].startswith("matched:")
+    assert names[-1].startswith("rerank:")
     with page.expect_popup() as opened:
         page.locator("#found .source a").first.click()
     assert "/file#page=" in opened.value.url

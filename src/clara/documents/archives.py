@@ -16,8 +16,8 @@ MAX_UNPACKED_BYTES = 50_000_000
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _NEVER_UNPACKED = (
     ".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".bmp", ".tif", ".tiff", ".emf", ".wmf", ".ttf", ".otf",
-    ".woff", ".woff2", ".mp3", ".m4a", ".mp4", ".ogg", ".webm", ".wav", ".avi", ".css", ".js", ".bin", ".odttf",  # noqa: E501
-    ".fntdata",
+    ".woff", ".woff2", ".mp3", ".m4a", ".mp4", ".ogg", ".webm", ".wav", ".avi", ".css", ".js", ".bin",
+    ".odttf", ".fntdata",
 )  # fmt: skip
 
 
@@ -31,8 +31,8 @@ def opened(data: bytes, kind: str) -> Iterator[ZipFile]:
     """
     if data.startswith(_OLE):
         raise UnreadableError(
-            f"is no {kind.partition(' ')[2]} but an encrypted or a very old office file; open it and save it anew, "  # noqa: E501
-            "without a password"
+            f"is no {kind.partition(' ')[2]} but an encrypted or a very old office file; open it and save it "
+            "anew, without a password"
         )
     try:
         with ZipFile(BytesIO(data)) as archive:

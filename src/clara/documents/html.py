@@ -21,10 +21,11 @@ _CHARSET = re.compile(
     re.IGNORECASE,
 )
 _BLOCKS = frozenset({
-    "address", "article", "aside", "blockquote", "body", "caption", "center", "dd", "details", "dialog", "div",  # noqa: E501
-    "dl", "dt", "fieldset", "figcaption", "figure", "footer", "form", "header", "hgroup", "hr", "html", "legend",  # noqa: E501
-    "li", "main", "nav", "ol", "option", "p", "pre", "search", "section", "summary", "table", "tbody", "td",
-    "tfoot", "th", "thead", "tr", "ul", *HEADINGS,
+    "address", "article", "aside", "blockquote", "body", "caption", "center", "dd", "details", "dialog",
+    "div", "dl", "dt", "fieldset", "figcaption", "figure", "footer", "form", "header", "hgroup", "hr", "html",
+    "legend", "li", "main", "nav", "ol", "option", "p", "pre", "search", "section", "summary",
+    "table", "tbody",
+    "td", "tfoot", "th", "thead", "tr", "ul", *HEADINGS,
 })  # fmt: skip
 _FACTS = {
     "author": "author", "dc.creator": "author", "dcterms.creator": "author", "keywords": "keywords",

@@ -54,8 +54,7 @@ def read_saved_page(data: bytes, context: Context) -> Reading:
     ]
     if not pages:
         raise UnreadableError("is no saved web page: it holds no HTML; give it the ending that fits")
-    title = ""
-    sections: list[Section] = []
+    title, sections = "", list[Section]()
     metadata: dict[str, str | int | float | bool] = {}
     for part in pages:
         name, outline, stated = outline_of(_text(part, context.losses), context.losses)
@@ -122,8 +121,8 @@ def _attached(message: EmailMessage, body: EmailMessage | None) -> Iterator[tupl
         if part is body or is_other_text or (kind.startswith("image/") and part.get("Content-ID")):
             continue
         if kind == "message/rfc822":
-            inner = part.get_payload()
-            content = _bytes(inner[0]) if isinstance(inner, list) and inner else b""
+            inner: Any = part.get_payload()
+            content = bytes(inner[0]) if isinstance(inner, list) and inner else b""
         else:
             payload = part.get_payload(decode=True)
             content = payload if isinstance(payload, bytes) else b""
@@ -145,7 +144,3 @@ def _parts(message: EmailMessage) -> Iterator[EmailMessage]:
             stack.extend(reversed(payload if isinstance(payload, list) else []))
         else:
             yield part
-
-
-def _bytes(part: Any) -> bytes:
-    return bytes(part)

@@ -50,14 +50,14 @@ def read_picture(data: bytes, context: Context) -> Reading:
     """
     if not is_there():
         raise UnreadableError(f"is a picture; to have its text recognised, {INSTALL}")
-    from PIL import Image as pictures  # noqa: N813
+    import PIL.Image
 
     try:
-        picture = pictures.open(BytesIO(data))
+        picture = PIL.Image.open(BytesIO(data))
         if picture.width * picture.height > _MAX_PIXELS:
             raise UnreadableError("is a picture of too many points; make it smaller")
         picture.load()
-    except (OSError, SyntaxError, ValueError, pictures.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
         raise UnreadableError("is a damaged picture; open it and save it anew") from error
     return Reading("", (Section(_recognised(picture)),))
 

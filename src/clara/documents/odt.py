@@ -274,8 +274,7 @@ class _Reader:
                 return [element("br")]
             case "note":
                 body = one.find(f"{_T}note-body")
-                citation = one.find(f"{_T}note-citation")
-                mark = "" if citation is None else "".join(citation.itertext())
+                mark = one.findtext(f"{_T}note-citation") or ""
                 words = " ".join("".join(body.itertext()).split()) if body is not None else ""
                 return [f" [{mark}: {words}]" if mark else f" [{words}]"]
             case "annotation":
@@ -297,7 +296,7 @@ class _Reader:
                 base, above = one.findtext(f"{_T}ruby-base") or "", one.findtext(f"{_T}ruby-text") or ""
                 return [f"{base} ({above})" if above else base]
         inner = self._inline(one, boxes, depth + 1)
-        style = self._marks.get(one.get(f"{_T}style-name", ""))
+        style = self._marks.get(one.get(f"{_T}style-name", ""), "")
         if style == "hidden":
             self._losses.count("hidden text")
             return []

@@ -1,7 +1,8 @@
 """PDF files, through PDFium: one section a page, lines joined to paragraphs, tables row by row."""
 
-from __future__ import annotations  # noqa: I001
+from __future__ import annotations
 
+import itertools
 import re
 import statistics
 import threading
@@ -20,7 +21,6 @@ from clara.documents.reading import Context, Losses, Reading, UnreadableError, n
 from clara.documents.text import join_lines, starts_item, tidy
 from clara.documents.vocabulary import is_known
 from clara.records import Metadata, Section
-import itertools
 
 if TYPE_CHECKING:
     from pypdfium2 import PdfDocument, PdfPage

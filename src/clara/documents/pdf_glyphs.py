@@ -92,7 +92,6 @@ def _glyphs(page: PdfPage) -> tuple[list[_Glyph], int, int]:
     x, y = ctypes.c_double(), ctypes.c_double()
     glyphs: list[_Glyph] = []
     characters = unmapped = 0
-    seen: set[tuple[str, int, int]] = set()
     count = text_page.count_chars()
     turn = _turn(handle, count)
     high = ""  # the first half of a character beyond the first plane
@@ -115,11 +114,6 @@ def _glyphs(page: PdfPage) -> tuple[list[_Glyph], int, int]:
         pdfium.FPDFText_GetLooseCharBox(handle, at, box)
         pdfium.FPDFText_GetCharOrigin(handle, at, x, y)
         left, right, line, size = _placed(turn, box, x.value, y.value)
-        if not character.isspace():
-            place = (character, round(left * 2), round(line * 2))
-            if place in seen:  # bold is drawn by some as the same twice
-                continue
-            seen.add(place)
         if is_made and glyphs:
             # its box says nothing: what was made goes behind what was drawn
             left, right, line, size = glyphs[-1].right, glyphs[-1].right, glyphs[-1].line, glyphs[-1].size
@@ -211,9 +205,8 @@ def _pieces(glyphs: list[_Glyph]) -> Iterator[Piece]:
             if run is not None:
                 yield run.piece()
             run = _Run(one)
-        elif not run.raised and not _is_apart(run.glyph, one):  # noqa: SIM102
-            if one.left - run.right > _WORD_GAP * one.size and run.texts and run.texts[-1] != " ":
-                run.texts.append(" ")
+        elif _is_new_word(run, one):
+            run.texts.append(" ")
         if _is_apart(run.glyph, one) and run.texts:
             run.lift = one.line - run.glyph.line
             run.raised += one.text
@@ -226,6 +219,13 @@ def _pieces(glyphs: list[_Glyph]) -> Iterator[Piece]:
         run.right = max(run.right, one.right)
     if run is not None:
         yield run.piece()
+
+
+def _is_new_word(run: _Run, one: _Glyph) -> bool:
+    """Whether a gap without a blank parts a character from the run that it goes on."""
+    if run.raised or _is_apart(run.glyph, one) or not run.texts or run.texts[-1] == " ":
+        return False
+    return one.left - run.right > _WORD_GAP * one.size
 
 
 def _is_apart(base: _Glyph, one: _Glyph) -> bool:

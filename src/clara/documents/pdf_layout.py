@@ -1,14 +1,14 @@
 """From pieces of text with places on a page to lines in reading order and tables, by the gaps between
 them."""
 
-from __future__ import annotations  # noqa: I001
+from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from clara.documents.pdf_glyphs import Piece
-import itertools
 
 # of the size of the text: what a gap between columns has at least, and how far lines of one row may be apart
 _GUTTER = 0.7

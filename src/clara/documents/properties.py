@@ -24,7 +24,8 @@ _FILE_NAME = re.compile(
     re.IGNORECASE,
 )
 _OF_PROGRAMS = re.compile(
-    r"python-docx|python-pptx|openpyxl|generated (?:by|using)|\(?anonymous\)?$|\(?unspecified\)?$|un-named$|user$|admin$",  # noqa: E501
+    r"python-docx|python-pptx|openpyxl|generated (?:by|using)|"
+    r"(?:\(?anonymous\)?|\(?unspecified\)?|un-named|user|admin)$",
     re.IGNORECASE,
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 from clara.documents.options import ReadOptions
@@ -23,7 +24,7 @@ class Reading(NamedTuple):
 
     title: str
     sections: tuple[Section, ...]
-    metadata: Metadata = {}  # noqa: RUF012
+    metadata: Metadata = MappingProxyType({})
 
 
 class UnreadableError(Exception):

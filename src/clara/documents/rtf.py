@@ -44,19 +44,16 @@ def read_rtf(data: bytes, context: Context) -> Reading:
     Raises:
         UnreadableError: It is no rich text.
     """
-    from striprtf.striprtf import rtf_to_text
-
     if not data.lstrip().startswith(b"{\\rtf"):
         raise UnreadableError(
             "is not rich text, whatever its name says; give it the ending that fits its content"
         )
     markup = data.decode("latin-1")
     context.losses.count("picture", markup.count("\\pict"))
-    convert: Callable[..., str] = rtf_to_text
-    found = {name: squeeze(convert("{\\rtf1 " + text + "}")) for name, text in _INFO.findall(markup)}
+    found = {name: squeeze(_text("{\\rtf1 " + text + "}")) for name, text in _INFO.findall(markup)}
     title = found.pop("title", "")
     values = facts({_NAMES.get(name, name): value for name, value in found.items()})
-    text = convert(_prepared(markup, context.losses), errors="replace")
+    text = _text(_prepared(markup, context.losses))
     outline = Outline()
     lines = [_unmarked(line) for line in text.split("\n")]
     for is_row, group in groupby(lines, lambda line: line.count("|") > 1 or line.rstrip().endswith("|")):
@@ -70,6 +67,13 @@ def read_rtf(data: bytes, context: Context) -> Reading:
         else:
             outline.block(join("\n\n", [Traced(one) for line in group if (one := tidy(line))]))
     return Reading(title, (*facts_section(values), *outline.sections(title)), values)
+
+
+def _text(markup: str) -> str:
+    from striprtf import striprtf
+
+    read: Callable[..., str] = striprtf.rtf_to_text
+    return read(markup, errors="replace")
 
 
 def _prepared(markup: str, losses: Losses) -> str:

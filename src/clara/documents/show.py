@@ -78,17 +78,16 @@ def lengths_of(folder: Path) -> tuple[int, CountTokens]:
         longest = int(stated["doc_max_tokens"])
     except Exception as error:  # the tokenizer's own errors are plain exceptions
         raise InputError(
-            f"{folder} is no model's folder with a {_TOKENIZER} and a {_PROCESSOR}; name one, or leave it out "  # noqa: E501
-            "for the packaged model."
+            f"{folder} is no model's folder with a {_TOKENIZER} and a {_PROCESSOR}; name one, or leave it "
+            "out for the packaged model."
         ) from error
     tokenizer.no_padding()
     tokenizer.no_truncation()
     # in pairs a token stands between title and text
-    encode: Any = tokenizer.encode_batch
-    return longest - (stated.get("prompt_format") == "pairs"), _counter(encode)
+    return longest - (stated.get("prompt_format") == "pairs"), _counter(tokenizer.encode_batch)
 
 
-def _counter(encode: Callable[..., Sequence[Sequence[object]]]) -> CountTokens:
+def _counter(encode: Callable[..., Sequence[Any]]) -> CountTokens:
     def count(texts: list[str]) -> list[int]:
         return [len(each) for each in encode(texts, add_special_tokens=False)]
 

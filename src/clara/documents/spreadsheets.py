@@ -41,7 +41,7 @@ def read_spreadsheet(data: bytes, context: Context) -> Reading:
         UnreadableError: The file is damaged, encrypted or no spreadsheet, or a chosen field is in none of
             its tables.
     """
-    title, comments = "", []
+    title, comments = "", list[str]()
     values: Metadata = {}
     if is_zipfile(BytesIO(data)):
         with opened(data, _KIND) as archive:

@@ -37,13 +37,15 @@ _SILENT = re.compile(
     r"|usepackage|documentclass|newcommand|renewcommand|graphicspath|caption\*?\[[^\]]*\])(?:\[[^\]]*\])?\{[^{}]*\}"
 )
 _ACCENTS = {"'": "\u0301", "`": "\u0300", "^": "\u0302", '"': "\u0308", "~": "\u0303", "=": "\u0304",
-            ".": "\u0307", "c": "\u0327", "v": "\u030c", "u": "\u0306", "H": "\u030b", "r": "\u030a", "k": "\u0328"}  # fmt: skip  # noqa: E501
+            ".": "\u0307", "c": "\u0327", "v": "\u030c", "u": "\u0306", "H": "\u030b", "r": "\u030a",
+            "k": "\u0328"}  # fmt: skip
 _ACCENT = re.compile(r"\\(?:([\"'`^~=.])\s*\{?\\?([A-Za-z])\}?|([cvuHrk])\{\\?([A-Za-z])\})")
 _LETTERS = {
     "ss": "ß", "ae": "æ", "AE": "Æ", "o": "ø", "O": "Ø", "aa": "å", "AA": "Å", "oe": "œ", "OE": "Œ", "l": "ł",
     "L": "Ł", "ldots": "…", "dots": "…", "textdegree": "°", "euro": "€", "texteuro": "€", "pounds": "£",
     "textsterling": "£", "S": "§", "copyright": "©", "LaTeX": "LaTeX", "TeX": "TeX", "textbackslash": "\\",
-    "textendash": "–", "textemdash": "—", "quad": " ", "qquad": " ", "newline": "\n", "par": "\n\n", "item": "\n- ",  # noqa: E501
+    "textendash": "–", "textemdash": "—", "quad": " ", "qquad": " ", "newline": "\n", "par": "\n\n",
+    "item": "\n- ",
 }  # fmt: skip
 _LETTER = re.compile(
     r"\\(" + "|".join(sorted(_LETTERS, key=len, reverse=True)) + r")(?![A-Za-z])\s?(?:\{\})?"
@@ -52,10 +54,12 @@ _WRAPPED = re.compile(rf"\\[A-Za-z]+\*?(?:\[[^\]]*\])?{_GROUP}")
 _MATH = re.compile(r"\$\$.+?\$\$|\$[^$]+\$|\\\(.+?\\\)|\\\[.+?\\\]", re.DOTALL)
 _MULTICOLUMN = re.compile(r"\\multicolumn\{(\d{1,2})\}\{[^{}]*\}")
 _RULE = re.compile(
-    r"\\(?:hline|toprule|midrule|bottomrule|endhead|endfirsthead|endfoot|endlastfoot|cline\{[^}]*\}|cmidrule(?:\([^)]*\))?\{[^}]*\})"
+    r"\\(?:hline|toprule|midrule|bottomrule|endhead|endfirsthead|endfoot|endlastfoot|cline\{[^}]*\}"
+    r"|cmidrule(?:\([^)]*\))?\{[^}]*\})"
 )
 _ESCAPES = {r"\%": "%", r"\&": "&", r"\$": "$", r"\#": "#", r"\_": "_", r"\{": "{", r"\}": "}", "~": " ",
-            "---": "—", "--": "–", "``": "“", "''": "”", r"\,": " ", r"\ ": " ", r"\-": "", r"\/": "", r"\;": " "}  # fmt: skip  # noqa: E501
+            "---": "—", "--": "–", "``": "“", "''": "”", r"\,": " ", r"\ ": " ", r"\-": "", r"\/": "",
+            r"\;": " "}  # fmt: skip
 _MAX_DEPTH = 8
 _LONGEST_PARAGRAPH = 20_000  # characters
 

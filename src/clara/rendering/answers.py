@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 
 EXCERPT_CHARACTERS = 160
+LONGEST_WORD = 200
+"""Characters of a word that are shown; what is encoded has endless ones."""
 
 
 def print_steps(found: Explanation) -> None:
@@ -100,7 +102,7 @@ def print_sources(
             line.append("  (read as text)", style="dim")
         shown.print(line)
         if source.also_in:
-            shown.print(f"   also in {', '.join(map(short, source.also_in))}", style="dim")
+            shown.print(f"   also {_elsewhere(source)}", style="dim")
         for text in (around or {}).get(source.id, [source.text]):
             if text == source.text:
                 _print_indented(shown, _excerpt(source, full=full))
@@ -129,9 +131,22 @@ def _excerpt(source: Source, *, full: bool) -> Text:
         start, stop = _window(
             source.text, *((support.start, support.stop) if support is not None else (0, 0))
         )
-    shown = Text(" ").join(line for line in text[start:stop].split() if line)
+    shown = Text(" ").join(_shortened(word) for word in text[start:stop].split() if word)
     before, after = ("… " if start else ""), (" …" if stop < len(source.text) else "")
     return Text.assemble((before, "dim"), shown, (after, "dim"))
+
+
+def _elsewhere(source: Source) -> str:
+    """Where else a passage stands, each file once."""
+    others = [short(file) for file in dict.fromkeys(source.also_in) if file != source.file]
+    again = source.also_in.count(source.file)
+    within = [f"{counted(again, 'more time', 'more times')} in this file"] if again else []
+    return " and ".join([*within, *([f"in {', '.join(others)}"] if others else [])])
+
+
+def _shortened(word: Text) -> Text:
+    """A word, cut where it is so long that it would flood the terminal."""
+    return word if len(word) <= LONGEST_WORD else Text.assemble(word[:LONGEST_WORD], ("…", "dim"))
 
 
 def _window(text: str, start: int, stop: int) -> tuple[int, int]:

@@ -198,9 +198,9 @@ const STEPS = {
   filter: "The conditions leave these passages.",
   index: "The index puts candidates forward.",
   exact: "The question's key is compared with the key of every memory (cosine).",
-  words: "The question's words are looked up (BM25).",
+  lexical: "The question's words are looked up (BM25).",
   fused: "Both rankings are joined.",
-  matched: "The words that the memories hold are matched with the question's, each in its context.",
+  rerank: "The words that the memories hold are matched with the question's, each in its context.",
 };
 
 async function search(question, where) {
