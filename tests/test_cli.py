@@ -269,7 +269,7 @@ def test_a_store_is_looked_after(
     assert run(monkeypatch, "store", "import", exported, "-s", again) == 1
     assert "already holds a memory store" in capsys.readouterr().err
     for words, command in (
-        ("All is well", "check"),
+        ("No damage found", "check"),
         ("int8", "info"),
         ("memories are int8", "compact"),
         ("of the best 100", "index"),

@@ -66,6 +66,10 @@ def unpack(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     unpacked: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         scale = tensors.get(name + SCALE)
+        if tensor.dtype == torch.int8 and scale is None:
+            raise CheckpointError(
+                f"The int8 tensor {name} has no {name}{SCALE}; fetch or save the checkpoint again."
+            )
         if tensor.dtype == torch.int8 and scale is not None:
             unpacked[name] = tensor.float() * scale.float()
         elif not _is_scale(name, tensors):
@@ -101,6 +105,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         with safe_open(path, "pt") as file:
             return unpack({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    except CheckpointError:
+        raise
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
         raise CheckpointError(

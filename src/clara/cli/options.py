@@ -91,7 +91,11 @@ def open_library(
 def check_store(path: Path) -> None:
     """Raise InputError if there is no store at a path, saying what there is and what can be done."""
     make = f"make one with: clara index PATH --store {path}"
-    if not path.exists():
+    try:
+        exists = path.exists()
+    except OSError as error:  # such as a name that is too long
+        raise InputError(f"The path {path} cannot be used: {error.strerror}; choose another.") from error
+    if not exists:
         raise InputError(f"There is no store at {path}; {make}")
     if not path.is_dir():
         raise InputError(f"{path} is a file and no store; name the store's folder with --store.")

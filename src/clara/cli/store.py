@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clara.cli.options import DEFAULT_STORE, JsonOption, StoreOption, check_store
-from clara.errors import InputError
+from clara.errors import InputError, StoreError
 
 if TYPE_CHECKING:
     from clara.store import MemoryStore
@@ -83,7 +83,7 @@ def check(
     from clara.rendering.stores import print_check
     from clara.store.maintenance import check as look
 
-    with _open(store, damaged=True) as opened:
+    with _open_for_check(store, writes=drop_damaged) as opened:
         with step_progress(quiet=as_json, in_bytes=["Checking"]) as show:
             report = look(opened, drop_damaged=drop_damaged, progress=show)
         print_check(report, as_json=as_json)
@@ -156,6 +156,22 @@ def _open(path: Path, *, read_only: bool = False, damaged: bool = False) -> Iter
     from clara.store import MemoryStore
 
     with MemoryStore.open(path, read_only=read_only, damaged=damaged) as store:
+        yield store
+
+
+@contextmanager
+def _open_for_check(path: Path, *, writes: bool) -> Iterator[MemoryStore]:
+    """For writing if that is possible, which lets the full-text index be checked, and else for reading."""
+    check_store(path)
+    from clara.store import MemoryStore
+
+    try:
+        store = MemoryStore.open(path, damaged=True)
+    except StoreError as error:
+        if writes or not isinstance(error.__cause__, OSError):
+            raise
+        store = MemoryStore.open(path, read_only=True, damaged=True)
+    with store:
         yield store
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clara.records import Answer, Source
-from clara.rendering.basics import console, counted, one_line, print_table, short
+from clara.rendering.basics import console, counted, one_line, print_table, short, visible
 from clara.rendering.places import place_of
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def print_sources(
             if text == source.text:
                 _print_indented(shown, _excerpt(source, full=full))
             else:
-                _print_indented(shown, Text(" ".join(text.split()), style="dim"))
+                _print_indented(shown, Text(visible(" ".join(text.split())), style="dim"))
 
 
 def _print_indented(shown: Console, text: Text) -> None:
@@ -120,7 +120,7 @@ def _print_indented(shown: Console, text: Text) -> None:
 
 def _excerpt(source: Source, *, full: bool) -> Text:
     """A passage on one line, or the part of it around the sentence that supports the answer."""
-    text = Text(source.text, style="dim")
+    text = Text(visible(source.text), style="dim")
     support = source.support
     if support is not None:
         text.stylize("not dim", support.start, support.stop)

@@ -10,6 +10,8 @@ from rich import filesize
 from rich.console import Console
 from rich.table import Table
 
+_STEERING = {code: "\ufffd" for code in (*range(9), *range(14, 32), *range(127, 160))}
+
 _UNWRAPPED = 1 << 20
 """Columns of a table where no terminal is: more than any has, so that no line is wrapped or cut."""
 
@@ -69,9 +71,18 @@ def one_line(text: str) -> str:
 def short(file: str) -> str:
     """A path relative to the working directory where it lies below it, in one line."""
     path = Path(file)
-    if path.is_absolute() and path.is_relative_to(Path.cwd()):
-        file = str(path.relative_to(Path.cwd()))
+    try:
+        folder = Path.cwd()
+    except OSError:  # it was removed
+        return one_line(file)
+    if path.is_absolute() and path.is_relative_to(folder):
+        file = str(path.relative_to(folder))
     return one_line(file)
+
+
+def visible(text: str) -> str:
+    """Text of as many characters, in which those that steer a terminal are shown as �."""
+    return text.translate(_STEERING)
 
 
 def readable(size: int) -> str:

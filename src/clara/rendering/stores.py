@@ -123,7 +123,7 @@ def print_store(info: StoreInfo, *, as_json: bool) -> None:
     vectors = info.memory_bytes + info.embedding_bytes
     copies = f", and {counted(info.copies, 'copy', 'copies')}" if info.copies else ""
     rows = [
-        ("Model", f"{info.model}, fingerprint {info.fingerprint[:12]}"),
+        ("Model", one_line(f"{info.model}, fingerprint {info.fingerprint[:12]}")),
         ("Made", f"{datetime.fromtimestamp(info.created):%Y-%m-%d %H:%M}, format {info.format}"),
         ("Documents", f"{info.documents:,}{copies}"),
         ("Passages", f"{info.passages:,}"),
@@ -210,7 +210,7 @@ def print_check(report: CheckReport, *, as_json: bool) -> None:
     shown = console()
     shown.print(f"Compared {counted(report.blocks, 'checksum')} over {readable(report.bytes)}.")
     for fault in report.faults:
-        shown.print(Text(fault, style="red"))
+        shown.print(Text(one_line(fault), style="red"))
     for source in report.damaged:
         shown.print(f"Damaged: {short(source)}")
     if report.removed:
@@ -218,7 +218,9 @@ def print_check(report: CheckReport, *, as_json: bool) -> None:
     elif report.damaged:
         shown.print("Remove them with: clara store check --drop-damaged, then index them again.")
     elif not report.faults:
-        shown.print("All is well.")
+        shown.print("No damage found.")
+    if not report.full_text:
+        shown.print("The full-text index was not checked: the store cannot be written.", style="dim")
 
 
 def print_compaction(report: CompactReport, *, as_json: bool) -> None:

@@ -93,6 +93,8 @@ class IndexManifest:
             StoreError: It is damaged or of another version.
         """
         try:
+            if not path.is_file():  # a pipe would be waited for
+                raise damaged(path, "it is not a file")
             content = json.loads(path.read_text(encoding="utf-8"))
             entries = content["index"]
             if entries["format"] > FORMAT_VERSION:
@@ -265,7 +267,7 @@ def _described(path: Path) -> IndexFile:
 
 def _check(path: Path, file: IndexFile) -> None:
     try:
-        if path.stat().st_size != file.bytes or _crc(path) != file.crc32:
+        if path.stat().st_size != file.bytes or not path.is_file() or _crc(path) != file.crc32:
             raise damaged(path, "its checksum is not that which was recorded")
     except FileNotFoundError as error:
         raise damaged(path, "the file is missing") from error

@@ -39,6 +39,8 @@ class OffsetsFile:
             removals: How many of the store's passages have ever been removed or moved.
         """
         nothing = np.empty(0, SEARCHED)
+        if not self._path.is_file():  # a pipe would be waited for
+            return nothing
         try:
             with np.load(self._path, allow_pickle=False) as kept:
                 if (str(kept["name"]), int(kept["removals"])) != (name, removals):

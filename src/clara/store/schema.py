@@ -204,7 +204,7 @@ def unfinished_files(path: Path) -> list[Path]:
 
 
 def make_folder(folder: Path) -> None:
-    """Make it, if it is not there.
+    """Make a folder, if it is not there.
 
     Raises:
         StoreError: It cannot be made.

@@ -148,6 +148,8 @@ class SegmentFiles:
         """Whether the bytes of a block are there and have their CRC-32."""
         row_bytes = self.codec(segment.codec).row_bytes
         crc32, left = 0, block.rows * row_bytes
+        if not self.path(block.segment, segment.codec).is_file():  # a pipe would be waited for
+            return False
         try:  # read and not mapped: a map of a file that was cut ends the process
             with self.path(block.segment, segment.codec).open("rb") as file:
                 file.seek(block.first * row_bytes)

@@ -24,6 +24,7 @@ from safetensors.numpy import load_file, save_file
 
 from clara.errors import InputError, MissingExtraError, StoreError
 from clara.records import Document, Passage, StoredDocument, StoredPassage
+from clara.store.codecs import MEMORY_DTYPES
 from clara.store.schema import check_empty, make_folder
 from clara.store.store import MemoryStore, NewDocument
 
@@ -42,6 +43,7 @@ FORMAT_VERSION = 1
 _PASSAGES_A_FILE = 20_000
 _PASSAGES_A_COMMIT = 1000
 _CHUNK = 1 << 22
+_MOST_DIMENSIONS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,13 @@ def import_store(
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
         report = _import(folder, unfinished, memory_dtype, progress)
+        if path.exists():
+            path.rmdir()  # it is empty, and Windows renames onto no folder
         unfinished.rename(path)
+    except InputError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise _foreign(folder, f"{type(error).__name__}: {error}") from error
     except OSError as error:
         if isinstance(error, StoreError):
             raise
@@ -153,9 +161,15 @@ def import_store(
 
 
 def _import(folder: Path, path: Path, memory_dtype: str | None, progress: Progress) -> TransferReport:
-    _, parquet = _arrow()
+    arrow, parquet = _arrow()
     manifest = _manifest(folder)
+    for name, schema in ((DOCUMENTS, _document_schema(arrow)), (PASSAGES, _passage_schema(arrow))):
+        if not parquet.read_schema(folder / name).equals(schema):
+            raise _foreign(folder, f"{name} has other columns")
     sources = parquet.read_table(folder / DOCUMENTS).to_pylist()
+    for row in sources:
+        of_document = ("title", "sha256") if row["copy_of"] is None else ()
+        _check_complete(folder, row, ("source", "modified", *of_document))
     documents = [row for row in sources if row["copy_of"] is None]
     names = [name for name in manifest["files"] if name not in (DOCUMENTS, PASSAGES)]
 
@@ -274,7 +288,13 @@ def _columns(stored: StoredPassage, memory_rows: int) -> dict[str, Any]:
 
 
 def _passage(row: dict[str, Any]) -> Passage:
-    lines = None if row["first_line"] is None else (row["first_line"], row["last_line"])
+    has_lines = row["first_line"] is not None and row["last_line"] is not None
+    lines = (row["first_line"], row["last_line"]) if has_lines else None
+    metadata = json.loads(row["metadata"])
+    if not isinstance(metadata, dict) or not all(
+        isinstance(value, str | int | float) for value in metadata.values()
+    ):
+        raise ValueError(f"the metadata of a passage are {row['metadata'][:80]}")
     return Passage(
         row["text"],
         row["title"],
@@ -282,7 +302,7 @@ def _passage(row: dict[str, Any]) -> Passage:
         row["page"],
         row["position"],
         lines,
-        json.loads(row["metadata"]),
+        metadata,
     )
 
 
@@ -290,8 +310,10 @@ def _manifest(folder: Path) -> dict[str, Any]:
     """What was exported, after every file was compared with its checksum."""
     file = folder / MANIFEST
     try:
+        if not file.is_file():  # a pipe or a device would be waited for
+            raise ValueError
         manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        version, files = manifest["format"], manifest["files"]
+        version, files = int(manifest["format"]), dict(manifest["files"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"The folder {folder} holds no exported store; name one that has {MANIFEST}."
@@ -301,10 +323,23 @@ def _manifest(folder: Path) -> dict[str, Any]:
             f"The folder {folder} has format {version} and this version of Clara reads up to "
             f"{FORMAT_VERSION}; install a newer version."
         )
+    sizes = (manifest.get("memory_size"), manifest.get("key_size"))
+    if (
+        not {DOCUMENTS, PASSAGES} <= files.keys()
+        or not all(isinstance(manifest.get(name), str) for name in ("fingerprint", "model"))
+        or type(sizes[0]) is not int
+        or type(sizes[1]) not in (int, type(None))
+        or not all(size is None or 1 <= size <= _MOST_DIMENSIONS for size in sizes)
+        or manifest.get("memory_dtype") not in MEMORY_DTYPES
+    ):
+        raise _foreign(folder, f"{MANIFEST} has other entries")
     for name, crc32 in files.items():
+        path = folder / name
+        if Path(name).name != name:
+            raise _foreign(folder, f"{MANIFEST} names a file elsewhere, {name!r}")
         try:
-            is_whole = _crc(folder / name) == crc32
-        except OSError:
+            is_whole = path.is_file() and _crc(path) == crc32
+        except (OSError, ValueError):
             is_whole = False
         if not is_whole:
             raise InputError(f"The file {folder / name} is missing or damaged; export the store again.")
@@ -318,9 +353,14 @@ def _stored(table: Any, folder: Path, names: Sequence[str]) -> Iterator[_Stored]
     first = at = 0
     for batch in table.iter_batches(batch_size=_PASSAGES_A_COMMIT):
         for row in batch.to_pylist():
+            _check_complete(
+                folder, row, ("source", "position", "title", "heading", "metadata", "text", "memory_rows")
+            )
             if first == len(memories):
                 memories, embeddings = _vectors(folder, next(files, None))
                 first = at = 0
+            if not 1 <= row["memory_rows"] <= len(memories) - first:
+                raise _foreign(folder, f"a passage has {row['memory_rows']} memory rows")
             yield (
                 row,
                 memories[first : first + row["memory_rows"]],
@@ -337,7 +377,24 @@ def _vectors(folder: Path, name: str | None) -> tuple[_Vectors, _Vectors | None]
         tensors = load_file(folder / name)
     except (SafetensorError, OSError) as error:
         raise InputError(f"The file {folder / name} cannot be read ({error}).") from error
+    for tensor in tensors.values():
+        if tensor.dtype != np.float16 or tensor.ndim != 2:
+            raise _foreign(folder, f"{name} holds an array of {tensor.dtype} with shape {tensor.shape}")
     return tensors["memories"], tensors.get("keys")
+
+
+def _check_complete(folder: Path, row: dict[str, Any], names: Sequence[str]) -> None:
+    """Make sure that a row has these values."""
+    for name in names:
+        if row[name] is None:
+            raise _foreign(folder, f"a row has no {name}")
+
+
+def _foreign(folder: Path, what: str) -> InputError:
+    """The error for files that have their checksums and are not what `export` writes."""
+    return InputError(
+        f"The folder {folder} was not written by `clara store export`: {what}; export the store again."
+    )
 
 
 def _crc(path: Path) -> int:
