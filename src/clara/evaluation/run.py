@@ -91,7 +91,8 @@ class EvaluationOptions:
         candidates: Passages that are reranked, where a question comes without.
         seed: Draws questions and passages.
         max_new_tokens: Longest answer.
-        encoder: Sentence encoder, folder or hub id; all-MiniLM-L6-v2 if None.
+        encoder: Sentence encoder to compare with: "minilm" (all-MiniLM-L6-v2), a folder or a hub id; None for
+            no such baseline.
         shortener: LLMLingua-2 model, folder or hub id; no such baseline if None.
         paraphrases: Passages that are rewritten from their memories.
         timed: Questions whose answers are timed.
@@ -190,7 +191,7 @@ class EvaluationRun:
         self.plan = Plan(
             settings=options.settings,
             rates=tuple(rates),
-            searches=(BM25, DENSE),
+            searches=(BM25,) if options.encoder is None else (BM25, DENSE),
             own_search=self.has_search,
             hybrid=self.clara.is_hybrid,
             mixed=config.num_text_documents > 0,
@@ -280,7 +281,9 @@ class EvaluationRun:
     def _rank(self, banks: dict[int, MemoryBank]) -> None:
         passages, depth = self.data.passages, min(RANKED, len(self.data.passages))
         self._rank_by(BM25, lambda: _one_by_one(bm25_ranker(passages), depth))
-        self._rank_by(DENSE, lambda: _one_by_one(dense_ranker(passages, self.options.encoder), depth))
+        if self.options.encoder is not None:
+            encoder = self.options.encoder
+            self._rank_by(DENSE, lambda: _one_by_one(dense_ranker(passages, encoder), depth))
         if not self.has_search:
             return
         by_words = self.ranking(BM25)
