@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from clara.checkpoints.bases import SMOLLM2, load_base, load_tokenizer
+from clara.checkpoints.bases import SMOLLM2, base_fingerprint, load_base, load_tokenizer
 from clara.configuration import ClaraConfig
 from clara.model.modeling import ClaraModel
 from clara.processing import ClaraProcessor
@@ -60,6 +60,7 @@ def build(base_name: str, checkpoint: Path) -> tuple[ClaraModel, ClaraProcessor]
         lora_alpha=ALPHA,
         lora_dropout=0.0,
         base_model_name=base_name,
+        base_fingerprint=base_fingerprint(base),
         training_stage="joint",
     )
     model = ClaraModel(config, base)

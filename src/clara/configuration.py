@@ -66,6 +66,8 @@ class ClaraConfig(PreTrainedConfig):
         separator_token_id: Token after each memory in a prompt, or None.
         encode_token_id: Token that opens a text to compress, or None.
         base_model_name: Where the base's weights come from when they are not in the folder, or None.
+        base_fingerprint: Of these weights (`clara.checkpoints.bases.base_fingerprint`); another base of the
+            same shape is loaded with a warning. None where it is not known.
         training_stage: The stage that the weights come from, for reports.
 
     Raises:
@@ -105,6 +107,7 @@ class ClaraConfig(PreTrainedConfig):
         separator_token_id: int | None = None,
         encode_token_id: int | None = None,
         base_model_name: str | None = None,
+        base_fingerprint: str | None = None,
         training_stage: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -145,6 +148,7 @@ class ClaraConfig(PreTrainedConfig):
         self.separator_token_id = separator_token_id
         self.encode_token_id = encode_token_id
         self.base_model_name = base_model_name
+        self.base_fingerprint = base_fingerprint
         self.training_stage = training_stage
         for name, value, allowed in (
             ("compressor", compressor, COMPRESSORS),

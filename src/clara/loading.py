@@ -129,7 +129,7 @@ def from_base(
     found_device = find_device(device)
     tokenizer = bases.load_tokenizer(base)
     network = bases.load_base(base, dtype=dtype)
-    own_rows = layout.BaseRows.of(network)
+    own_rows, own_fingerprint = layout.BaseRows.of(network), bases.base_fingerprint(network)
     slots = [f"<MEM{slot}>" for slot in range(max(1, doc_max_tokens // compression_rate))]
     tokens = _add_tokens(tokenizer, slots)
     network.resize_token_embeddings(_vocabulary(tokenizer, network), mean_resizing=False)
@@ -139,6 +139,7 @@ def from_base(
         compression_rate=compression_rate,
         prompt_format=choices.pop("prompt_format", "released" if tokenizer.chat_template else "plain"),
         base_model_name=str(base),
+        base_fingerprint=own_fingerprint,
         **tokens,
         **choices,
     )

@@ -371,3 +371,23 @@ def test_from_base(make_base: Any, make_tokenizer: Any, texts: list[str], tmp_pa
     assert (tmp_path / "new" / "model.safetensors").stat().st_size < 4000
     again, _ = loading.load(tmp_path / "new")
     assert torch.equal(memories(again, processor, texts), memories(model.eval(), processor, texts))
+
+
+def test_another_base_of_the_same_shape_is_loaded_with_a_warning(
+    make_base: Any, make_tokenizer: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, seed in (("base", 0), ("other", 1)):
+        make_base("llama", seed=seed).save_pretrained(tmp_path / name)
+        make_tokenizer("llama").save_pretrained(tmp_path / name)
+    model, processor = loading.from_base(
+        tmp_path / "base", doc_max_tokens=24, compression_rate=4, lora_rank=2
+    )
+    model.save_pretrained(tmp_path / "new")
+    processor.save_pretrained(tmp_path / "new")
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        loading.load(tmp_path / "new", dtype=dtype)
+    assert not caplog.records
+    loading.load(tmp_path / "new", base=tmp_path / "other")
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert str(tmp_path / "other") in record.getMessage()

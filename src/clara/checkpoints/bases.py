@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import importlib.util
+import logging
 import os
+import struct
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from io import StringIO
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
+from huggingface_hub.constants import HF_HOME
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM, PreTrainedModel
-from transformers.utils import logging
+from transformers.utils import logging as progress
 
 from clara.errors import CheckpointError
 
-_FAILURES = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
+logger = logging.getLogger(__name__)
+
+_FAILURES = (OSError, ValueError, KeyError, RuntimeError, SafetensorError, struct.error)
 
 Source = str | os.PathLike[str]
 
@@ -52,9 +59,7 @@ def load_base(
         text_config.vocab_size = load_base_config(source).vocab_size
     # a bar is for a person: in a file it is noise
     shown = nullcontext() if sys.stderr.isatty() else _without_progress_bar()
-    place, options = located(source)
-    if options:
-        return _unpacked(source, place, options, dtype or torch.float32, attn_implementation)
+    place = located(source)
     with _as_checkpoint_error(source), shown:
         return AutoModelForCausalLM.from_pretrained(
             place,
@@ -66,9 +71,9 @@ def load_base(
 
 def load_base_config(source: Source) -> Any:
     """The configuration of a base model."""
-    place, options = located(source)
+    place = located(source)
     with _as_checkpoint_error(source):
-        return AutoConfig.from_pretrained(place, **options)
+        return AutoConfig.from_pretrained(place)
 
 
 def load_tokenizer(source: Source) -> Any:
@@ -76,16 +81,21 @@ def load_tokenizer(source: Source) -> Any:
     # not above: transformers imports its model classes from within its tokenizers, and those then ours
     from transformers import AutoTokenizer
 
-    place, options = located(source)
+    place = located(source)
     with _as_checkpoint_error(source):
-        return AutoTokenizer.from_pretrained(place, **options)
+        return AutoTokenizer.from_pretrained(place)
 
 
-def located(source: Source) -> tuple[Source, dict[str, str]]:
-    """Where transformers finds a base: a folder or hub id, and the `gguf_file` within it if it is one.
+def located(source: Source) -> Source:
+    """Where transformers finds a base: its folder or hub id; of a GGUF file, the folder of its weights.
+
+    A GGUF file is converted to float32 weights once, which takes some 20 seconds for SmolLM2-135M. They are
+    kept below the cache folder of the Hugging Face libraries (`HF_HOME`), in a folder named by the file's
+    SHA-256.
 
     Raises:
-        CheckpointError: A package that carries or reads the base is not installed.
+        CheckpointError: A package that carries or reads the base is not installed, the file is not readable,
+            or the cache folder is not writable.
     """
     if str(source) == SMOLLM2:
         # not imported: its own imports need packages that are of no use here
@@ -98,34 +108,72 @@ def located(source: Source) -> tuple[Source, dict[str, str]]:
             )
         source = files[0]
     path = Path(source)
-    if path.suffix != ".gguf":
-        return source, {}
+    return _converted(path) if path.suffix == ".gguf" else source
+
+
+def _converted(path: Path) -> Path:
+    """The folder of a GGUF file's weights, configuration and tokenizer, made if it is not there yet."""
+    try:
+        with path.open("rb") as file:
+            name = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"The base model {path} cannot be read ({error.strerror}).") from error
+    folder = Path(HF_HOME) / "clara" / name
+    if folder.is_dir():
+        return folder
     if importlib.util.find_spec("gguf") is None:
         raise CheckpointError(
             f"The base model {path.name} is a GGUF file, which the package gguf reads; run: pip install gguf"
         )
-    return path.parent, {"gguf_file": path.name}
+    logger.info("Converting %s, once, to %s.", path, folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as new:
+            _convert(path, Path(new) / name)
+            try:
+                os.replace(Path(new) / name, folder)
+            except OSError:
+                if not folder.is_dir():  # made by another process in the meantime
+                    raise
+    except PermissionError as error:
+        raise CheckpointError(
+            f"The weights of {path.name} cannot be written below {folder.parent}; set HF_HOME to a folder "
+            "that is writable."
+        ) from error
+    return folder
 
 
-def _unpacked(
-    source: Source,
-    place: Source,
-    options: dict[str, str],
-    dtype: torch.dtype,
-    attn_implementation: str | None,
-) -> PreTrainedModel:
-    """A base from a GGUF file as an ordinary one, which can be trained and saved."""
-    # in float32 since transformers may otherwise keep the numbers packed; its bar knows no switch
-    with _as_checkpoint_error(source), redirect_stderr(StringIO()):
+def _convert(path: Path, folder: Path) -> None:
+    # in float32, since transformers may otherwise keep the weights quantised; its progress bar has no switch
+    with _as_checkpoint_error(path), redirect_stderr(StringIO()):
         base: Any = AutoModelForCausalLM.from_pretrained(
-            place, dtype=torch.float32, **options, **_attention(attn_implementation)
+            path.parent, dtype=torch.float32, gguf_file=path.name
         )
-    if hasattr(base.config, "quantization_config"):
-        del base.config.quantization_config
-    base.hf_quantizer = None
-    base.is_quantized = False
-    base.config.dtype = dtype
-    return cast(PreTrainedModel, base.to(dtype=dtype))
+        if hasattr(base.config, "quantization_config"):
+            del base.config.quantization_config
+        base.hf_quantizer = None
+        base.is_quantized = False
+        base.save_pretrained(folder)
+        from transformers import AutoTokenizer
+
+        AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name).save_pretrained(folder)
+
+
+def base_fingerprint(base: PreTrainedModel) -> str:
+    """32 hexadecimal digits that tell one base's weights from another's of the same shape.
+
+    Weights count as bfloat16; of each tensor at most 4,096 evenly spaced elements count.
+
+    Args:
+        base: Without roles, as `load_base` returns it.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in base.base_model.named_parameters():
+        flat = tensor.detach().reshape(-1)
+        flat = flat[:: max(1, flat.numel() // 4096)].to(torch.bfloat16).cpu().contiguous()
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(flat.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:32]
 
 
 def build_base(
@@ -193,10 +241,10 @@ def _as_checkpoint_error(source: Source) -> Iterator[None]:
 @contextmanager
 def _without_progress_bar() -> Iterator[None]:
     """Load without transformers' bar."""
-    enabled = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    enabled = progress.is_progress_bar_enabled()
+    progress.disable_progress_bar()
     try:
         yield
     finally:
         if enabled:
-            logging.enable_progress_bar()
+            progress.enable_progress_bar()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from transformers import PreTrainedModel
 from clara.checkpoints import adapters, bases, layout
 from clara.configuration import ClaraConfig
 from clara.errors import CheckpointError
+
+logger = logging.getLogger(__name__)
 
 
 def read_config(folder: Path, config: ClaraConfig | None, overrides: dict[str, Any]) -> ClaraConfig:
@@ -58,7 +61,16 @@ def read_base(
     source = source if source is not None else config.base_model_name
     if source is None:
         raise CheckpointError(f"{path} does not include its base model; pass base= with a folder or hub id.")
-    return bases.load_base(source, config.text_config, dtype=dtype, attn_implementation=attn_implementation)
+    base = bases.load_base(source, config.text_config, dtype=dtype, attn_implementation=attn_implementation)
+    expected = config.base_fingerprint
+    # float16 rounds otherwise than bfloat16, which the fingerprint is made of
+    if expected is not None and dtype != torch.float16 and bases.base_fingerprint(base) != expected:
+        logger.warning(
+            "The base model %s has other weights than the one that %s was trained on, so answers may differ.",
+            source,
+            path.parent,
+        )
+    return base
 
 
 def wanted_dtype(wanted: torch.dtype | str | None, config: ClaraConfig) -> torch.dtype:
