@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from clara import roles
+from clara import prompts, roles
 from clara.checkpoints import adapters, bases, layout, released, storage
 from clara.checkpoints.folders import find_folder
 from clara.checkpoints.released import ReleasedCheckpoint
@@ -112,7 +112,9 @@ def from_base(
 ) -> tuple[ClaraModel, ClaraProcessor]:
     """A new model with low-rank roles on a base, to be trained; its tokens are those of the released format.
 
-    Prompts are the released ones if the base's tokenizer has a chat template, else the plain ones.
+    Prompts are the released ones if the base's tokenizer has a chat template, else the plain ones. Pooled
+    memories (`compressor="pooled"`, which needs `memory_layer`) have prompts of their own and need no new
+    tokens; a special token that ends no answer says that no document holds one.
 
     Args:
         base: Folder or hub id of a causal language model.
@@ -129,6 +131,9 @@ def from_base(
     found_device = find_device(device)
     tokenizer = bases.load_tokenizer(base)
     network = bases.load_base(base, dtype=dtype)
+    if choices.get("compressor") == "pooled":
+        choices |= {"doc_max_tokens": doc_max_tokens, "compression_rate": compression_rate}
+        return _pooled_from_base(base, network, tokenizer, found_device, choices)
     own_rows, own_fingerprint = layout.BaseRows.of(network), bases.base_fingerprint(network)
     slots = [f"<MEM{slot}>" for slot in range(max(1, doc_max_tokens // compression_rate))]
     tokens = _add_tokens(tokenizer, slots)
@@ -146,6 +151,38 @@ def from_base(
     model = ClaraModel(config, network)
     model.remember_base_rows(own_rows)
     model.to(found_device)  # type: ignore[arg-type]
+    return model, ClaraProcessor.for_config(tokenizer, config)
+
+
+def _pooled_from_base(
+    base: Name, network: Any, tokenizer: Any, device: Any, choices: dict[str, Any]
+) -> tuple[ClaraModel, ClaraProcessor]:
+    """A new model with pooled memories."""
+
+    def ids(text: str) -> list[int]:
+        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    line_end = ids("\n")
+    special = (tokenizer.unk_token_id, tokenizer.pad_token_id, tokenizer.bos_token_id)
+    unused = next(
+        (token for token in special if token not in (None, tokenizer.eos_token_id)), tokenizer.eos_token_id
+    )
+    config = ClaraConfig(
+        network.config,
+        score="tokens",
+        prompt_format="documents",
+        document_prefix_ids=ids(prompts.DOCUMENT_PREFIX),
+        query_prefix_ids=ids(prompts.documents_question("")),
+        separator_token_id=line_end[-1] if line_end else None,
+        memory_token_ids=[unused],
+        no_answer_token_id=unused,
+        base_model_name=str(base),
+        base_fingerprint=bases.base_fingerprint(network),
+        **choices,
+    )
+    model = ClaraModel(config, network)
+    model.remember_base_rows()
+    model.to(device)
     return model, ClaraProcessor.for_config(tokenizer, config)
 
 

@@ -339,7 +339,9 @@ class ClaraProcessor(ProcessorMixin):
         """Several (question, answer) pairs over the same documents in one row of the "pairs" format."""
         return self._pairs_prompt(documents, turns)
 
-    def documents_prompt(self, documents: Sequence[Slot], turns: Sequence[tuple[str, str | None]]) -> Prompt:
+    def documents_prompt(
+        self, documents: Sequence[Slot], turns: Sequence[tuple[str, str | Sequence[int] | None]]
+    ) -> Prompt:
         """Documents and what is asked about them, in the "documents" format.
 
         Each document stands between its prefix and a separator; a memory token has the position of the last
@@ -348,7 +350,8 @@ class ClaraProcessor(ProcessorMixin):
 
         Args:
             documents: Texts and memories.
-            turns: (prompt, answer to be trained or None) pairs.
+            turns: (prompt, answer to be trained or None) pairs; an answer is a text, or the token ids to be
+                written.
         """
         prompt, at = Prompt(), 0
         for document in documents:
@@ -368,7 +371,10 @@ class ClaraProcessor(ProcessorMixin):
                 at += 1
         for turn, (asked, answer) in enumerate(turns):
             ids = self.tokenize([asked])[0]
-            given = [] if answer is None else [*self.tokenize([f" {answer}"])[0], self.end_token_id]
+            if isinstance(answer, str):
+                given = [*self.tokenize([f" {answer}"])[0], self.end_token_id]
+            else:
+                given = list(answer or ())
             both = [*ids, *given]
             prompt.add(both, range(at, at + len(both)), turn + 1 if len(turns) > 1 else 0)
             if given:

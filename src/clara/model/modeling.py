@@ -524,9 +524,10 @@ class ClaraModel(PreTrainedModel):
     def train_memory_tokens(self) -> None:
         """Give the memory tokens embeddings of their own (`memory_tokens`, float32), to be trained alone.
 
-        Nothing for segments, whose learned embedding is a parameter of `memory`.
+        Nothing for segments, whose learned embedding is a parameter of `memory`, and for pooled memories,
+        which have none.
         """
-        if self.memory is None:
+        if self.config.compressor == "appended":
             rows = self.input_rows[torch.tensor(self.config.memory_token_ids, device=self.input_rows.device)]
             self.memory_tokens = nn.Parameter(rows.detach().float().clone())
 
