@@ -17,6 +17,7 @@ from clara.library import Library, Progress
 from clara.model.generation import generate
 from clara.pipeline import Clara
 from clara.processing import MemorySlot, TextSlot, collate_prompts, collate_texts
+from clara.roles import LowRank
 from conftest import WORDS, tiny_model
 
 
@@ -473,3 +474,23 @@ def test_report_names_what_was_not_taken_and_what_was_ignored(library: Library, 
     assert report.is_lossy
     again = library.add(folder, heed=False)
     assert (again.added, again.ignored, again.is_lossy) == (1, {}, False)
+
+
+def test_adapters_are_merged_for_use(tmp_path: Path) -> None:
+    model, processor = tiny_model("llama")
+    model.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    plain = Clara.from_pretrained(tmp_path / "model", dtype=torch.float32, merge=False)
+    merged = Clara.from_pretrained(tmp_path / "model", dtype=torch.float32)
+    assert [any(isinstance(m, LowRank) for m in c.model.modules()) for c in (plain, merged)] == [True, False]
+    assert merged.fingerprint == plain.fingerprint
+    texts = ["w1 w2 w3 w4 w5", "w6 w7 w8"]
+    for left, right in zip(plain.compress(texts)[0], merged.compress(texts)[0], strict=True):
+        np.testing.assert_allclose(left, right, atol=2e-3)
+    np.testing.assert_allclose(plain.encode_query("w1 w2"), merged.encode_query("w1 w2"), atol=1e-4)
+    replies = [
+        clara.read(["w1 w2"], [[texts[0], *clara.compress(texts[1:])[0]]], max_new_tokens=4)[0]
+        for clara in (plain, merged)
+    ]
+    assert replies[0].text == replies[1].text
+    assert replies[0].confidence == pytest.approx(replies[1].confidence, abs=1e-3)

@@ -41,6 +41,9 @@ MAX_BATCH_TOKENS = 4096
 
 MAX_ANSWER_TOKENS = 64
 MAX_PARAPHRASE_TOKENS = 256
+MERGED_PARAMETERS = 500_000_000
+"""Most parameters, adapters included, of a model whose adapters are merged by default."""
+
 UNANSWERED = -100.0
 """Confidence in the empty answer to a prompt without documents."""
 
@@ -95,6 +98,7 @@ class Clara:
         device: str | None = None,
         dtype: torch.dtype | None = None,
         revision: str | None = None,
+        merge: bool | None = None,
     ) -> Clara:
         """A model from the package (default), a folder or the Hugging Face hub.
 
@@ -107,6 +111,8 @@ class Clara:
             dtype: Of the weights, and of all that is computed. By default the checkpoint's own, and where
                 that is float32 and the machine is faster so, the layers multiply in bfloat16.
             revision: Of the hub's repository.
+            merge: Add each adapter to a copy of the base's weights, one copy per role, which answers faster
+                and takes more memory; by default where the base has at most `MERGED_PARAMETERS`.
 
         Raises:
             CheckpointError: The checkpoint is missing, broken or unsafe.
@@ -115,6 +121,9 @@ class Clara:
         model, processor = loading.load(
             name_or_path, subfolder=subfolder, base=base, device=device, dtype=dtype, revision=revision
         )
+        size = sum(parameter.numel() for parameter in model.base.parameters())
+        if merge or (merge is None and size <= MERGED_PARAMETERS):
+            model.merge()
         model.reads_in_bfloat16 = (
             dtype is None and model.dtype == torch.float32 and bfloat16_pays(model.device)
         )
