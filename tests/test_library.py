@@ -14,7 +14,6 @@ import torch
 
 from clara.errors import InputError, MissingRoleError, PromptError, StoreError, StoreMismatchError
 from clara.library import Library, Progress
-from clara.model.generation import generate
 from clara.pipeline import Clara
 from clara.processing import MemorySlot, TextSlot, collate_prompts, collate_texts
 from clara.roles import LowRank
@@ -76,14 +75,10 @@ def test_an_answer_is_what_the_model_generates_from_the_stored_memories(
     slots = [TextSlot(text) for text in texts[:num_text]] + [MemorySlot(len(m)) for m in memories[num_text:]]
     held = torch.cat([*memories[num_text:], torch.zeros(0, clara.model.hidden_size)])
     prompt = clara.processor.prompt(question, slots)
-    tokens = generate(
-        clara.model,
-        collate_prompts([prompt]),
-        [held],
-        end_token_id=clara.processor.end_token_id,
-        max_new_tokens=5,
-    )[0]
-    assert answer.text.lower() == clara.processor.decode_answer(tokens).lower()
+    (written,) = clara.model.write(
+        collate_prompts([prompt]), [held], end_token_id=clara.processor.end_token_id, max_new_tokens=5
+    )
+    assert answer.text.lower() == clara.processor.decode_answer(written.ids).lower()
     assert [source.read_as for source in answer.sources] == ["text"] * num_text + ["memory"] * (3 - num_text)
     assert "".join(library.ask_stream(question, k=3, text_passages=num_text, max_new_tokens=5)) == answer.text
 
@@ -92,7 +87,7 @@ def test_an_answer_says_where_it_is_from_and_how_sure_it_is(library: Library, fo
     library.add(folder)
     answer = library.ask("w1 w2", k=3, max_new_tokens=2)
     assert answer.confidence is not None
-    if not library.clara.model.config.answers_spans:
+    if not library.clara.model.answers_at_once:
         assert (answer.taken_from, answer.is_doubtful) == (None, False)
         assert answer.confidence <= 0
         return

@@ -16,6 +16,9 @@ from clara.checkpoints.folders import find_folder
 from clara.checkpoints.released import ReleasedCheckpoint
 from clara.configuration import ClaraConfig
 from clara.errors import CheckpointError, InputError
+from clara.extractive.configuration import ExtractiveConfig
+from clara.extractive.model import ExtractiveModel
+from clara.extractive.processor import ExtractiveProcessor
 from clara.model.modeling import ClaraModel
 from clara.processing import ClaraProcessor
 
@@ -60,8 +63,9 @@ def load(
     if _is_released(folder):
         model, processor = _load_released(folder, base, dtype)
     else:
-        model = ClaraModel.from_pretrained(folder, base=base, dtype=dtype)
-        processor = _load_processor(folder)
+        model_class, processor_class = _classes(folder)
+        model = model_class.from_pretrained(folder, base=base, dtype=dtype)
+        processor = processor_class.for_config(_load_tokenizer(folder), model.config)
     model.to(found_device)  # type: ignore[arg-type]
     return model, processor
 
@@ -256,13 +260,24 @@ def _is_released(folder: Path) -> bool:
     return adapters.read_json(folder / released.CONFIG_FILE).get("model_type") == released.MODEL_TYPE
 
 
-def _load_processor(folder: Path) -> ClaraProcessor:
+def _classes(folder: Path) -> tuple[type[ClaraModel], type[ClaraProcessor]]:
+    """The classes of the model in a folder of our format."""
+    kind = adapters.read_json(folder / "config.json").get("model_type")
+    if kind == ExtractiveConfig.model_type:
+        return ExtractiveModel, ExtractiveProcessor
+    return ClaraModel, ClaraProcessor
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    # not above: transformers imports its model classes from within its tokenizers, and those then ours
+    from transformers import AutoTokenizer
+
     try:
-        return ClaraProcessor.from_pretrained(folder)
+        return AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".:")
         raise CheckpointError(
-            f"{folder} has no usable processor and tokenizer files ({reason}); save the processor there too."
+            f"{folder} has no usable tokenizer files ({reason}); save the processor there too."
         ) from error
 
 

@@ -169,8 +169,10 @@ def joint_prompts(
             turns = [turn for turn in row.turns if turn.answer is not None or nothing is not None]
             if not turns:
                 continue
-            answers = [[nothing] if turn.answer is None else turn.answer for turn in turns]
-            prompt = processor.documents_prompt(slots, list(zip(map(_asked, turns), answers, strict=True)))
+            missing = [] if nothing is None else [nothing]
+            prompt = processor.documents_prompt(
+                slots, [(_asked(turn), missing if turn.answer is None else turn.answer) for turn in turns]
+            )
             counts = [
                 1 if turn.answer is None else len(processor.tokenize([f" {turn.answer}"])[0]) + 1
                 for turn in turns

@@ -82,10 +82,10 @@ def prepare(
         model.train_memory_tokens()
         if model.memory_tokens is not None:
             chosen.append(model.memory_tokens)
-        for module in (model.memory, model.pooling):
-            chosen += [] if module is None else module.parameters()
-    if model.span_head is not None:
-        chosen += model.span_head.parameters()
+        for module in model.trained_modules():
+            chosen += module.parameters()
+    for module in model.reading_modules():
+        chosen += module.parameters()
     for parameter in chosen:
         parameter.data = parameter.data.float()
         parameter.requires_grad_(True)
