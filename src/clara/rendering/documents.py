@@ -1,4 +1,4 @@
-"""What would be indexed of files, and what was not."""
+"""The passages that files would be indexed as, and what was left out."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def left_out_lines(left_out: Mapping[str, Sequence[str]]) -> list[str]:
     lines = [f"{short(file)}: {one_line('; '.join(said))}" for file, said in left_out.items()]
     if len(lines) > _SHOWN_FILES:
         more = len(lines) - _SHOWN_FILES
-        lines[_SHOWN_FILES:] = [f"and {counted(more, 'more file')}; clara show FILE tells of each"]
+        lines[_SHOWN_FILES:] = [f"and {counted(more, 'more file')}; run clara show FILE for details"]
     return lines
 
 
