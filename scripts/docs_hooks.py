@@ -1,4 +1,4 @@
-"""Pages of the documentation site that are generated: the command line and the benchmarks; equations as MathML.
+"""Generated pages of the documentation site (command line, benchmarks), and equations as MathML.
 
 MkDocs calls the functions whose names begin with `on_` (`hooks` in mkdocs.yml).
 """
@@ -133,8 +133,8 @@ def benchmarks() -> str:
         "# Benchmarks",
         "",
         "This page is generated from `benchmarks/results/`. Each section is one kept run of a script in",
-        "`benchmarks/`, with its conditions. Ratios compare two ways within one process; absolute times depend",
-        "on the machine.",
+        "`benchmarks/`, with its conditions. Ratios compare two ways within one process; absolute times",
+        "depend on the machine.",
         "",
     ]
     for file in sorted(RESULTS.glob("*.json")):

@@ -743,7 +743,7 @@ def test_show_tells_what_would_be_indexed_without_a_model(
     assert run(monkeypatch, "show", tmp_path / "a.jsonl") == 0
     out = capsys.readouterr().out
     assert "1. T · line 1  title=T, n=1\n   n: 1\n2. line 3  text=Two.\n   Two.\n" in out
-    assert "Left out: line 2 was left out: it is not valid JSON (Expecting value)\n" in out
+    assert says(out, "line 2 was left out", "not valid JSON (Expecting value)")
     assert run(monkeypatch, "show", tmp_path / "a.jsonl", "--text-fields", "n", "--json") == 0
     (document,) = json.loads(capsys.readouterr().out)["documents"]
     assert [each["text"] for each in document["passages"]] == ["1"]

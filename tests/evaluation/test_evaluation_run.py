@@ -191,7 +191,7 @@ def test_a_folder_is_not_taken_for_another_run(run: EvaluationRun, questions: Pa
     with pytest.raises(InputError, match="started with another options"):
         EvaluationRun(run.clara, data, run.folder, EvaluationOptions(seed=5), resume=True)
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="is not empty and is no run"):
+    with pytest.raises(InputError, match="is not empty"):
         EvaluationRun(run.clara, data, tmp_path, run.options)
 
 

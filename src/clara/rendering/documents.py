@@ -41,7 +41,7 @@ def print_shown(documents: Sequence[ShownDocument], *, as_json: bool) -> None:
         if not document.left_out:
             shown.print("Nothing was left out.", style="dim")
         for each in document.left_out:
-            shown.print(Text(f"Left out: {one_line(each)}", style="yellow"))
+            shown.print(Text(f"Note: {one_line(each)}", style="yellow"))
 
 
 def left_out_lines(left_out: Mapping[str, Sequence[str]]) -> list[str]:

@@ -83,7 +83,7 @@ def print_report(filled: Library, report: indexing.AddReport, built_index: bool,
 def _met(report: indexing.AddReport) -> Iterator[str]:
     """Files and parts of files that a run did not index, one line each."""
     for line in left_out_lines(report.left_out):
-        yield f"Left out of {line}"
+        yield f"Note: {line}"
     if report.passed_over:
         passed = [
             f"{count:,} {one_line(ending) or 'without an ending'}{_named(report.unread, ending)}"
