@@ -335,7 +335,7 @@ def _compress(
     keys: list[NDArray[np.float16] | None] = []
     for start in range(0, len(new), PASSAGES_PER_COMMIT):
         part = new[start : start + PASSAGES_PER_COMMIT]
-        part_memories, part_keys = clara.compress(part)
+        part_memories, part_keys = clara.compress(part, rate=store.rate)
         memories += part_memories
         keys += [None] * len(part) if part_keys is None else list(part_keys)
         compressed(len(part))

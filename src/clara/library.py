@@ -30,8 +30,11 @@ class Library:
         path: The store's folder; made at the first `add` if it does not exist.
         read_only: Never write; the store must exist.
         memory_dtype: How a new store keeps memories: float16, int8, int4 or pq; float16 if None.
+        rate: Text tokens per memory token of a new store; the model's own rate if None. The store records
+            it, and documents that are added later are compressed at the same rate.
 
     Raises:
+        InputError: The model has no memories of that rate, or the store holds memories of another rate.
         StoreError: The folder is not a store, is broken, or (to write) is being written by another process.
         StoreMismatchError: Another model wrote it.
     """
@@ -43,8 +46,10 @@ class Library:
         *,
         read_only: bool = False,
         memory_dtype: str | None = None,
+        rate: int | None = None,
     ) -> None:
         path = Path(path)
+        clara.memory_tokens(rate)
         self.clara = clara
         if read_only:
             self.store = MemoryStore.open(path, fingerprint=clara.fingerprint, read_only=True)
@@ -56,6 +61,7 @@ class Library:
                 memory_dim=clara.model.hidden_size,
                 embedding_dim=clara.key_size,
                 memory_dtype=memory_dtype,
+                rate=rate,
             )
 
     def add(

@@ -285,7 +285,7 @@ class Clara:
     ) -> Explanation:
         """What `search` finds, with the candidates and scores of each of its steps; arguments as there."""
         is_hybrid = self.is_hybrid if hybrid is None else hybrid
-        query = self.query(question)
+        query = self.query(question, store.rate)
         return explain(
             store,
             query.vector,
@@ -487,7 +487,7 @@ class Clara:
         count = self._num_text(text_passages)
         stored = store.memories([hit.stored.id for hit in hits])
         contents = [hit.stored.passage.content for hit in hits]
-        prompt, memory = self._prompt(question, [*contents[:count], *stored[count:]])
+        prompt, memory = self._prompt(question, [*contents[:count], *stored[count:]], store.rate)
         sources = tuple(
             Source.of(hit, "text" if number < count else "memory") for number, hit in enumerate(hits)
         )

@@ -91,6 +91,12 @@ def index(
         str | None,
         typer.Option(help="Data type of memories in a new store: float16, int8, int4 or pq."),
     ] = None,
+    rate: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Text tokens per memory token of a new store; the model's own rate if not given."
+        ),
+    ] = None,
     model: ModelOption = None,
     subfolder: SubfolderOption = None,
     base: BaseOption = None,
@@ -113,7 +119,7 @@ def index(
     if is_typed:
         typed = read_stream(sys.stdin.buffer.read(), called, ending, options)
     with open_library(
-        store, model, subfolder, base, device, writes=True, memory_dtype=memory_dtype
+        store, model, subfolder, base, device, writes=True, memory_dtype=memory_dtype, rate=rate
     ) as library:
         with _told_if_stopped(library):
             with progress_bar(quiet=as_json or not files) as show:

@@ -79,6 +79,7 @@ def open_library(
     *,
     writes: bool = False,
     memory_dtype: str | None = None,
+    rate: int | None = None,
 ) -> Iterator[Library]:
     """The library at `store`; everything that needs no model is checked before the model is loaded."""
     if not writes:
@@ -89,7 +90,7 @@ def open_library(
     if memory_dtype is not None:
         check_memory_dtype(memory_dtype)
     clara = load_model(model, subfolder, base, device)
-    with Library(clara, store, read_only=not writes, memory_dtype=memory_dtype) as library:
+    with Library(clara, store, read_only=not writes, memory_dtype=memory_dtype, rate=rate) as library:
         yield library
 
 

@@ -127,7 +127,11 @@ def print_store(info: StoreInfo, *, as_json: bool) -> None:
         ("Created", f"{datetime.fromtimestamp(info.created):%Y-%m-%d %H:%M}, format {info.format}"),
         ("Documents", f"{info.documents:,}{copies}"),
         ("Passages", f"{info.passages:,}"),
-        ("Memory tokens", f"{info.memory_rows:,} of dimension {info.memory_dim:,}, {info.memory_dtype}"),
+        (
+            "Memory tokens",
+            f"{info.memory_rows:,} of dimension {info.memory_dim:,}, {info.memory_dtype}"
+            + ("" if info.rate is None else f", rate {info.rate}x"),
+        ),
         ("Memories", f"{readable(info.memory_bytes)}, {info.memory_bytes / passages:,.0f} bytes per passage"),
         (
             "Embeddings",

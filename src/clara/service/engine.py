@@ -220,6 +220,7 @@ class Engine:
                 ]
                 for _, _, hits in found
             ],
+            rate=library.store.rate,
             scores=[[hit.score for hit in hits] for _, _, hits in found],
             **longest,
         )
@@ -379,7 +380,9 @@ class Engine:
         library = self.library(store)
         (stored,) = library.store.passages([number])
         (memory,) = library.store.memories([number])
-        inspection = inspect_document(self.clara, stored.passage.content, nearest=_WORDS_PER_ROW)
+        inspection = inspect_document(
+            self.clara, stored.passage.content, rate=library.store.rate, nearest=_WORDS_PER_ROW
+        )
         return {
             "id": number,
             "rows": int(memory.shape[0]),

@@ -18,7 +18,7 @@ from clara.errors import InputError, StoreError
 from clara.records import Document, Passage, StoredDocument, StoredPassage
 from clara.store.connection import WAIT_SECONDS, Connection, damaged
 from clara.store.filters import Filter
-from clara.store.schema import CHECKED, IDENTITY, row_crc32
+from clara.store.schema import CHECKED, identity_crc32, row_crc32
 from clara.store.segments import Block, Segment
 
 SEARCHED = np.dtype([("id", "i8"), ("segment", "i8"), ("first", "i8"), ("count", "i8"), ("norm", "f8")])
@@ -249,7 +249,7 @@ class Database(Connection):
             )
             found += [f"the row count of {kind} file {number} is wrong" for kind, number in execute(counted)]
             entries = dict(execute("SELECT key, value FROM meta"))
-            if "crc32" in entries and entries["crc32"] != row_crc32(*map(entries.get, IDENTITY)):
+            if "crc32" in entries and entries["crc32"] != identity_crc32(entries):
                 found.append("the entries of the table meta do not have their checksum")
             generation = self.generation()
             if generation < self.committed():

@@ -57,6 +57,7 @@ class StoreInfo:
         dead_bytes: Size of memories and embeddings of documents that were replaced or removed.
         copies: Files that have the bytes of a document and are stored once with it.
         memory_dtype: How memories are kept.
+        rate: Text tokens per memory token; None for the model's own rate.
         format: Version of the store's format.
     """
 
@@ -75,6 +76,7 @@ class StoreInfo:
     dead_bytes: int
     copies: int
     memory_dtype: str
+    rate: int | None
     format: int
 
 
@@ -154,6 +156,11 @@ class StoreReader:
         return self._memory_dtype
 
     @property
+    def rate(self) -> int | None:
+        """Text tokens per memory token; None for the model's own rate."""
+        return self._manifest.rate
+
+    @property
     def read_only(self) -> bool:
         """Whether the store was opened for reading only."""
         return self._lock is None
@@ -210,6 +217,7 @@ class StoreReader:
             dead_bytes=stored - sum(sizes.values()),
             copies=copies,
             memory_dtype=self.memory_dtype,
+            rate=self.rate,
             format=self._manifest.format,
         )
 

@@ -118,7 +118,12 @@ def row_crc32(*values: str | bytes | float | None) -> int:
 
 
 IDENTITY = ("fingerprint", "model", "memory_size", "key_size", "created")
-"""Entries of `meta` that never change; `crc32` is the checksum of their values."""
+"""Entries of `meta` that never change, besides `rate`, which older stores lack."""
+
+
+def identity_crc32(entries: Mapping[str, Any]) -> int:
+    """The checksum of the entries of `meta` that never change; its entry `crc32`."""
+    return row_crc32(*(entries.get(name) for name in (*IDENTITY, *(["rate"] if "rate" in entries else []))))
 
 
 def add_checksums(connection: sqlite3.Connection) -> None:
@@ -127,7 +132,7 @@ def add_checksums(connection: sqlite3.Connection) -> None:
         connection.execute(f"ALTER TABLE {table} ADD COLUMN crc32 INTEGER")
         connection.execute(f"UPDATE {table} SET crc32 = row_crc32({', '.join(columns)})")
     entries = dict(connection.execute("SELECT key, value FROM meta"))
-    crc32 = row_crc32(*(entries[name] for name in IDENTITY))
+    crc32 = identity_crc32(entries)
     connection.execute("INSERT INTO meta VALUES ('crc32', ?)", (crc32,))
     connection.execute("UPDATE meta SET value = 3 WHERE key = 'format'")
 
@@ -143,6 +148,7 @@ class Manifest:
         embedding_dim: Dimension of an embedding; None if the store has no embeddings.
         created: When the store was made, seconds since the epoch.
         memory_dtype: How memories are kept, one of `codecs.MEMORY_DTYPES`; it can be changed by `compact`.
+        rate: Text tokens per memory token; None for the model's own rate.
         format: Version of the store's format.
     """
 
@@ -152,6 +158,7 @@ class Manifest:
     embedding_dim: int | None
     created: float
     memory_dtype: str = "float16"
+    rate: int | None = None
     format: int = FORMAT_VERSION
 
     @classmethod
@@ -185,7 +192,7 @@ def create_database(path: Path, manifest: Manifest) -> None:
             # without a write-ahead log, which a full disk would keep out of the file until after its renaming
             connection.executescript(f"BEGIN; {_SCHEMA}")
             entries = {**manifest.entries(), "generation": 0, "removals": 0}
-            entries["crc32"] = row_crc32(*(entries[name] for name in IDENTITY))
+            entries["crc32"] = identity_crc32(entries)
             connection.executemany("INSERT INTO meta VALUES (?, ?)", entries.items())
             connection.execute("COMMIT")
             connection.execute("PRAGMA journal_mode = WAL")

@@ -64,6 +64,7 @@ class MemoryStore(StoreReader):
         memory_dim: int,
         embedding_dim: int | None,
         memory_dtype: str = "float16",
+        rate: int | None = None,
         max_segment_bytes: int = DEFAULT_SEGMENT_BYTES,
     ) -> Self:
         """Make an empty store and open it for writing.
@@ -75,6 +76,7 @@ class MemoryStore(StoreReader):
             memory_dim: Dimension of a row of a memory.
             embedding_dim: Dimension of an embedding; None for a store that is searched by its memories.
             memory_dtype: How memories are kept, one of `codecs.MEMORY_DTYPES`.
+            rate: Text tokens per memory token; None for the model's own rate.
             max_segment_bytes: A file of vectors is not continued beyond this size.
 
         Raises:
@@ -91,7 +93,9 @@ class MemoryStore(StoreReader):
         lock = WriterLock(folder)
         try:
             check_empty(folder)
-            manifest = Manifest(fingerprint, model, memory_dim, embedding_dim, time.time(), memory_dtype)
+            manifest = Manifest(
+                fingerprint, model, memory_dim, embedding_dim, time.time(), memory_dtype, rate
+            )
             (folder / SEGMENTS).mkdir(exist_ok=True)
             create_database(folder / DATABASE, manifest)
             sync_folder(folder)
@@ -153,6 +157,7 @@ class MemoryStore(StoreReader):
         memory_dim: int,
         embedding_dim: int | None,
         memory_dtype: str | None = None,
+        rate: int | None = None,
         max_segment_bytes: int = DEFAULT_SEGMENT_BYTES,
     ) -> Self:
         """Open a store for writing, or make it if there is none; see `create` and `open`.
@@ -168,6 +173,7 @@ class MemoryStore(StoreReader):
                 memory_dim=memory_dim,
                 embedding_dim=embedding_dim,
                 memory_dtype=memory_dtype or "float16",
+                rate=rate,
                 max_segment_bytes=max_segment_bytes,
             )
         store = cls.open(path, fingerprint=fingerprint, max_segment_bytes=max_segment_bytes)
@@ -183,6 +189,13 @@ class MemoryStore(StoreReader):
             raise InputError(
                 f"The store {path} keeps memories as {kept}, not {memory_dtype}; change it with: "
                 f"clara store compact --memory-dtype {memory_dtype}"
+            )
+        if rate not in (None, store.rate):
+            kept_rate = "the model's own rate" if store.rate is None else f"the rate {store.rate}"
+            store.close()
+            raise InputError(
+                f"The store {path} holds memories of {kept_rate}, not of the rate {rate}; index into a new "
+                "store."
             )
         return store
 

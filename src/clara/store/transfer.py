@@ -109,6 +109,7 @@ def export(store: MemoryStore, folder: Path, progress: Progress = lambda *_: Non
                 "memory_size": store.memory_dim,
                 "key_size": store.embedding_dim,
                 "memory_dtype": store.memory_dtype,
+                "rate": store.rate,
                 "files": {path.name: _crc(path) for path in [folder / DOCUMENTS, folder / PASSAGES, *files]},
             }
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
@@ -182,6 +183,7 @@ def _import(folder: Path, path: Path, memory_dtype: str | None, progress: Progre
             memory_dim=manifest["memory_size"],
             embedding_dim=manifest["key_size"],
             memory_dtype=memory_dtype or manifest["memory_dtype"],
+            rate=manifest.get("rate"),
         ) as store,
     ):
         total = table.metadata.num_rows
@@ -323,7 +325,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
             f"The folder {folder} has format {version} and this version of Clara reads up to "
             f"{FORMAT_VERSION}; install a newer version."
         )
-    sizes = (manifest.get("memory_size"), manifest.get("key_size"))
+    sizes, rate = (manifest.get("memory_size"), manifest.get("key_size")), manifest.get("rate")
     if (
         not {DOCUMENTS, PASSAGES} <= files.keys()
         or not all(isinstance(manifest.get(name), str) for name in ("fingerprint", "model"))
@@ -331,6 +333,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
         or type(sizes[1]) not in (int, type(None))
         or not all(size is None or 1 <= size <= _MOST_DIMENSIONS for size in sizes)
         or manifest.get("memory_dtype") not in MEMORY_DTYPES
+        or not (rate is None or (type(rate) is int and rate >= 1))
     ):
         raise _foreign(folder, f"{MANIFEST} has other entries")
     for name, crc32 in files.items():
