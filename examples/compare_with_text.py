@@ -38,7 +38,9 @@ def f1(answer: str, gold: list[str]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--questions", type=int, default=20)
     parser.add_argument("--model", help="folder or hub id; the packaged small model by default")
     options = parser.parse_args()

@@ -17,7 +17,9 @@ DOCUMENTS = Path(__file__).parent / "documents"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", nargs="?", type=Path, default=DOCUMENTS / "space")
     parser.add_argument("question", nargs="?", default="When was Voyager 1 launched?")
     parser.add_argument("--store", type=Path, default=Path("clara-store"))

@@ -1,6 +1,6 @@
 """Index the example documents and ask a question: the packaged small model, no network, no GPU.
 
-    python examples/quickstart.py
+python examples/quickstart.py
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ def main() -> None:
         answer = library.ask("On what day was the Brooklyn Bridge opened?")
         print(answer.text)
         for source in answer.sources[:2]:
-            print(f"{source.rank}. {source.score:.3f} {Path(source.file).name} {source.heading} {source.lines}")
+            print(
+                f"{source.rank}. {source.score:.3f} {Path(source.file).name} {source.heading} {source.lines}"
+            )
 
 
 if __name__ == "__main__":

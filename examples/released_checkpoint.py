@@ -23,7 +23,9 @@ QUESTION = "When was the Brooklyn Bridge opened?"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("checkpoint", help="hub id or folder")
     parser.add_argument("--subfolder")
     parser.add_argument("--base", help="base model, if not the one that the checkpoint names")

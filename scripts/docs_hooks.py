@@ -54,7 +54,7 @@ def _as_mathml(found: re.Match[str]) -> str:
     block, inline = found.groups()
     if block is not None:
         return f'<div class="equation">{convert(block.strip(), display="block")}</div>'
-    return convert(inline)
+    return f'<span class="math">{convert(inline)}</span>'
 
 
 # -- the command line --------------------------------------------------------------------------------

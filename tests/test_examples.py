@@ -1,6 +1,6 @@
 """The example scripts and the notebook run as they are, and print what they promise; each in its own process.
 
-    pytest -m slow tests/test_examples.py
+pytest -m slow tests/test_examples.py
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ def test_the_three_stages_learn(tmp_path: Path) -> None:
     assert list(losses) == ["compression-pretraining", "instruction-tuning", "end-to-end"]
     assert float(losses["instruction-tuning"]) < 0.5
     before, after = map(float, re.findall(r"([\d.]+) in the first steps, ([\d.]+) on held-out", out)[0])
-    assert before < 0.5  # four candidates: chance is 0.25
-    assert after > 0.75
+    assert before < 0.4  # four candidates: chance is 0.25
+    assert after > 0.6
     assert (tmp_path / "toy" / "run" / "end-to-end" / "model" / "config.json").is_file()
 
 
