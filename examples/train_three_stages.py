@@ -4,9 +4,9 @@
     python examples/train_three_stages.py runs/toy
 
 The base is a language model of two layers with random weights. Every passage is a record of an animal, a
-place, a food and a month, in a new combination each time, so that nothing can be memorised. Questions of the last stage name
-animals by words that occur in no passage: the query reasoner can learn these only from the gradient of the
-answer, which reaches it through the differentiable top-k. There are no relevance labels.
+place, a food and a month, in a new combination each time, so that nothing can be memorised. Questions of the
+last stage name animals by words that occur in no passage: the query reasoner can learn these only from the
+gradient of the answer, which reaches it through the differentiable top-k. There are no relevance labels.
 """
 
 from __future__ import annotations

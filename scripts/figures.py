@@ -5,8 +5,8 @@
 
 A table stands between `<!-- figures: RUN TABLE -->` and `<!-- end -->`. RUN is a folder of docs/results, and
 TABLE a name of `clara.evaluation.tables.TABLES`, or `short`. Other sources: `overview` takes all runs;
-`options GROUP`, `dtypes`, `recall SET` and `cost` are from benchmarks/results; `compressing` and docs/why.svg are
-from the log of the compressing model.
+`options GROUP`, `dtypes`, `recall SET` and `cost` are from benchmarks/results; `compressing` and docs/why.svg
+are from the log of the compressing model.
 """
 
 from __future__ import annotations
