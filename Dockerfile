@@ -18,7 +18,7 @@ ENV PATH=/opt/clara/bin:$PATH \
     PYTHONUNBUFFERED=1
 RUN useradd --create-home --uid 1000 clara \
     && install --directory --owner=clara --group=clara /data
-USER clara
+USER 1000
 WORKDIR /data
 VOLUME /data
 EXPOSE 8000

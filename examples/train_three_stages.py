@@ -144,7 +144,7 @@ train = ["{folder}/tuning.jsonl"]
 
 [stages.instruction-tuning.optimiser]
 learning_rate = 5e-3
-steps = 300
+steps = 500
 
 [stages.end-to-end.data]
 train = ["{folder}/asking.jsonl"]
@@ -157,7 +157,7 @@ selection_temperature = 0.2
 batch_size = 16
 micro_batch_size = 16
 learning_rate = 2e-3
-steps = 400
+steps = 500
 """
 
 

@@ -28,6 +28,9 @@ from transformers import (
 
 from clara import roles
 from clara.configuration import ClaraConfig
+from clara.extractive.configuration import ExtractiveConfig
+from clara.extractive.model import ExtractiveModel
+from clara.extractive.processor import ExtractiveProcessor
 from clara.model.modeling import ClaraModel
 from clara.processing import ClaraProcessor
 
@@ -109,9 +112,7 @@ def tiny_model(
     if kind == "bert":
         fields |= {
             "roles": dict.fromkeys(roles.ROLES, "full"),
-            "compressor": "segment",
             "score": "mean",
-            "prompt_format": "pairs",
             "memory_token_ids": ids[:1],
         }
     else:
@@ -122,8 +123,13 @@ def tiny_model(
             "encode_token_id": ids[4],
             "separator_token_id": ids[5],
         }
-    config = ClaraConfig(base.config, **{**fields, **choices})
-    model = ClaraModel(config, base).eval()
+    config_class, model_class, processor_class = (
+        (ExtractiveConfig, ExtractiveModel, ExtractiveProcessor)
+        if kind == "bert"
+        else (ClaraConfig, ClaraModel, ClaraProcessor)
+    )
+    config = config_class(base.config, **{**fields, **choices})
+    model = model_class(config, base).eval()
     generator = torch.Generator().manual_seed(seed + 1)
     with torch.no_grad():
         for name in config.roles:
@@ -132,7 +138,7 @@ def tiny_model(
         for module in model.own_modules().values():
             for parameter in module.parameters():
                 parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
-    return model, ClaraProcessor.for_config(tokenizer, config)
+    return model, processor_class.for_config(tokenizer, config)
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ import torch
 
 from clara.errors import InputError, MissingRoleError, PromptError, StoreError, StoreMismatchError
 from clara.library import Library, Progress
-from clara.model.generation import generate
 from clara.pipeline import Clara
 from clara.processing import MemorySlot, TextSlot, collate_prompts, collate_texts
+from clara.roles import LowRank
 from conftest import WORDS, tiny_model
 
 
@@ -75,14 +75,10 @@ def test_an_answer_is_what_the_model_generates_from_the_stored_memories(
     slots = [TextSlot(text) for text in texts[:num_text]] + [MemorySlot(len(m)) for m in memories[num_text:]]
     held = torch.cat([*memories[num_text:], torch.zeros(0, clara.model.hidden_size)])
     prompt = clara.processor.prompt(question, slots)
-    tokens = generate(
-        clara.model,
-        collate_prompts([prompt]),
-        [held],
-        end_token_id=clara.processor.end_token_id,
-        max_new_tokens=5,
-    )[0]
-    assert answer.text.lower() == clara.processor.decode_answer(tokens).lower()
+    (written,) = clara.model.write(
+        collate_prompts([prompt]), [held], end_token_id=clara.processor.end_token_id, max_new_tokens=5
+    )
+    assert answer.text.lower() == clara.processor.decode_answer(written.ids).lower()
     assert [source.read_as for source in answer.sources] == ["text"] * num_text + ["memory"] * (3 - num_text)
     assert "".join(library.ask_stream(question, k=3, text_passages=num_text, max_new_tokens=5)) == answer.text
 
@@ -91,7 +87,7 @@ def test_an_answer_says_where_it_is_from_and_how_sure_it_is(library: Library, fo
     library.add(folder)
     answer = library.ask("w1 w2", k=3, max_new_tokens=2)
     assert answer.confidence is not None
-    if not library.clara.model.config.answers_spans:
+    if not library.clara.model.answers_at_once:
         assert (answer.taken_from, answer.is_doubtful) == (None, False)
         assert answer.confidence <= 0
         return
@@ -473,3 +469,23 @@ def test_report_names_what_was_not_taken_and_what_was_ignored(library: Library, 
     assert report.is_lossy
     again = library.add(folder, heed=False)
     assert (again.added, again.ignored, again.is_lossy) == (1, {}, False)
+
+
+def test_adapters_are_merged_for_use(tmp_path: Path) -> None:
+    model, processor = tiny_model("llama")
+    model.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    plain = Clara.from_pretrained(tmp_path / "model", dtype=torch.float32, merge=False)
+    merged = Clara.from_pretrained(tmp_path / "model", dtype=torch.float32)
+    assert [any(isinstance(m, LowRank) for m in c.model.modules()) for c in (plain, merged)] == [True, False]
+    assert merged.fingerprint == plain.fingerprint
+    texts = ["w1 w2 w3 w4 w5", "w6 w7 w8"]
+    for left, right in zip(plain.compress(texts)[0], merged.compress(texts)[0], strict=True):
+        np.testing.assert_allclose(left, right, atol=2e-3)
+    np.testing.assert_allclose(plain.encode_query("w1 w2"), merged.encode_query("w1 w2"), atol=1e-4)
+    replies = [
+        clara.read(["w1 w2"], [[texts[0], *clara.compress(texts[1:])[0]]], max_new_tokens=4)[0]
+        for clara in (plain, merged)
+    ]
+    assert replies[0].text == replies[1].text
+    assert replies[0].confidence == pytest.approx(replies[1].confidence, abs=1e-3)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, ClassVar
 
 from transformers import AutoConfig, PreTrainedConfig
 
-COMPRESSORS = ("appended", "pooled", "segment")
-SCORES = ("slots", "mean", "text", "words", "tokens")
 KEY_ROLES = ("compressor", "query_reasoner")
 ROLE_KINDS = ("lora", "full")
-PROMPT_FORMATS = ("released", "plain", "documents", "pairs")
 
 
 class ClaraConfig(PreTrainedConfig):
@@ -24,17 +21,12 @@ class ClaraConfig(PreTrainedConfig):
         compressor: How a memory comes about. "appended": M learned memory tokens after the document in a
             causal model, whose final states are the memory (the paper, section 3). "pooled": one memory token
             per `compression_rate` text tokens, the mean of their states after `memory_layer` layers
-            (`clara.model.pooling`). "segment": one memory
-            token per `compression_rate` text tokens, which spells the words of its segment and what they mean
-            in the document; the base reads in both directions, each document behind the question, and
-            answers are spans of documents (`clara.model.spans`).
+            (`clara.model.pooling`).
         score: Similarity of question and document. "slots": cosine of flattened memories, slot against
             slot (the paper, eq. for retrieval). "mean": cosine of the memories' length-weighted means.
             "text": cosine of the mean final states over the text itself (a sentence embedding), which leaves
-            the memories free of search. "words": candidates as for "text", which are then ordered by the
-            question's words matched with the words of their memories (`clara.model.matching`); for memories
-            of segments. "tokens": candidates by the projected mean of a memory, which are then ordered by
-            late interaction of the question's tokens with memory tokens; for pooled memories.
+            the memories free of search. "tokens": candidates by the projected mean of a memory, which are
+            then ordered by late interaction of the question's tokens with memory tokens; for pooled memories.
         memory_layer: Layer of the base after which memories enter the generator, in the place of the states
             of the tokens that they stand for: the layers below it are read by tokens alone. 0 for the input
             embeddings (the paper).
@@ -55,8 +47,6 @@ class ClaraConfig(PreTrainedConfig):
         num_selected: Documents that answer a question by default (K).
         num_text_documents: How many of them, best first, a prompt holds as text beside the memories of the
             rest.
-        prior_weight: Where answers are spans, how much a document's score in search counts in reading: this
-            many times the score is the log of its prior.
         selection_temperature: Temperature of the straight-through selection (the paper: 0.02).
         alignment_weight: Weight of the alignment loss (the paper: 0.1).
         lora_rank: Rank of "lora" roles.
@@ -78,6 +68,10 @@ class ClaraConfig(PreTrainedConfig):
     sub_configs = {"text_config": AutoConfig}  # noqa: RUF012 - the base class declares it so
     has_no_defaults_at_init = True
 
+    compressors: ClassVar[tuple[str, ...]] = ("appended", "pooled")
+    scores: ClassVar[tuple[str, ...]] = ("slots", "mean", "text", "tokens")
+    prompt_formats: ClassVar[tuple[str, ...]] = ("released", "plain", "documents")
+
     def __init__(
         self,
         text_config: PreTrainedConfig | dict[str, Any] | None = None,
@@ -97,7 +91,6 @@ class ClaraConfig(PreTrainedConfig):
         query_max_tokens: int = 256,
         num_selected: int = 5,
         num_text_documents: int = 0,
-        prior_weight: float = 0.0,
         selection_temperature: float = 0.02,
         alignment_weight: float = 0.1,
         lora_rank: int = 16,
@@ -138,7 +131,6 @@ class ClaraConfig(PreTrainedConfig):
         self.query_max_tokens = query_max_tokens
         self.num_selected = num_selected
         self.num_text_documents = num_text_documents
-        self.prior_weight = prior_weight
         self.selection_temperature = selection_temperature
         self.alignment_weight = alignment_weight
         self.lora_rank = lora_rank
@@ -151,10 +143,10 @@ class ClaraConfig(PreTrainedConfig):
         self.base_fingerprint = base_fingerprint
         self.training_stage = training_stage
         for name, value, allowed in (
-            ("compressor", compressor, COMPRESSORS),
-            ("score", score, SCORES),
+            ("compressor", compressor, self.compressors),
+            ("score", score, self.scores),
             ("key_role", key_role, KEY_ROLES),
-            ("prompt_format", prompt_format, PROMPT_FORMATS),
+            ("prompt_format", prompt_format, self.prompt_formats),
             *((f"roles[{role!r}]", kind, ROLE_KINDS) for role, kind in self.roles.items()),
         ):
             if value not in allowed:
@@ -172,26 +164,9 @@ class ClaraConfig(PreTrainedConfig):
                 f"memory_layer is {memory_layer} with compressor {compressor!r}, but must be "
                 + (f"from 1 to {layers - 1}." if compressor == "pooled" else "0.")
             )
-        if compressor == "segment" and score == "slots":
-            raise ValueError(
-                "Memories of segments differ in length: their score must be 'mean', 'text' or 'words', not "
-                "'slots'."
-            )
-        if score == "words" and compressor != "segment":
-            raise ValueError(f"score 'words' needs compressor 'segment', but it is {compressor!r}.")
-        if (compressor == "segment") != (prompt_format == "pairs"):
-            raise ValueError(
-                f"compressor is {compressor!r} with prompt_format {prompt_format!r}, but 'segment' and "
-                "'pairs' go together."
-            )
         self.set_key_slots(key_slots)
         kwargs.setdefault("tie_word_embeddings", False)
         super().__init__(**kwargs)
-
-    @property
-    def answers_spans(self) -> bool:
-        """Whether answers are spans of documents rather than written word by word."""
-        return bool(self.compressor == "segment")
 
     def set_key_slots(self, count: int | None) -> None:
         """Compare the first `count` slots alone from now on; None for all.

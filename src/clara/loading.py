@@ -10,12 +10,15 @@ from typing import Any
 
 import torch
 
-from clara import roles
+from clara import prompts, roles
 from clara.checkpoints import adapters, bases, layout, released, storage
 from clara.checkpoints.folders import find_folder
 from clara.checkpoints.released import ReleasedCheckpoint
 from clara.configuration import ClaraConfig
 from clara.errors import CheckpointError, InputError
+from clara.extractive.configuration import ExtractiveConfig
+from clara.extractive.model import ExtractiveModel
+from clara.extractive.processor import ExtractiveProcessor
 from clara.model.modeling import ClaraModel
 from clara.processing import ClaraProcessor
 
@@ -60,8 +63,9 @@ def load(
     if _is_released(folder):
         model, processor = _load_released(folder, base, dtype)
     else:
-        model = ClaraModel.from_pretrained(folder, base=base, dtype=dtype)
-        processor = _load_processor(folder)
+        model_class, processor_class = _classes(folder)
+        model = model_class.from_pretrained(folder, base=base, dtype=dtype)
+        processor = processor_class.for_config(_load_tokenizer(folder), model.config)
     model.to(found_device)  # type: ignore[arg-type]
     return model, processor
 
@@ -112,7 +116,9 @@ def from_base(
 ) -> tuple[ClaraModel, ClaraProcessor]:
     """A new model with low-rank roles on a base, to be trained; its tokens are those of the released format.
 
-    Prompts are the released ones if the base's tokenizer has a chat template, else the plain ones.
+    Prompts are the released ones if the base's tokenizer has a chat template, else the plain ones. Pooled
+    memories (`compressor="pooled"`, which needs `memory_layer`) have prompts of their own and need no new
+    tokens; a special token that ends no answer says that no document holds one.
 
     Args:
         base: Folder or hub id of a causal language model.
@@ -129,6 +135,9 @@ def from_base(
     found_device = find_device(device)
     tokenizer = bases.load_tokenizer(base)
     network = bases.load_base(base, dtype=dtype)
+    if choices.get("compressor") == "pooled":
+        choices |= {"doc_max_tokens": doc_max_tokens, "compression_rate": compression_rate}
+        return _pooled_from_base(base, network, tokenizer, found_device, choices)
     own_rows, own_fingerprint = layout.BaseRows.of(network), bases.base_fingerprint(network)
     slots = [f"<MEM{slot}>" for slot in range(max(1, doc_max_tokens // compression_rate))]
     tokens = _add_tokens(tokenizer, slots)
@@ -146,6 +155,38 @@ def from_base(
     model = ClaraModel(config, network)
     model.remember_base_rows(own_rows)
     model.to(found_device)  # type: ignore[arg-type]
+    return model, ClaraProcessor.for_config(tokenizer, config)
+
+
+def _pooled_from_base(
+    base: Name, network: Any, tokenizer: Any, device: Any, choices: dict[str, Any]
+) -> tuple[ClaraModel, ClaraProcessor]:
+    """A new model with pooled memories."""
+
+    def ids(text: str) -> list[int]:
+        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    line_end = ids("\n")
+    special = (tokenizer.unk_token_id, tokenizer.pad_token_id, tokenizer.bos_token_id)
+    unused = next(
+        (token for token in special if token not in (None, tokenizer.eos_token_id)), tokenizer.eos_token_id
+    )
+    config = ClaraConfig(
+        network.config,
+        score="tokens",
+        prompt_format="documents",
+        document_prefix_ids=ids(prompts.DOCUMENT_PREFIX),
+        query_prefix_ids=ids(prompts.documents_question("")),
+        separator_token_id=line_end[-1] if line_end else None,
+        memory_token_ids=[unused],
+        no_answer_token_id=unused,
+        base_model_name=str(base),
+        base_fingerprint=bases.base_fingerprint(network),
+        **choices,
+    )
+    model = ClaraModel(config, network)
+    model.remember_base_rows()
+    model.to(device)
     return model, ClaraProcessor.for_config(tokenizer, config)
 
 
@@ -219,13 +260,24 @@ def _is_released(folder: Path) -> bool:
     return adapters.read_json(folder / released.CONFIG_FILE).get("model_type") == released.MODEL_TYPE
 
 
-def _load_processor(folder: Path) -> ClaraProcessor:
+def _classes(folder: Path) -> tuple[type[ClaraModel], type[ClaraProcessor]]:
+    """The classes of the model in a folder of our format."""
+    kind = adapters.read_json(folder / "config.json").get("model_type")
+    if kind == ExtractiveConfig.model_type:
+        return ExtractiveModel, ExtractiveProcessor
+    return ClaraModel, ClaraProcessor
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    # not above: transformers imports its model classes from within its tokenizers, and those then ours
+    from transformers import AutoTokenizer
+
     try:
-        return ClaraProcessor.from_pretrained(folder)
+        return AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".:")
         raise CheckpointError(
-            f"{folder} has no usable processor and tokenizer files ({reason}); save the processor there too."
+            f"{folder} has no usable tokenizer files ({reason}); save the processor there too."
         ) from error
 
 

@@ -18,7 +18,7 @@ from clara.batching import by_length
 from clara.checkpoints.fingerprint import fingerprint
 from clara.device import bfloat16_pays
 from clara.errors import InputError, PromptError
-from clara.model.generation import Confidence, NoAnswer, generate, stream
+from clara.model.generation import Written, generate, stream
 from clara.model.modeling import ClaraModel
 from clara.model.prompts import PromptBatch
 from clara.processing import (
@@ -41,20 +41,11 @@ MAX_BATCH_TOKENS = 4096
 
 MAX_ANSWER_TOKENS = 64
 MAX_PARAPHRASE_TOKENS = 256
-UNANSWERED = -100.0
-"""Confidence in the empty answer to a prompt without documents."""
+MERGED_PARAMETERS = 500_000_000
+"""Most parameters, adapters included, of a model whose adapters are merged by default."""
 
 Document = str | NDArray[np.float16]
 """What a prompt holds of a passage: its text, or its memory (m, H)."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Written:
-    """An answer as token ids, how sure the model is, and the number of the document that holds it."""
-
-    ids: list[int]
-    confidence: float
-    document: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +66,12 @@ class Clara:
 
     Args:
         model: The model; put into evaluation mode.
-        processor: Of the same configuration.
+        processor: Of the same configuration; InputError if it is of another.
         name: What to call the model in messages and stores.
     """
 
     def __init__(self, model: ClaraModel, processor: ClaraProcessor, name: str) -> None:
+        processor.check(model.config)
         self.model: ClaraModel = model.eval()
         self.processor = processor
         self.name = name
@@ -95,6 +87,7 @@ class Clara:
         device: str | None = None,
         dtype: torch.dtype | None = None,
         revision: str | None = None,
+        merge: bool | None = None,
     ) -> Clara:
         """A model from the package (default), a folder or the Hugging Face hub.
 
@@ -107,6 +100,8 @@ class Clara:
             dtype: Of the weights, and of all that is computed. By default the checkpoint's own, and where
                 that is float32 and the machine is faster so, the layers multiply in bfloat16.
             revision: Of the hub's repository.
+            merge: Add each adapter to a copy of the base's weights, one copy per role, which answers faster
+                and takes more memory; by default where the base has at most `MERGED_PARAMETERS`.
 
         Raises:
             CheckpointError: The checkpoint is missing, broken or unsafe.
@@ -115,6 +110,9 @@ class Clara:
         model, processor = loading.load(
             name_or_path, subfolder=subfolder, base=base, device=device, dtype=dtype, revision=revision
         )
+        size = sum(parameter.numel() for parameter in model.base.parameters())
+        if merge or (merge is None and size <= MERGED_PARAMETERS):
+            model.merge()
         model.reads_in_bfloat16 = (
             dtype is None and model.dtype == torch.float32 and bfloat16_pays(model.device)
         )
@@ -167,27 +165,20 @@ class Clara:
     @property
     def key_size(self) -> int | None:
         """Length of a stored search key, None where the memories themselves are compared."""
-        config = self.model.config
-        if config.score == "slots":
-            return None if config.key_slots is None else config.key_slots * self.model.hidden_size
-        if config.score == "tokens":
-            return int(config.search_size)
-        return self.model.hidden_size
+        return self.model.embedding_dim
 
     @property
     def is_hybrid(self) -> bool:
         """Whether a search is by default joined with one by words."""
-        return self.model.config.score in ("text", "words", "tokens")
+        return self.model.joins_lexical
 
     @property
     def passage_tokens(self) -> int:
         """Longest passage that is compressed whole, title included, in tokens of its words."""
-        config = self.model.config
-        # in pairs a token stands between title and text
-        return int(config.doc_max_tokens) - int(config.prompt_format == "pairs")
+        return self.processor.passage_tokens
 
     def memory_tokens(self, rate: int | None) -> int | None:
-        """How many of the appended memory tokens make a rate; None for the model's own and for segments.
+        """How many of the appended memory tokens make a rate; None for all, and for other memories.
 
         Args:
             rate: Text tokens per memory token; None for the model's own.
@@ -195,20 +186,7 @@ class Clara:
         Raises:
             InputError: The model has no memories of that rate.
         """
-        config = self.model.config
-        if rate is None:
-            return None
-        if rate < 1 or (config.compressor == "appended" and rate < config.compression_rate):
-            least = config.compression_rate if config.compressor == "appended" else 1
-            raise InputError(f"The rate is {rate}, but this model's memories begin at {least}.")
-        if config.compressor in ("segment", "pooled"):
-            return None
-        count = max(1, int(config.doc_max_tokens) // rate)
-        if config.key_slots is not None and count < config.key_slots:
-            raise InputError(
-                f"The rate {rate} leaves {count} memory tokens, but search compares {config.key_slots}."
-            )
-        return count
+        return self.model.num_memory_tokens(rate)
 
     # -- questions -----------------------------------------------------------------------------------
 
@@ -345,12 +323,12 @@ class Clara:
         """
         hits = self._found(question, store, k, hybrid, where)
         prompts, memories, sources = self.prepare(question, hits, store, text_passages)
-        if self.model.config.answers_spans:
+        if self.model.answers_at_once:
             (found,) = self._write(prompts, memories, max_new_tokens, scores=[[hit.score for hit in hits]])
             yield self._answer(question, found, sources).text
             return
         _require_tokens(max_new_tokens)
-        judge = self._judge()
+        judge = self.model.judge(self.processor.end_token_id)
         tokens: list[int] = []
         written = ""
         for (token,) in stream(
@@ -561,39 +539,17 @@ class Clara:
         max_new_tokens: int,
         role: str | None = roles.GENERATOR,
         scores: Sequence[Sequence[float]] | None = None,
-    ) -> list[_Written]:
+    ) -> list[Written]:
         """The answer to each prompt."""
         _require_tokens(max_new_tokens)
-        if self.model.config.answers_spans:
-            weight = self.model.config.prior_weight
-            priors = None
-            if scores is not None and weight:
-                priors = [weight * torch.tensor(own, device=self.model.device) for own in scores]
-            spans = self.model.find_spans(prompts, memories, max_new_tokens, role, priors)
-            return [
-                _Written(span.ids, span.log_odds, span.document) if span else _Written([], UNANSWERED, None)
-                for span in spans
-            ]
-        confidence = Confidence()
-        judge = self._judge(role)
-        answers = generate(
-            self.model,
+        return self.model.write(
             prompts,
             memories,
             end_token_id=self.processor.end_token_id,
             max_new_tokens=max_new_tokens,
-            logits_processor=LogitsProcessorList([*([judge] if judge else []), confidence]),
             role=role,
+            scores=scores,
         )
-        sure = judge.log_odds if judge else [confidence.of(row, len(ids)) for row, ids in enumerate(answers)]
-        return [_Written(ids, value, None) for ids, value in zip(answers, sure, strict=True)]
-
-    def _judge(self, role: str | None = roles.GENERATOR) -> NoAnswer | None:
-        """What tells whether documents hold an answer, of a generator that was taught to say so."""
-        token = self.model.config.no_answer_token_id
-        if token is None or role != roles.GENERATOR:
-            return None
-        return NoAnswer(token, self.processor.end_token_id)
 
     def is_doubtful(self, confidence: float, taken_from: int | None) -> bool:
         """Whether the model thinks it likelier that no passage holds the answer.
@@ -605,7 +561,7 @@ class Clara:
         judged = taken_from is not None or self.model.config.no_answer_token_id is not None
         return judged and confidence < 0
 
-    def _answer(self, question: str, written: _Written, sources: tuple[Source, ...]) -> Answer:
+    def _answer(self, question: str, written: Written, sources: tuple[Source, ...]) -> Answer:
         """What was written, spelled as the sources spell it."""
         taken = written.document
         found = self.processor.decode_answer(written.ids)

@@ -18,7 +18,6 @@ from clara.configuration import ClaraConfig
 from clara.errors import InputError, PromptError
 from clara.model.fusion import PAD_BLOCK
 from clara.model.losses import IGNORE
-from clara.model.pairs import answer_block, question_block
 from clara.model.prompts import PromptBatch
 
 
@@ -28,7 +27,7 @@ class MemorySlot:
 
     Attributes:
         length: Memory tokens.
-        rate: Text tokens per memory token, which spaces the slot's positions in the "pairs" format and says
+        rate: Text tokens per memory token, which places the slot's positions and says
             how many words each holds; None for the processor's own rate.
     """
 
@@ -87,14 +86,27 @@ class Prompt:
         self.targets += [IGNORE] * len(ids)
 
 
+OF_CONFIG = (
+    "prompt_format",
+    "doc_max_tokens",
+    "query_max_tokens",
+    "compression_rate",
+    "memory_token_ids",
+    "separator_token_id",
+    "encode_token_id",
+    "document_prefix_ids",
+    "query_prefix_ids",
+)
+"""Entries of `ClaraConfig` that a processor works by."""
+
+
 class ClaraProcessor(ProcessorMixin):
     """Token ids of documents, questions and prompts.
 
     Args:
         tokenizer: The base's tokenizer, with the memory tokens in its vocabulary.
-        prompt_format: "released" (the released checkpoints' chat prompts), "plain" (ours for causal bases),
-            "documents" (ours for pooled memories) or "pairs" (each document behind the question, see
-            `clara.model.pairs`).
+        prompt_format: "released" (the released checkpoints' chat prompts), "plain" (ours for causal bases) or
+            "documents" (ours for pooled memories).
         doc_max_tokens: As in `ClaraConfig`.
         query_max_tokens: As in `ClaraConfig`.
         compression_rate: As in `ClaraConfig`.
@@ -136,18 +148,22 @@ class ClaraProcessor(ProcessorMixin):
     @classmethod
     def for_config(cls, tokenizer: Any, config: ClaraConfig) -> ClaraProcessor:
         """The processor that goes with a `ClaraConfig`."""
-        names = (
-            "prompt_format",
-            "doc_max_tokens",
-            "query_max_tokens",
-            "compression_rate",
-            "memory_token_ids",
-            "separator_token_id",
-            "encode_token_id",
-            "document_prefix_ids",
-            "query_prefix_ids",
-        )
-        return cls(tokenizer, **{name: getattr(config, name) for name in names})
+        return cls(tokenizer, **{name: getattr(config, name) for name in OF_CONFIG})
+
+    @property
+    def passage_tokens(self) -> int:
+        """Longest passage that is compressed whole, in tokens of its words."""
+        return int(self.doc_max_tokens)
+
+    def check(self, config: ClaraConfig) -> None:
+        """Raise InputError if the processor was made for another configuration, naming what differs."""
+        for name in OF_CONFIG:
+            own, other = getattr(self, name), getattr(config, name)
+            if own != other:
+                raise InputError(
+                    f"The processor has {name} {own!r}, but the model {other!r}; make it with "
+                    "ClaraProcessor.for_config(tokenizer, model.config)."
+                )
 
     # -- texts to compress ---------------------------------------------------------------------------
 
@@ -174,8 +190,6 @@ class ClaraProcessor(ProcessorMixin):
         if self.prompt_format == "released":
             # cut after the end token was added: a long text loses it (a trait of the released checkpoints)
             return [ids[: self.doc_max_tokens + 3] for ids in self._tokenize_enclosed(texts)]
-        if self.prompt_format == "pairs":
-            return [self._enclose(ids[: self.doc_max_tokens]) for ids in self._tokenize_titled(texts)]
         if self.prompt_format == "documents":
             return [[*self.document_prefix_ids, *ids[: self.doc_max_tokens]] for ids in self.tokenize(texts)]
         return [self._enclose(ids[: self.doc_max_tokens]) for ids in self.tokenize(texts)]
@@ -185,21 +199,19 @@ class ClaraProcessor(ProcessorMixin):
 
         None for the special tokens around it.
         """
-        if self.prompt_format == "pairs":
-            title, line_end, body = text.partition("\n")
-            spans = self._offsets(title)
-            if of_body := self._offsets(body, len(title) + len(line_end)):
-                spans += [*[None] * (self._end is not None), *of_body]
-        else:
-            opening = self._opening if self.prompt_format == "released" else ""
-            spans = self._offsets(opening + text, -len(opening))
+        opening = self._opening if self.prompt_format == "released" else ""
+        spans = self._offsets(opening + text, -len(opening))
         if self.prompt_format == "documents":
             spans = [*[None] * len(self.document_prefix_ids), *spans[: self.doc_max_tokens]]
         elif self.prompt_format != "released":
-            before = len(self._enclose([])) - (self._end is not None)
-            spans = [*[None] * before, *spans[: self.doc_max_tokens]]
+            spans = [*[None] * self._num_opening, *spans[: self.doc_max_tokens]]
         (ids,) = self.encode_documents([text])
         return [*spans, None][: len(ids)]
+
+    @property
+    def _num_opening(self) -> int:
+        """Special tokens before a text to compress."""
+        return len(self._enclose([])) - (self._end is not None)
 
     def _offsets(self, text: str, shift: int = 0) -> list[tuple[int, int] | None]:
         """Where each token of a text stands in it, moved by `shift`; None for one that stands before 0."""
@@ -242,18 +254,6 @@ class ClaraProcessor(ProcessorMixin):
         end = self._token_text(self._end)
         return self.tokenize([self._opening + text + end for text in texts])
 
-    def _tokenize_titled(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of texts whose first line, the title, ends with the tokenizer's end token.
-
-        White space is no token of such tokenizers; without the end token the reader could not tell title and
-        text apart.
-        """
-        end = [] if self._end is None else [self._end]
-        parts = [text.partition("\n") for text in texts]
-        titles = self.tokenize([title for title, _, _ in parts])
-        bodies = self.tokenize([body for _, _, body in parts])
-        return [[*title, *end, *body] if body else title for title, body in zip(titles, bodies, strict=True)]
-
     def _enclose(self, ids: list[int]) -> list[int]:
         """`ids` between the special tokens that a text to compress carries."""
         begin = [token for token in (self.encode_token_id, self._begin) if token is not None]
@@ -294,8 +294,6 @@ class ClaraProcessor(ProcessorMixin):
         Raises:
             InputError: The question is empty or too long.
         """
-        if self.prompt_format == "pairs":
-            return self._pairs_prompt(documents, [(question, answer)])
         self.encode_questions([question])
         if self.prompt_format == "documents":
             return self.documents_prompt(documents, [(prompts.documents_answer(question), answer)])
@@ -308,8 +306,6 @@ class ClaraProcessor(ProcessorMixin):
         self, documents: Sequence[Slot], questions: Sequence[str], answers: Sequence[str]
     ) -> Prompt:
         """A prompt that trains every question-answer pair on `documents` in one target (pretraining)."""
-        if self.prompt_format == "pairs":
-            return self._pairs_prompt(documents, list(zip(questions, answers, strict=True)))
         if self.prompt_format == "documents":
             asked = [prompts.documents_answer(question) for question in questions]
             return self.documents_prompt(documents, list(zip(asked, answers, strict=True)))
@@ -319,15 +315,7 @@ class ClaraProcessor(ProcessorMixin):
         return self._linear_prompt(prompts.plain_qa(len(documents)), documents, f" {target}")
 
     def paraphrase_prompt(self, documents: Sequence[Slot], paraphrase: str | None = None) -> Prompt:
-        """The prompt that asks for a paraphrase of `documents`; with `paraphrase`, one that trains it.
-
-        Raises:
-            PromptError: The "pairs" format, in which an answer always follows a question.
-        """
-        if self.prompt_format == "pairs":
-            raise PromptError(
-                "The 'pairs' prompt format has no paraphrases; train it on questions and answers."
-            )
+        """The prompt that asks for a paraphrase of `documents`; with `paraphrase`, one that trains it."""
         if self.prompt_format == "documents":
             return self.documents_prompt(documents, [(prompts.DOCUMENTS_PARAPHRASE, paraphrase)])
         if self.prompt_format == "released":
@@ -335,11 +323,9 @@ class ClaraProcessor(ProcessorMixin):
         target = None if paraphrase is None else f" {paraphrase}"
         return self._linear_prompt(prompts.plain_paraphrase(len(documents)), documents, target)
 
-    def packed_prompt(self, documents: Sequence[Slot], turns: Sequence[tuple[str, str]]) -> Prompt:
-        """Several (question, answer) pairs over the same documents in one row of the "pairs" format."""
-        return self._pairs_prompt(documents, turns)
-
-    def documents_prompt(self, documents: Sequence[Slot], turns: Sequence[tuple[str, str | None]]) -> Prompt:
+    def documents_prompt(
+        self, documents: Sequence[Slot], turns: Sequence[tuple[str, str | Sequence[int] | None]]
+    ) -> Prompt:
         """Documents and what is asked about them, in the "documents" format.
 
         Each document stands between its prefix and a separator; a memory token has the position of the last
@@ -348,7 +334,8 @@ class ClaraProcessor(ProcessorMixin):
 
         Args:
             documents: Texts and memories.
-            turns: (prompt, answer to be trained or None) pairs.
+            turns: (prompt, answer to be trained or None) pairs; an answer is a text, or the token ids to be
+                written.
         """
         prompt, at = Prompt(), 0
         for document in documents:
@@ -368,29 +355,14 @@ class ClaraProcessor(ProcessorMixin):
                 at += 1
         for turn, (asked, answer) in enumerate(turns):
             ids = self.tokenize([asked])[0]
-            given = [] if answer is None else [*self.tokenize([f" {answer}"])[0], self.end_token_id]
+            if isinstance(answer, str):
+                given = [*self.tokenize([f" {answer}"])[0], self.end_token_id]
+            else:
+                given = list(answer or ())
             both = [*ids, *given]
             prompt.add(both, range(at, at + len(both)), turn + 1 if len(turns) > 1 else 0)
             if given:
                 prompt.targets[-len(given) - 1 : -1] = given
-        return prompt
-
-    def _pairs_prompt(self, documents: Sequence[Slot], turns: Sequence[tuple[str, str | None]]) -> Prompt:
-        prompt = Prompt()
-        for number, document in enumerate(documents):
-            if isinstance(document, TextSlot):
-                prompt.add(document.ids, range(len(document.ids)), number)
-            else:
-                rate = document.rate or self.compression_rate
-                places = [slot * rate + rate // 2 for slot in range(document.length)]
-                prompt.add(self._placeholders(document.length), places, number, slot=True, span=rate)
-        for turn, (question, answer) in enumerate(turns):
-            asked = self.encode_questions([question])[0]
-            prompt.add(asked, range(len(asked)), question_block(turn))
-            if answer is not None:
-                given = [*self.tokenize([answer])[0], self.end_token_id]
-                prompt.add(given, range(len(asked), len(asked) + len(given)), answer_block(turn))
-                prompt.targets[-1] = given[-1]  # one target a question: its place
         return prompt
 
     def chat_prompt(

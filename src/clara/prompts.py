@@ -69,6 +69,9 @@ def plain_paraphrase(num_documents: int = 1) -> str:
     return f"Documents:\n{SLOT * num_documents}\nIn other words:"
 
 
+DOCUMENT_PREFIX = "Document:\n"
+"""Before each document in a prompt of pooled memories."""
+
 DOCUMENTS_PARAPHRASE = "In other words:"
 DOCUMENTS_REPEAT = "Repeat the document.\nAnswer:"
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from clara import roles
-from clara.model.compression import SegmentMemory, length_mask
+from clara.extractive.segments import SegmentMemory, length_mask
 from clara.processing import collate_texts
 
 TOLERANCE = {"atol": 1e-5, "rtol": 1e-5}

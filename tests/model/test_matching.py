@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from clara.model.compression import SegmentMemory, WordStates
-from clara.model.matching import WordMatching
+from clara.extractive.matching import WordMatching
+from clara.extractive.segments import SegmentMemory, WordStates
 from clara.processing import collate_texts
 
 QUESTIONS = ("w1 w2 w3", "w9")

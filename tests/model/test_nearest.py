@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from clara.model.nearest import NearestRows
+from clara.extractive.nearest import NearestRows
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 700])

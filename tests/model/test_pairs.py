@@ -9,8 +9,7 @@ import torch
 
 from clara import roles
 from clara.errors import PromptError
-from clara.model.generation import generate
-from clara.model.spans import best_span
+from clara.extractive.spans import best_span
 from clara.processing import MemorySlot, TextSlot, collate_prompts, collate_texts
 
 TOLERANCE = {"atol": 2e-5, "rtol": 1e-5}
@@ -50,7 +49,7 @@ def test_a_batch_equals_each_pair_alone(model_and_processor: Any, monkeypatch: p
     )
     pairs = [(QUESTIONS[0], TEXTS), (QUESTIONS[1], TEXTS), (QUESTIONS[1], TEXTS[1:2])]
     for budget in (1, 40, 10_000):
-        monkeypatch.setattr("clara.model.pairs.MAX_ROW_TOKENS", budget)
+        monkeypatch.setattr("clara.extractive.pairs.MAX_ROW_TOKENS", budget)
         output = model(prompts)
         for row, (question, texts) in enumerate(pairs):
             kept = [alone(model, processor, question, text)[:-1] for text in texts]
@@ -64,7 +63,8 @@ def test_a_batch_equals_each_pair_alone(model_and_processor: Any, monkeypatch: p
     assert output.documents[3] == []
     assert model.find_spans(prompts)[3] is None
     prompts = collate_prompts([processor.prompt(question, documents) for question in QUESTIONS])
-    answers = generate(model, prompts, end_token_id=processor.end_token_id, max_new_tokens=3)
+    written = model.write(prompts, None, end_token_id=processor.end_token_id, max_new_tokens=3)
+    answers = [answer.ids for answer in written]
     spans = model.find_spans(prompts, max_words=3)
     assert answers == [span.ids if span else [] for span in spans]
     assert all(answers)

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from clara.model.pairs import of_words
-from clara.model.spans import Document, SpanHead, best_span, span_log_probabilities, span_loss
+from clara.extractive.pairs import of_words
+from clara.extractive.spans import Document, SpanHead, best_span, span_log_probabilities, span_loss
 
 OPENING, CLOSING = 1, 2
 FIRST = Document(0, [OPENING, 7, 8, 7, 8, CLOSING])

@@ -102,5 +102,5 @@ def test_a_file_of_nothing_known_is_refused(tmp_path: Path, text: str, reason: s
 
 
 def test_an_unknown_stage_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="must be one of compression-pretraining"):
+    with pytest.raises(InputError, match="must be one of joint, compression-pretraining"):
         check_data(written(tmp_path / "data.jsonl", QA), "pretraining")

@@ -46,9 +46,6 @@ _BASE_CHOICES = (
 """What the weights' shapes do not tell; fields that depend on the version of transformers are left out."""
 
 _READERS = (roles.COMPRESSOR, roles.QUERY_REASONER)
-_NOT_MEMORY = ("from_context.",)
-"""Weights of the segment compressor that only read its memories."""
-
 _WHOLE, _SAMPLE = 2**20, 2**18
 """Tensors up to the first size count whole; of larger ones about the second number of elements."""
 
@@ -78,7 +75,7 @@ def _choices(model: ClaraModel) -> dict[str, Any]:
         "base": {name: getattr(config.text_config, name, None) for name in _BASE_CHOICES},
         "roles": {name: config.roles[name] for name in _READERS if name in config.roles},
         "scale": config.lora_alpha / config.lora_rank if "lora" in config.roles.values() else None,
-        **({name: getattr(config, name) for name in _POOLED} if config.compressor == "pooled" else {}),
+        **({name: getattr(config, name) for name in _POOLED} if config.memory_layer else {}),
         # absent in models made before it was a choice
         **({"key_slots": config.key_slots} if config.key_slots else {}),
     }
@@ -92,13 +89,9 @@ def _tensors(model: ClaraModel) -> Iterator[tuple[str, Tensor]]:
     for token in special:
         if token is not None:
             yield f"embeddings/{token}", embeddings[token]
-    if model.pooling is not None:
-        for name, tensor in model.pooling.state_dict().items():
-            yield f"pooling/{name}", tensor
-    if model.memory is not None:
-        for name, tensor in model.memory.state_dict().items():
-            if not name.startswith(_NOT_MEMORY):
-                yield f"memory/{name}", tensor
+    for module, tensors in model.memory_modules().items():
+        for name, tensor in tensors.items():
+            yield f"{module}/{name}", tensor
     for path, layer in roles.role_layers(model.base.base_model):
         yield from _layer_tensors(path, layer)
     if any(kind == "lora" for kind in model.config.roles.values()):

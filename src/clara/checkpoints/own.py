@@ -19,20 +19,33 @@ from clara.errors import CheckpointError
 logger = logging.getLogger(__name__)
 
 
-def read_config(folder: Path, config: ClaraConfig | None, overrides: dict[str, Any]) -> ClaraConfig:
-    """The configuration of a folder, with entries overridden; what the Auto classes add is dropped."""
+def read_config(
+    folder: Path, config: ClaraConfig | None, overrides: dict[str, Any], kind: type[ClaraConfig] = ClaraConfig
+) -> ClaraConfig:
+    """The configuration of a folder, with entries overridden; what the Auto classes add is dropped.
+
+    Args:
+        folder: The model's.
+        config: In place of the folder's.
+        overrides: Entries by name.
+        kind: The class that the folder's configuration must be of.
+
+    Raises:
+        CheckpointError: There is no configuration of this kind, or it cannot be used.
+        TypeError: An override is no entry of it.
+    """
     for name in ("_from_auto", "trust_remote_code", "adapter_kwargs", "_commit_hash"):
         overrides.pop(name, None)
     if config is None:
         path = folder / "config.json"
         fields = adapters.read_json(path)
-        if fields.get("model_type") != ClaraConfig.model_type:
+        if fields.get("model_type") != kind.model_type:
             raise CheckpointError(
                 f"{path} says model_type {fields.get('model_type')!r}, but a Clara model has "
-                f"{ClaraConfig.model_type!r}; name the folder of a Clara model."
+                f"{kind.model_type!r}; name the folder of a Clara model."
             )
         try:
-            config, overrides = ClaraConfig.from_dict(fields, return_unused_kwargs=True, **overrides)
+            config, overrides = kind.from_dict(fields, return_unused_kwargs=True, **overrides)
         except (ValueError, TypeError, KeyError) as error:
             raise CheckpointError(
                 f"{path} cannot be used ({error}); fetch or save the model again."

@@ -46,10 +46,10 @@ def train(
     ] = False,
 ) -> None:
     """Run a training stage of the method; on several processes when started with torchrun."""
-    from clara.training.data import STAGES, ExampleFile
+    from clara.training.data import ALL_STAGES, ExampleFile
 
-    if stage not in (*STAGES, "recipe"):
-        raise InputError(f"The stage is {stage!r}, but must be one of {', '.join(STAGES)}, or recipe.")
+    if stage not in (*ALL_STAGES, "recipe"):
+        raise InputError(f"The stage is {stage!r}, but must be one of {', '.join(ALL_STAGES)}, or recipe.")
     from clara.training.settings import read_recipe, read_settings
 
     # refused before anything heavy is imported

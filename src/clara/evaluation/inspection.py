@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from clara.errors import InputError
-from clara.model.compression import SegmentMemory
 from clara.pipeline import Clara
 from clara.processing import collate_texts
 
@@ -217,14 +216,21 @@ def _no_words(clara: Clara) -> list[int]:
 @torch.inference_mode()
 def _nearest(clara: Clara, memory: Tensor, rate: int, count: int) -> tuple[tuple[Near, ...], ...]:
     """The `count` nearest tokens of each row (m, H), or the first so many that it spells."""
-    if clara.model.memory is not None:
-        return tuple(tokens[:count] for tokens in _spelled(clara, clara.model.memory, memory, rate))
+    tokenizer = clara.processor.tokenizer
+    spelled = clara.model.spelled_tokens(memory, rate)
+    if spelled is not None:
+        return tuple(
+            tuple(
+                Near(str(tokenizer.decode([token])).strip(), round(cosine, 4))
+                for token, cosine in row[:count]
+            )
+            for row in spelled
+        )
     rows = clara.model.output_rows.float()
     centre = rows.mean(dim=0)
     cosines = torch.nn.functional.normalize(memory.float() - centre, dim=-1) @ (
         torch.nn.functional.normalize(rows - centre, dim=-1).T
     )
-    tokenizer = clara.processor.tokenizer
     cosines[:, _no_words(clara)] = -2.0
     best = cosines.topk(min(count, cosines.shape[1]), dim=-1)
     return tuple(
@@ -234,17 +240,3 @@ def _nearest(clara: Clara, memory: Tensor, rate: int, count: int) -> tuple[tuple
         )
         for ids, values in zip(best.indices.tolist(), best.values.tolist(), strict=True)
     )
-
-
-def _spelled(clara: Clara, memory: SegmentMemory, vectors: Tensor, rate: int) -> Iterator[tuple[Near, ...]]:
-    """The words that each memory token spells."""
-    rows = clara.model.input_rows
-    numbers = memory.numbers(vectors, rate)
-    ids, _ = memory.unpack(vectors, rate, rows)
-    cosines = torch.nn.functional.cosine_similarity(numbers[: len(ids)], memory.spell(rows[ids], rate))
-    words = [
-        Near(str(clara.processor.tokenizer.decode([token])).strip(), round(cosine, 4))
-        for token, cosine in zip(ids.tolist(), cosines.tolist(), strict=True)
-    ]
-    each = len(numbers) // len(vectors)
-    return (tuple(words[start : start + each]) for start in range(0, len(words), each))

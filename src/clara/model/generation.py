@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from clara import roles
-from clara.model.modeling import ClaraModel
 from clara.model.prompts import PromptBatch
-from clara.model.spans import Span
+
+if TYPE_CHECKING:
+    from clara.model.modeling import ClaraModel
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An answer.
+
+    Attributes:
+        ids: Its token ids.
+        confidence: How sure the model is: log odds against there being no answer where it was taught to tell,
+            else the mean log probability of the tokens.
+        document: Number of the document that holds it, where the model says so.
+    """
+
+    ids: list[int]
+    confidence: float
+    document: int | None
 
 
 @torch.inference_mode()
@@ -48,9 +66,6 @@ def stream(
     Raises:
         PromptError: Slots and memories disagree.
     """
-    if model.config.answers_spans:
-        yield from _spelled(model.find_spans(prompts, memories, max_new_tokens, role))
-        return
     ends = torch.tensor([end_token_id] if isinstance(end_token_id, int) else list(end_token_id))
     ends = ends.to(prompts.ids.device)
     output = model(prompts, memories, use_cache=True, role=role)
@@ -100,13 +115,6 @@ def generate(
             if token is not None:
                 answer.append(token)
     return answers
-
-
-def _spelled(spans: Sequence[Span | None]) -> Iterator[list[int | None]]:
-    """The words of spans, one of every row at a time."""
-    rows = [[] if span is None else span.ids for span in spans]
-    for tokens in itertools.zip_longest(*rows):
-        yield list(tokens)
 
 
 def _next_tokens(logits: Tensor, sample: bool, generator: torch.Generator | None) -> Tensor:

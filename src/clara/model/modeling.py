@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModel, AutoModelForCausalLM, LogitsProcessorList, PreTrainedModel
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.utils.generic import ModelOutput
 
@@ -26,16 +26,15 @@ from clara import roles
 from clara.checkpoints import adapters, layout, own, storage
 from clara.checkpoints.folders import find_folder
 from clara.configuration import ClaraConfig
-from clara.errors import CheckpointError, MissingRoleError
-from clara.model import pairs, selection
-from clara.model.compression import Memories, SegmentMemory, compress_appended, length_mask
+from clara.errors import CheckpointError, InputError, MissingRoleError
+from clara.model import selection
+from clara.model.compression import Memories, compress_appended, length_mask
 from clara.model.fusion import splice
+from clara.model.generation import Confidence, NoAnswer, Written, generate
 from clara.model.layers import require_layers, run_layers
 from clara.model.losses import IGNORE, answer_loss
-from clara.model.matching import WordMatching
 from clara.model.pooling import PooledMemory, stacked
 from clara.model.prompts import PromptBatch
-from clara.model.spans import Document, Span, SpanHead, best_span, span_log_probabilities, span_loss
 
 
 @dataclass(slots=True)
@@ -72,16 +71,11 @@ class ClaraOutput(ModelOutput):
         logits: (P, V) at the positions with a target, row by row; at each row's last position without
             targets (B, V).
         decoding: What the answers go on from, where it was asked for.
-        words: Of a model that answers with spans: log probabilities (Q, W, 2) of beginning and ending at
-            each word, a row for every question.
-        documents: With `words`, where the documents of each row stand among its words.
     """
 
     loss: Tensor | None = None
     logits: Tensor | None = None
     decoding: Decoding | None = None
-    words: Tensor | None = None
-    documents: list[list[Document]] | None = None
 
 
 class ClaraModel(PreTrainedModel):
@@ -96,7 +90,8 @@ class ClaraModel(PreTrainedModel):
             have; memories, keys and scores are computed in that of the weights. False at first.
     """
 
-    config_class = ClaraConfig
+    config_class: ClassVar[type[ClaraConfig]] = ClaraConfig  # type: ignore[misc]
+    config: ClaraConfig
     base_model_prefix = "clara"
     supports_gradient_checkpointing = True
     _supports_sdpa = True
@@ -106,11 +101,6 @@ class ClaraModel(PreTrainedModel):
     def __init__(self, config: ClaraConfig, base: PreTrainedModel | None = None) -> None:
         super().__init__(config)
         self.base = AutoModelForCausalLM.from_config(config.text_config) if base is None else base
-        self.memory = (
-            SegmentMemory(self.hidden_size, config.text_config.pad_token_id or 0).to(self.base.dtype)
-            if config.compressor == "segment"
-            else None
-        )
         self.pooling = (
             PooledMemory(self.hidden_size, config.search_size).to(self.base.dtype)
             if config.compressor == "pooled"
@@ -118,12 +108,10 @@ class ClaraModel(PreTrainedModel):
         )
         if self.pooling is not None:
             require_layers(self.base)
-        self.span_head = SpanHead(self.hidden_size).to(self.base.dtype) if config.answers_spans else None
-        self.matching = WordMatching(config.text_config.vocab_size) if config.score == "words" else None
+        self.add_modules()
         self.base_rows: layout.BaseRows | None = None
         self.memory_tokens: nn.Parameter | None = None
         self.reads_in_bfloat16 = False
-        self._read_before: dict[str | None, pairs.Known] | None = None
         roles.add_roles(
             self.base.base_model,
             config.roles,
@@ -137,11 +125,71 @@ class ClaraModel(PreTrainedModel):
         )
         self.post_init()
 
+    def add_modules(self) -> None:
+        """Make what a subclass has besides base, roles and pooling; called before the roles are made."""
+
     def initialize_weights(self) -> None:
         """Nothing: the base and the roles start themselves; drawing anew would undo their start.
 
         transformers would draw every layer that it did not load itself, the adapters' among them.
         """
+
+    # -- what a model of this kind offers ------------------------------------------------------------
+
+    answers_at_once: ClassVar[bool] = False
+    """Whether an answer is found whole rather than written token by token."""
+
+    offers_rates: ClassVar[bool] = True
+    """Whether memories can be made of several compression rates."""
+
+    @property
+    def embedding_dim(self) -> int | None:
+        """Numbers of a stored search key; None where search compares the memories themselves."""
+        if self.pooling is not None:
+            return int(self.config.search_size)
+        if self.config.score == "slots":
+            return None if self.config.key_slots is None else self.config.key_slots * self.hidden_size
+        return self.hidden_size
+
+    @property
+    def joins_lexical(self) -> bool:
+        """Whether search is by default joined with lexical search."""
+        return self.config.score in ("text", "tokens")
+
+    def num_memory_tokens(self, rate: int | None) -> int | None:
+        """How many of the appended memory tokens make a rate; None for all, and for other memories.
+
+        Args:
+            rate: Text tokens per memory token; None for the model's own.
+
+        Raises:
+            InputError: The model has no memories of that rate.
+        """
+        if rate is None:
+            return None
+        least = self.config.compression_rate if self.config.compressor == "appended" else 1
+        if rate < least:
+            raise InputError(f"The rate is {rate}, but this model's memories begin at {least}.")
+        if self.config.compressor != "appended":
+            return None
+        count = max(1, int(self.config.doc_max_tokens) // rate)
+        if self.config.key_slots is not None and count < self.config.key_slots:
+            raise InputError(
+                f"The rate {rate} leaves {count} memory tokens, but search compares {self.config.key_slots}."
+            )
+        return count
+
+    def memory_modules(self) -> dict[str, dict[str, Tensor]]:
+        """The weights besides base and roles that determine memories and keys, by module."""
+        return {} if self.pooling is None else {"pooling": self.pooling.state_dict()}
+
+    def spelled_tokens(self, memory: Tensor, rate: int) -> list[list[tuple[int, float]]] | None:
+        """Tokens that each row of a memory (m, H) spells, with their cosines; None if it spells none."""
+        return None
+
+    def reading_once(self) -> AbstractContextManager[None]:
+        """A block in which nothing is read twice, where the model can remember what it has read."""
+        return nullcontext()
 
     @property
     def hidden_size(self) -> int:
@@ -205,7 +253,7 @@ class ClaraModel(PreTrainedModel):
             ids: (D, T) token ids of the documents, padded on the right.
             lengths: (D,) tokens of each.
             num_memory_tokens: For appended memory tokens: the first m of M only.
-            rate: For segments: text tokens per memory token, if not the configuration's.
+            rate: Text tokens per memory token of pooled memories, if not the configuration's.
         """
         return self._memorise(roles.COMPRESSOR, ids, lengths, num_memory_tokens, rate)
 
@@ -218,14 +266,12 @@ class ClaraModel(PreTrainedModel):
             ids: (B, T) token ids of the questions, padded on the right.
             lengths: (B,) tokens of each.
             num_memory_tokens: As for `compress`.
-            rate: As for `compress`; a single memory token by default where the score is "text" or "words".
+            rate: As for `compress`.
 
         Raises:
             MissingRoleError: The model has no query reasoner.
         """
         self.require_role(roles.QUERY_REASONER, "Searching by memory")
-        if rate is None and self.config.score in ("text", "words"):
-            rate = ids.shape[1]  # only the text's own states count: one memory token is the cheapest
         return self._memorise(roles.QUERY_REASONER, ids, lengths, num_memory_tokens, rate)
 
     def keys(self, memories: Memories) -> Tensor:
@@ -246,7 +292,7 @@ class ClaraModel(PreTrainedModel):
     @property
     def matches(self) -> bool:
         """Whether `match` orders the candidates that keys have found."""
-        return self.pooling is not None or self.matching is not None
+        return self.pooling is not None
 
     def document_keys(self, ids: Tensor, lengths: Tensor, memories: Memories | None = None) -> Tensor:
         """The keys (D, ...) that documents are found by, of the role that `config.key_role` names.
@@ -268,10 +314,7 @@ class ClaraModel(PreTrainedModel):
         documents: Sequence[Tensor],
         rate: int | None = None,
     ) -> Tensor:
-        """Scores (B, N), float32, of documents by late interaction.
-
-        Of pooled memories the question's tokens meet memory tokens (`clara.model.pooling`), of segments the
-        words that these spell (`clara.model.matching`).
+        """Scores (B, N), float32, of documents by late interaction of a question's tokens with memory tokens.
 
         Args:
             ids: (B, T) token ids of the questions, padded on the right.
@@ -280,14 +323,8 @@ class ClaraModel(PreTrainedModel):
             documents: (m, H) memories of each document.
             rate: Of the documents' memories, if not the configuration's.
         """
-        if self.pooling is not None:
-            return self.pooling.late_interaction(queries, stacked(list(documents)))
-        assert self.memory is not None
-        assert self.matching is not None
-        assert queries.states is not None
-        rate = rate or self.config.compression_rate
-        words = self.memory.word_states(documents, rate, self.input_rows)
-        return self.matching(ids, lengths, queries.states, words)  # type: ignore[no-any-return]
+        assert self.pooling is not None
+        return self.pooling.late_interaction(queries, stacked(list(documents)))
 
     def score(self, queries: Memories, documents: Memories, num_candidates: int | None = None) -> Tensor:
         """Scores (B, N) of candidates.
@@ -327,14 +364,12 @@ class ClaraModel(PreTrainedModel):
                 prompt has a slot.
             use_cache: Return the prompt's key-value cache.
             role: Who reads them; None for the base model alone.
-            priors: Where answers are spans: for each question (n,) log of how likely each of its documents is
-                before it is read; equally if None.
+            priors: For each question (n,) log of how likely each of its documents is before it is read, where
+                the model takes it into account; equally if None.
 
         Raises:
             PromptError: Slots and memories disagree.
         """
-        if self.span_head is not None:
-            return self._forward_pairs(prompts, memories, role, priors)
         cache = DynamicCache(config=self.config.text_config) if use_cache else None
         states, lower = self._read_prompts(prompts, memories, role, cache)
         if prompts.targets is None:
@@ -387,74 +422,58 @@ class ClaraModel(PreTrainedModel):
             states = self._norm(states)
         return states, length_mask(counts, order.shape[1])
 
-    def _forward_pairs(
+    def mix_selected(self, weights: Tensor, indices: Tensor, memories: Tensor) -> Tensor:
+        """Memories (B, K, M, H) of selected candidates, with the gradient of the selection.
+
+        Args:
+            weights: (B, K, N) of `select`.
+            indices: (B, K) of `select`.
+            memories: (B, N, M, H) of the candidates.
+        """
+        return selection.mix(weights, memories)
+
+    def document_priors(self, scores: Sequence[Tensor]) -> list[Tensor] | None:
+        """Priors for `forward` of each question's documents from their scores (n,); None if it takes none."""
+        return None
+
+    @torch.inference_mode()
+    def write(
         self,
         prompts: PromptBatch,
         memories: Sequence[Tensor] | None,
-        role: str | None,
-        priors: Sequence[Tensor] | None = None,
-    ) -> ClaraOutput:
-        """Every document together with every question of its prompt; see `clara.model.pairs`."""
-        assert self.memory is not None
-        head = self.span_head
-        assert head is not None
-        embed = cast(nn.Embedding, self.base.get_input_embeddings())
-        asked = pairs.questions(prompts)
-        documents = pairs.read_documents(prompts, embed, self.memory, memories)
-
-        def read(embeddings: Tensor, positions: Tensor, visible: Tensor, segments: Tensor) -> Tensor:
-            return cast(Tensor, head(self._read(embeddings, positions, visible, role, segments=segments)))
-
-        limit = getattr(self.config.text_config, "max_position_embeddings", None)
-        known = None if self._read_before is None else self._read_before.setdefault(role, {})
-        scores, present, places = pairs.words_of_prompts(asked, documents, embed, read, limit, known)
-        words = span_log_probabilities(
-            scores, present, None if priors is None else pairs.of_words(priors, places, scores.shape[1])
-        )
-        output = ClaraOutput(words=words, documents=places)
-        if prompts.targets is not None:
-            output.loss = span_loss(words, places, [question.answer for question in asked])
-        return output
-
-    @torch.inference_mode()
-    def find_spans(
-        self,
-        prompts: PromptBatch,
-        memories: Sequence[Tensor] | None = None,
-        max_words: int = 64,
+        *,
+        end_token_id: int,
+        max_new_tokens: int,
         role: str | None = roles.GENERATOR,
-        priors: Sequence[Tensor] | None = None,
-    ) -> list[Span | None]:
-        """The answer of each prompt, of a model whose answers are spans of documents.
+        scores: Sequence[Sequence[float]] | None = None,
+    ) -> list[Written]:
+        """The answer to each prompt, greedily.
 
         Args:
-            prompts: The prompts; of one that asks several questions the answers come one after another.
+            prompts: The prompts, without targets.
             memories: As for `forward`.
-            max_words: Longest answer in tokens, if less than `clara.model.spans.LONGEST`.
+            end_token_id: Ends an answer.
+            max_new_tokens: Longest answer.
             role: As for `forward`.
-            priors: As for `forward`.
-
-        Raises:
-            PromptError: Slots and memories disagree.
+            scores: Of each prompt's documents in search, where the model takes them into account.
         """
-        output = self._forward_pairs(prompts, memories, role, priors)
-        assert output.words is not None
-        assert output.documents is not None
-        scores = output.words.cpu()
-        return [best_span(row, held, max_words) for row, held in zip(scores, output.documents, strict=True)]
+        confidence, judge = Confidence(), self.judge(end_token_id, role)
+        answers = generate(
+            self,
+            prompts,
+            memories,
+            end_token_id=end_token_id,
+            max_new_tokens=max_new_tokens,
+            logits_processor=LogitsProcessorList([*([judge] if judge else []), confidence]),
+            role=role,
+        )
+        sure = judge.log_odds if judge else [confidence.of(row, len(ids)) for row, ids in enumerate(answers)]
+        return [Written(ids, value, None) for ids, value in zip(answers, sure, strict=True)]
 
-    @contextmanager
-    def reading_once(self) -> Iterator[None]:
-        """Read no document behind the same question twice, in a model that answers with spans.
-
-        For one set of questions under many conditions. A memory counts as the text that it spells, since it
-        is read alike. The scores, 8 bytes a word, are kept to the end, and weights must stay as they are.
-        """
-        self._read_before = {}
-        try:
-            yield
-        finally:
-            self._read_before = None
+    def judge(self, end_token_id: int, role: str | None = roles.GENERATOR) -> NoAnswer | None:
+        """What tells whether documents hold an answer, of a generator that was taught to say so."""
+        token = self.config.no_answer_token_id
+        return None if token is None or role != roles.GENERATOR else NoAnswer(token, end_token_id)
 
     def decode_step(self, ids: Tensor, decoding: Decoding, role: str | None = roles.GENERATOR) -> Tensor:
         """Logits (B, V) after one more token per row.
@@ -489,8 +508,6 @@ class ClaraModel(PreTrainedModel):
         embed = self.base.get_input_embeddings()
         if self.pooling is not None:
             return self._pool(name, ids, lengths, rate or self.config.compression_rate)
-        if self.memory is not None:
-            return self.memory.compress(read, embed, ids, lengths, rate or self.config.compression_rate)
         memory_tokens = self._memory_tokens(num_memory_tokens)
         return compress_appended(read, embed, ids, lengths, memory_tokens)
 
@@ -521,12 +538,20 @@ class ClaraModel(PreTrainedModel):
             else self.memory_tokens[: len(ids)]
         )
 
+    def trained_modules(self) -> list[nn.Module]:
+        """What makes memories besides the roles, and trains with them."""
+        return [] if self.pooling is None else [self.pooling]
+
+    def reading_modules(self) -> list[nn.Module]:
+        """What answers besides the generator, and trains with it."""
+        return []
+
     def train_memory_tokens(self) -> None:
         """Give the memory tokens embeddings of their own (`memory_tokens`, float32), to be trained alone.
 
-        Nothing for segments, whose learned embedding is a parameter of `memory`.
+        Nothing for pooled memories, which have none.
         """
-        if self.memory is None:
+        if self.config.compressor == "appended":
             rows = self.input_rows[torch.tensor(self.config.memory_token_ids, device=self.input_rows.device)]
             self.memory_tokens = nn.Parameter(rows.detach().float().clone())
 
@@ -697,7 +722,7 @@ class ClaraModel(PreTrainedModel):
             token=token,
             local_files_only=local_files_only,
         )
-        config = own.read_config(folder, config, kwargs)
+        config = own.read_config(folder, config, kwargs, cls.config_class)
         path = folder / layout.MODEL_FILE
         tensors = storage.read_tensors(path)
         model = cls(

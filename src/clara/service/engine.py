@@ -261,7 +261,7 @@ class Engine:
     @property
     def answers_at_once(self) -> bool:
         """Whether an answer comes in one piece, as a span of a document does."""
-        return bool(getattr(self.clara.model.config, "answers_spans", False))
+        return bool(getattr(self.clara.model, "answers_at_once", False))
 
     # vectors
 

@@ -4,6 +4,7 @@
   question and answers are lists of texts
 - instruction tuning: `{"question", "docs": [texts], "answer"}`; the teacher's answer is trained
 - end to end: `{"question", "docs": [texts], "gold_answer"}`; with `pos_index`, recall can be measured
+- joint: `{"docs": [texts], "rows": [...], "searches": [...]}`, see `clara.training.joint`
 
 Files may be xz-compressed. A faulty line is named with its number and the reason, before anything is trained.
 """
@@ -20,11 +21,18 @@ from typing import IO, Any
 
 from clara.errors import InputError
 from clara.json_lines import COMPRESSED, UNREADABLE, parse_record, read_lines
-from clara.training.examples import CompressionExample, EndToEndExample
+from clara.training.examples import CompressionExample, EndToEndExample, JointExample, Row, Search, Turn
 
-StageExample = CompressionExample | EndToEndExample
+StageExample = CompressionExample | EndToEndExample | JointExample
 
 STAGES = ("compression-pretraining", "instruction-tuning", "end-to-end")
+"""The paper's, in its order."""
+
+JOINT = "joint"
+"""The stage that goes beyond the paper (`clara.training.joint`)."""
+
+ALL_STAGES = (JOINT, *STAGES)
+"""In the order in which a recipe runs them."""
 
 MAX_FAULTS = 20
 """Faults of a file that a check keeps; the rest is counted."""
@@ -199,6 +207,9 @@ def check_data(path: Path | str, stage: str | None = None) -> DataReport:
 def _turns(example: StageExample) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if isinstance(example, EndToEndExample):
         return (example.question,), (example.answer,)
+    if isinstance(example, JointExample):
+        turns = [turn for row in example.rows for turn in row.turns]
+        return tuple(turn.prompt for turn in turns), tuple(turn.answer or "" for turn in turns)
     return example.questions, example.answers
 
 
@@ -215,10 +226,10 @@ def _lines(
 
 def _parser(stage: str) -> Callable[[dict[str, Any]], StageExample]:
     parsers: dict[str, Callable[[dict[str, Any]], StageExample]] = dict(
-        zip(STAGES, (_pretraining, _instruction, _end_to_end), strict=True)
+        zip(ALL_STAGES, (_joint, _pretraining, _instruction, _end_to_end), strict=True)
     )
     if stage not in parsers:
-        raise InputError(f"The stage is {stage!r}, but must be one of {', '.join(STAGES)}.")
+        raise InputError(f"The stage is {stage!r}, but must be one of {', '.join(ALL_STAGES)}.")
     return parsers[stage]
 
 
@@ -231,12 +242,12 @@ def _stage_of(path: Path) -> str:
         keys = parse_record(first).keys()
     except InputError as error:
         raise InputError(f"{path} has a first line that fits no stage: {error}.") from error
-    for key, stage in zip(("data_type", "answer", "gold_answer"), STAGES, strict=True):
+    for key, stage in zip(("rows", "data_type", "answer", "gold_answer"), ALL_STAGES, strict=True):
         if key in keys:
             return stage
     raise InputError(
-        f"{path} has a first line that fits no stage: it needs data_type ({STAGES[0]}), answer ({STAGES[1]}) "
-        f"or gold_answer ({STAGES[2]}); name the stage with --stage."
+        f"{path} has a first line that fits no stage: it needs data_type ({STAGES[0]}), answer "
+        f"({STAGES[1]}), gold_answer ({STAGES[2]}) or rows ({JOINT}); name the stage with --stage."
     )
 
 
@@ -273,6 +284,52 @@ def _end_to_end(record: dict[str, Any]) -> EndToEndExample:
     return EndToEndExample(
         _text(record, "question"), documents, _text(record, "gold_answer"), tuple(positives)
     )
+
+
+def _joint(record: dict[str, Any]) -> JointExample:
+    documents = _texts(record, "docs")
+    rows = tuple(
+        _row(row, f"rows[{number}]", len(documents)) for number, row in enumerate(_objects(record, "rows"))
+    )
+    if not rows:
+        raise InputError("rows is empty, but must hold at least one")
+    searches = tuple(
+        Search(_text(each, "question"), _place(each.get("doc"), f"searches[{number}].doc", len(documents)))
+        for number, each in enumerate(_objects(record, "searches"))
+    )
+    return JointExample(documents, rows, searches)
+
+
+def _row(record: dict[str, Any], name: str, num_documents: int) -> Row:
+    read, texts = record.get("read"), record.get("texts")
+    if not isinstance(read, list) or not read:
+        raise InputError(f"{name}.read is {_shown(read)}, but must list documents")
+    places = tuple(_place(place, f"{name}.read", num_documents) for place in read)
+    if type(texts) is not int or not 0 <= texts <= len(places):
+        raise InputError(f"{name}.texts is {_shown(texts)}, but must be from 0 to {len(places)}")
+    turns = []
+    for number, turn in enumerate(_objects(record, "turns")):
+        kind = "question" if "question" in turn else "instruction"
+        answer = None if turn.get("answer", 0) is None else _text(turn, "answer")
+        if answer is None and kind == "instruction":
+            raise InputError(f"{name}.turns[{number}] has an instruction without answer")
+        turns.append(Turn(_text(turn, kind), answer, kind == "question"))
+    if not turns:
+        raise InputError(f"{name}.turns is empty, but must hold at least one")
+    return Row(places, texts, tuple(turns))
+
+
+def _place(value: object, name: str, count: int) -> int:
+    if type(value) is not int or not 0 <= value < count:
+        raise InputError(f"{name} is {_shown(value)}, but must be from 0 to {count - 1}")
+    return value
+
+
+def _objects(record: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    value = record.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        raise InputError(f"{key} is {_shown(value)}, but must be a list of objects")
+    return value
 
 
 def _text(record: dict[str, Any], key: str) -> str:

@@ -48,6 +48,59 @@ class EndToEndExample:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """What is asked of a row's documents.
+
+    Attributes:
+        prompt: The question, or an instruction as it stands in the prompt.
+        answer: What is trained; None if no document of the row holds the answer.
+        is_question: Whether the prompt is a question, which the prompt's format encloses.
+    """
+
+    prompt: str
+    answer: str | None
+    is_question: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Documents that are read together, with what is asked of them.
+
+    Attributes:
+        documents: Places among the example's documents, in the order of the prompt.
+        texts: How many of them, from the first, stand as text; the rest stand as memories.
+        turns: At least one. They do not see each other.
+    """
+
+    documents: tuple[int, ...]
+    texts: int
+    turns: tuple[Turn, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A question and the place of its document among the example's."""
+
+    question: str
+    document: int
+
+
+@dataclass(frozen=True, slots=True)
+class JointExample:
+    """Neighbouring passages and rows over them (`clara.training.joint`).
+
+    Attributes:
+        documents: Texts.
+        rows: At least one.
+        searches: Questions that are searched with.
+    """
+
+    documents: tuple[str, ...]
+    rows: tuple[Row, ...]
+    searches: tuple[Search, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ReadingExample:
     """A passage and questions that it answers.
 

@@ -249,9 +249,7 @@ def end_to_end_loss(
 
     Trains query reasoner (through the straight-through selection) and generator; the compressor runs
     without gradient or dropout, so that documents stay compressed offline. Source: the paper's end-to-end
-    stage. A reader whose answers are spans gets the softmax of the selected scores as each document's prior
-    instead: where the answer stands tells which document should have scored higher (retrieval as a latent
-    variable, as in REALM, Guu et al. 2020), while the mixed words of several memories tell nothing.
+    stage.
 
     Args:
         model: The model.
@@ -275,8 +273,7 @@ def end_to_end_loss(
     candidates = _candidates(model, processor, examples, options, cache)
     encoded = processor.encode_questions([example.question for example in examples])
     ids, query_lengths = collate_texts(encoded, device=model.device)
-    rate = None if model.config.score in ("text", "words", "tokens") else options.rate
-    queries = model.encode_query(ids, query_lengths, memory_length(model, options.rate), rate)
+    queries = model.encode_query(ids, query_lengths, memory_length(model, options.rate), options.rate)
     if not model.matches:
         scores = selection.cosine_scores(model.query_keys(queries), candidates.keys)
     else:
@@ -289,17 +286,8 @@ def end_to_end_loss(
     chosen = [
         own[: min(k, count)] for own, count in zip(indices.tolist(), mask.sum(dim=1).tolist(), strict=True)
     ]
-    priors = None
-    if model.config.answers_spans:
-        selected = candidates.memories.gather(
-            1, indices[..., None, None].expand(-1, -1, *candidates.memories.shape[2:])
-        )
-        priors = [
-            (scores[row, own] / model.config.selection_temperature).log_softmax(dim=0)
-            for row, own in enumerate(chosen)
-        ]
-    else:
-        selected = selection.mix(weights, candidates.memories)
+    selected = model.mix_selected(weights, indices, candidates.memories)
+    priors = model.document_priors([scores[row, own] for row, own in enumerate(chosen)])
     rows: list[Prompt] = []
     held: list[Tensor] = []
     for row, example in enumerate(examples):

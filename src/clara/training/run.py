@@ -145,9 +145,9 @@ def _load_model(
         model, processor = loading.load(wanted.path, dtype=dtype)
     else:
         assert wanted.base is not None
-        names = ("compression_rate", "doc_max_tokens", "query_max_tokens", "num_selected")
-        lora = ("lora_rank", "lora_alpha", "lora_dropout")
-        choices = {name: getattr(wanted, name) for name in (*names, *lora)}
+        memory = ("compressor", "memory_layer", "compression_rate", "doc_max_tokens")
+        names = (*memory, "query_max_tokens", "num_selected", "lora_rank", "lora_alpha", "lora_dropout")
+        choices = {name: getattr(wanted, name) for name in names}
         model, processor = loading.from_base(wanted.base, dtype=dtype, **choices)
     for name in ("alignment_weight", "selection_temperature"):
         if (value := getattr(wanted, name)) is not None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from clara.errors import InputError, MissingExtraError
-from clara.training.data import STAGES
+from clara.training.data import ALL_STAGES
 
 try:
     from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, model_validator
@@ -49,6 +49,8 @@ class ModelSettings(_Section):
         doc_max_tokens: Of a new model.
         query_max_tokens: Of a new model.
         num_selected: Of a new model.
+        compressor: Of a new model: "appended" or "pooled".
+        memory_layer: Of a new model with pooled memories.
         lora_rank: Of a new model.
         lora_alpha: Of a new model.
         lora_dropout: Of a new model.
@@ -66,6 +68,8 @@ class ModelSettings(_Section):
     doc_max_tokens: Whole = Field(256, ge=1)
     query_max_tokens: Whole = Field(256, ge=1)
     num_selected: Whole = Field(5, ge=1)
+    compressor: Literal["appended", "pooled"] = "appended"
+    memory_layer: Whole = Field(0, ge=0)
     lora_rank: Whole = Field(16, ge=1)
     lora_alpha: Number = Field(32.0, gt=0)
     lora_dropout: Number = Field(0.1, ge=0, lt=1)
@@ -193,7 +197,7 @@ def read_settings(path: Path | str, stage: str, changes: Sequence[str] = ()) -> 
 
     Args:
         path: TOML file.
-        stage: One of `STAGES`; of a recipe, its table is laid over the common ones.
+        stage: One of `ALL_STAGES`; of a recipe, its table is laid over the common ones.
         changes: "table.key=value" texts that override the file.
 
     Raises:
@@ -227,7 +231,7 @@ def read_recipe(path: Path | str, changes: Sequence[str] = ()) -> dict[str, Sett
     made: dict[str, Settings] = {}
     root = Path(str(table.get("run", {}).get("folder", "")))
     before: Path | None = None
-    for stage in (name for name in STAGES if name in stages):
+    for stage in (name for name in ALL_STAGES if name in stages):
         folder = root / stage
         chain: Table = {"run": {"folder": str(folder)}}
         if before is not None:
@@ -278,11 +282,13 @@ def _apply(table: Table, changes: Sequence[str]) -> None:
 
 def _check_stage_names(path: Path, text: str, stages: object) -> None:
     if not isinstance(stages, dict) or not all(isinstance(own, dict) for own in stages.values()):
-        raise InputError(f"{path}: stages must hold a table per stage ({', '.join(STAGES)}).")
+        raise InputError(f"{path}: stages must hold a table per stage ({', '.join(ALL_STAGES)}).")
     for name in stages:
-        if name not in STAGES:
+        if name not in ALL_STAGES:
             line = _line(text, ("stages", name))
-            raise InputError(f"{path}{line}: {name!r} is not a stage; the stages are {', '.join(STAGES)}.")
+            raise InputError(
+                f"{path}{line}: {name!r} is not a stage; the stages are {', '.join(ALL_STAGES)}."
+            )
 
 
 def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> Table:

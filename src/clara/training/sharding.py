@@ -17,7 +17,6 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
-from clara.configuration import ClaraConfig
 from clara.model.modeling import ClaraModel
 
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -59,7 +58,7 @@ def full_state(module: nn.Module) -> dict[str, Tensor]:
 def whole_model(model: ClaraModel, state: dict[str, Tensor]) -> ClaraModel:
     """A model that is not sharded, of a state of the module around it."""
     with torch.device("meta"):
-        whole = ClaraModel(cast(ClaraConfig, copy.deepcopy(model.config)))
+        whole = type(model)(copy.deepcopy(model.config))
         if model.memory_tokens is not None:
             whole.memory_tokens = nn.Parameter(torch.empty(model.memory_tokens.shape))
     own = {name.removeprefix("model."): tensor for name, tensor in state.items()}

@@ -14,10 +14,17 @@ from clara import roles
 from clara.errors import InputError
 from clara.model.modeling import ClaraModel
 from clara.processing import ClaraProcessor
-from clara.training.data import STAGES, StageExample
-from clara.training.examples import CompressionExample, EndToEndExample
+from clara.training.data import JOINT, STAGES, StageExample
+from clara.training.examples import CompressionExample, EndToEndExample, JointExample
+from clara.training.joint import count_joint_items, joint_loss
 from clara.training.memory_cache import MemoryCache
-from clara.training.objectives import ObjectiveOptions, StageLoss, compression_loss, end_to_end_loss
+from clara.training.objectives import (
+    ObjectiveOptions,
+    StageLoss,
+    compression_loss,
+    count_items,
+    end_to_end_loss,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +32,10 @@ class Stage:
     """What a stage trains.
 
     Attributes:
-        name: One of `clara.training.data.STAGES`.
+        name: One of `clara.training.data.ALL_STAGES`.
         roles: The roles that train.
-        trains_memory: The memory tokens' embeddings train too.
+        trains_memory: What makes memories besides the roles trains too: the memory tokens' embeddings, or the
+            pooling.
     """
 
     name: str
@@ -39,6 +47,7 @@ _COMPRESSION = (roles.COMPRESSOR, roles.GENERATOR)
 STAGE_OF = {
     stage.name: stage
     for stage in (
+        Stage(JOINT, roles.ROLES, trains_memory=True),
         Stage(STAGES[0], _COMPRESSION, trains_memory=True),
         Stage(STAGES[1], _COMPRESSION, trains_memory=True),
         Stage(STAGES[2], (roles.QUERY_REASONER, roles.GENERATOR), trains_memory=False),
@@ -65,7 +74,7 @@ def prepare(
     for name in stage.roles:
         if name not in model.config.roles:
             raise InputError(f"The stage {stage.name} trains the role {name}, which the model does not have.")
-    if roles.QUERY_REASONER in stage.roles and not keep_query_reasoner:
+    if stage.name == STAGES[2] and not keep_query_reasoner:
         roles.copy_role(model.base, roles.COMPRESSOR, roles.QUERY_REASONER)
     model.requires_grad_(False)
     chosen = [parameter for name in stage.roles for _, parameter in roles.role_parameters(model.base, name)]
@@ -73,10 +82,10 @@ def prepare(
         model.train_memory_tokens()
         if model.memory_tokens is not None:
             chosen.append(model.memory_tokens)
-        if model.memory is not None:
-            chosen += model.memory.parameters()
-    if model.span_head is not None:
-        chosen += model.span_head.parameters()
+        for module in model.trained_modules():
+            chosen += module.parameters()
+    for module in model.reading_modules():
+        chosen += module.parameters()
     for parameter in chosen:
         parameter.data = parameter.data.float()
         parameter.requires_grad_(True)
@@ -131,8 +140,19 @@ class StageModule(nn.Module):
         loss = self.stage_loss(examples, options)
         return {"loss": loss.total(counts), "parts": loss.parts()}
 
+    def count_items(self, examples: Sequence[StageExample]) -> dict[str, int]:
+        """The items of each term of a batch, which its shares are divided by, without running the model."""
+        if self.stage.name == JOINT:
+            groups = [example for example in examples if isinstance(example, JointExample)]
+            return count_joint_items(self.model, self.processor, groups, self.options)
+        others = [example for example in examples if not isinstance(example, JointExample)]
+        return count_items(self.processor, others)
+
     def stage_loss(self, examples: Sequence[StageExample], options: ObjectiveOptions) -> StageLoss:
         """The terms of the loss of some examples."""
+        if self.stage.name == JOINT:
+            groups = [example for example in examples if isinstance(example, JointExample)]
+            return joint_loss(self.model, self.processor, groups, options)
         if self.stage.name == STAGES[2]:
             asked = [example for example in examples if isinstance(example, EndToEndExample)]
             return end_to_end_loss(self.model, self.processor, asked, options, self.cache)

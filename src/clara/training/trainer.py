@@ -26,7 +26,6 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCall
 from clara.checkpoints.fingerprint import fingerprint
 from clara.errors import TrainingError
 from clara.training.data import ExampleFile, StageExample
-from clara.training.objectives import count_items
 from clara.training.sharding import full_state, is_sharded, load_optimizer, optimizer_state, whole_model
 from clara.training.stages import StageModule, measure
 
@@ -91,7 +90,7 @@ class StageTrainer(Trainer):
         """The shares of a step, and the items of the whole step over all processes."""
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         examples = [example for batch in batches for example in batch["examples"]]
-        counts = count_items(self.stage.processor, examples)
+        counts = self.stage.count_items(examples)
         totals = torch.tensor(list(counts.values()), device=device)
         if dist.is_initialized():
             dist.all_reduce(totals)

@@ -18,9 +18,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from clara.batching import by_length
 from clara.errors import PromptError
-from clara.model.compression import SegmentMemory
+from clara.extractive.segments import SegmentMemory
+from clara.extractive.spans import Document
 from clara.model.prompts import PromptBatch
-from clara.model.spans import Document
 
 MAX_ROW_TOKENS = 2_048
 """Padded tokens of pairs of question and document that are read at once."""

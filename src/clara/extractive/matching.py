@@ -18,7 +18,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from clara.model.compression import WordStates, length_mask
+from clara.extractive.segments import WordStates
+from clara.model.compression import length_mask
 
 
 class WordMatching(nn.Module):
