@@ -1,12 +1,12 @@
-"""Fill the tables of the documentation in from the figures of evaluation runs.
+"""Fill in the tables and the figure of the documentation from measurements.
 
     python scripts/figures.py            rewrites README.md and docs/
-    python scripts/figures.py --check    fails if they are not what the figures say
+    python scripts/figures.py --check    fails if they differ from the measurements
 
 A table stands between `<!-- figures: RUN TABLE -->` and `<!-- end -->`. RUN is a folder of docs/results, and
-TABLE a name of `clara.evaluation.tables.TABLES`; `<!-- figures: overview -->` takes all runs, and
-`<!-- figures: options GROUP -->`, `<!-- figures: dtypes -->` and `<!-- figures: recall SET -->` are made from
-benchmarks/results.
+TABLE a name of `clara.evaluation.tables.TABLES`, or `short`. Other sources: `overview` takes all runs;
+`options GROUP`, `dtypes`, `recall SET` and `cost` are from benchmarks/results; `compressing` and docs/why.svg
+are from the log of the compressing model.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ from clara.evaluation.tables import TABLES, overview_table, percent, signed, tab
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
+FIGURE = ROOT / "docs" / "why.svg"
+LOG = ROOT / "recipes" / "smollm2" / "LOG.md"
 
 _TABLE = re.compile(r"<!-- figures: (\S+)(?: ([^>]+?))? -->\n.*?<!-- end -->", re.DOTALL)
 
 
 def documents() -> list[Path]:
     """The files that hold tables."""
-    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def filled(text: str) -> str:
@@ -45,6 +47,12 @@ def _made(run: str, name: str | None) -> str:
         return _dtypes()
     if run == "recall":
         return _recall(name)
+    if run == "cost":
+        return _cost()
+    if run == "compressing":
+        return table(LOG_HEAD, log_rows())
+    if name == "short":
+        return _short(_figures(RESULTS / run))
     if run == "overview":
         return overview_table([_figures(folder) for folder in sorted(RESULTS.iterdir()) if folder.is_dir()])
     if name not in TABLES:
@@ -52,8 +60,91 @@ def _made(run: str, name: str | None) -> str:
     return TABLES[name](_figures(RESULTS / run))
 
 
+def _short(figures: dict[str, Any]) -> str:
+    """F1 of a run's answers in a sentence, and recall of its search in a table."""
+    rate, k = next(iter(figures["rates"])), figures["k"]
+    answers = {
+        "from the right passage": f"gold-memory-{rate}x",
+        f"with it among {k}": f"oracle-memory-{rate}x",
+    }
+    searches = {"Clara": f"joined-{rate}x", "BM25": "bm25", "sentence encoder": "dense"}
+    f1 = {label: percent(figures["answers"][name]["f1"]) for label, name in answers.items()}
+    rows = [
+        (label, *(percent(figures["retrieval"][name][metric]) for metric in ("recall@1", "recall@5")))
+        for label, name in searches.items()
+    ]
+    says = " and ".join(f"{value} {label}" for label, value in f1.items())
+    return f"F1 is {says}.\n\n{table(('search', 'recall@1', 'recall@5'), rows)}"
+
+
+def _cost() -> str:
+    """Time and space of the packaged model."""
+    compression, answering = _benchmark("compression"), _benchmark("answering")
+    indexing, search = _benchmark("indexing"), _benchmark("whole_search")
+    million = search["sizes"]["1000000"]
+    rows = [
+        ("index files", f"{indexing['passages_per_second']['files to store']:.0f} passages/s"),
+        ("answer from 5 memories", f"{answering['total_ms']['memories']:.0f} ms"),
+        ("answer from 5 texts", f"{answering['total_ms']['text']:.0f} ms"),
+        ("search 1,000,000 passages", f"{million['median_ms']:.0f} ms"),
+        ("store", f"{answering['store']['bytes_per_passage'] / 1000:.1f} kB/passage"),
+        ("peak memory, indexing", f"{compression['peak_memory_mb'] / 1000:.2f} GB"),
+    ]
+    return table(("cost", "measured"), rows)
+
+
+LOG_HEAD = ("passages", "read as", "F1", "positions read")
+
+
+def log_rows() -> list[tuple[str, ...]]:
+    """The rows of the compressing model's log that say how many positions were read."""
+    text = LOG.read_text(encoding="utf-8")
+    head = f"| {' | '.join(LOG_HEAD)} |\n|---|---|---|---|\n"
+    if text.count(head) != 1:
+        raise SystemExit(f"{LOG} must have exactly one table headed {head.splitlines()[0]}")
+    lines = text.split(head)[1].split("\n\n")[0].splitlines()
+    return [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in lines]
+
+
+def figure() -> str:
+    """The figure of why to compress, as SVG: a bar of positions for each way to read, with its F1."""
+    groups = {"gold alone": "The right passage alone", "5 found at 4x": "Five passages, found by the search"}
+    rows = [row for row in log_rows() if row[0] in groups]
+    widest = max(int(row[3]) for row in rows)
+    parts, y, last = [], 52, ""
+    for passages, reading, f1, positions in rows:
+        if passages != last:
+            y += 14
+            parts.append(f'<text x="16" y="{y}" font-weight="bold">{groups[passages]}</text>')
+            y, last = y + 12, passages
+        width = 340 * int(positions) / widest
+        fill = "#7a869a" if reading == "text" else "#2a5d9f"
+        parts += [
+            f'<text x="228" y="{y + 14}" text-anchor="end">{reading}</text>',
+            f'<rect x="240" y="{y}" width="{width:.1f}" height="18" rx="2" fill="{fill}"/>',
+            f'<text x="{246 + width:.1f}" y="{y + 14}">{positions}</text>',
+            f'<text x="640" y="{y + 14}">{f1}</text>',
+        ]
+        y += 26
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 800 {y + 34}" '
+            'font-family="Helvetica, Arial, sans-serif" font-size="14" fill="#222">',
+            "<title>Positions that the generator reads, and F1 of its answers</title>",
+            f'<rect width="800" height="{y + 34}" fill="#fff"/>',
+            '<text x="240" y="28" fill="#555">positions that the generator reads</text>',
+            '<text x="640" y="28" fill="#555">F1 (95 % interval)</text>',
+            *parts,
+            f'<text x="16" y="{y + 20}" font-size="12" fill="#555">SmolLM2-135M, 150 questions of SQuAD dev '
+            "over 1,000 passages (recipes/smollm2/LOG.md)</text>",
+            "</svg>",
+            "",
+        ]
+    )
+
+
 def _options(group: str | None) -> str:
-    """What each training option brought: a line per option and metric, beside the run without it."""
+    """The effect of each training option: a row per option and metric, against the run without it."""
     found = _benchmark("options")
     if group not in found:
         raise SystemExit(f"There is no group {group!r} of options; there are {', '.join(found)}.")
@@ -80,7 +171,7 @@ def _dtypes() -> str:
             size = f"{row['memory_bytes_per_passage']:,}"
             found = percent(row["recall_at_5"])
             rows.append((rate, f"`{dtype}`", size, found, percent(row["f1"]), difference))
-    return table(("rate", "dtype", "bytes a passage", "recall@5", "F1", "difference to float16"), rows)
+    return table(("rate", "dtype", "bytes per passage", "recall@5", "F1", "difference to float16"), rows)
 
 
 def _recall(name: str | None) -> str:
@@ -91,7 +182,11 @@ def _recall(name: str | None) -> str:
     ways = {way: row for way, row in found[name].items() if isinstance(row, dict)}
     metrics = list(next(iter(ways.values())))
     rows = [
-        (way, *(_recalled(row[metric]) for metric in metrics), _above(row["recall@5"]))
+        (
+            way.replace("keys", "embeddings").replace("memories", "reranked"),
+            *(_recalled(row[metric]) for metric in metrics),
+            _above(row["recall@5"]),
+        )
         for way, row in ways.items()
     ]
     return table(("search", *metrics, "recall@5 above MiniLM and BM25"), rows)
@@ -129,9 +224,9 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="change nothing, fail if something would change")
     check = parser.parse_args().check
     stale = []
-    for file in documents():
-        old = file.read_text(encoding="utf-8")
-        new = filled(old)
+    for file in (*documents(), FIGURE):
+        old = file.read_text(encoding="utf-8") if file.exists() else ""
+        new = figure() if file == FIGURE else filled(old)
         if new != old:
             stale.append(str(file.relative_to(ROOT)))
             if not check:

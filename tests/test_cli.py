@@ -93,7 +93,7 @@ def test_ask_prints_the_answer_then_its_sources(
         assert Path(source["file"]).name in printed
         assert f"{source['score']:.3f}" in printed
     lines = printed.splitlines()
-    (taken,) = [line for line in lines if "is from here)" in line]
+    (taken,) = [line for line in lines if "(source of the " in line]
     place = [source["id"] for source in answer["sources"]].index(answer["taken_from"])
     assert taken.startswith(f"{place + 1}. ")
     assert printed.startswith("Probably not") == answer["is_doubtful"] == (answer["confidence"] < 0)
@@ -228,7 +228,7 @@ def test_data_check_fails_where_lines_are_faulty(
     file.write_text('{"question": "a?", "docs": ["b"], "gold_answer": "c"}\nnonsense\n')
     assert run(monkeypatch, "data", "check", file) == 1
     out = capsys.readouterr().out
-    assert "1 example of end-to-end, 1 document, 1 answer." in out
+    assert says(out, "1 example", "end-to-end", "1 document,", "1 answer.")
     assert "Line 2: not JSON" in out
     assert run(monkeypatch, "data", "check", file, "--json") == 1
     assert json.loads(capsys.readouterr().out)["faults"][0][0] == 2
@@ -272,7 +272,7 @@ def test_a_store_is_looked_after(
         ("No damage found", "check"),
         ("int8", "info"),
         ("memories are int8", "compact"),
-        ("of the best 100", "index"),
+        ("recall@100", "index"),
     ):
         capsys.readouterr()
         assert run(monkeypatch, "store", command, "-s", again) == 0
@@ -305,7 +305,7 @@ def test_search_options_change_what_is_found(
     assert run(monkeypatch, "ask", "w1", "-s", store, "-m", model, "-w", "format=pdf") == 1
     assert "No passage of the store meets the conditions" in capsys.readouterr().err
     assert run(monkeypatch, "search", "w1", "-s", store, "-m", model, "--explain") == 0
-    assert "passages could be returned" in capsys.readouterr().out
+    assert says(capsys.readouterr().out, "exact", "3 of 3 passages")
 
 
 def test_records_and_the_standard_input_are_indexed(
@@ -400,7 +400,7 @@ def test_bytes_that_are_no_text_are_refused(
         ("inspect", "document", "K\udcf6ln", "--text"),
     ):
         assert run(monkeypatch, *arguments) == 1
-        assert "has bytes that are not UTF-8" in told(capsys)
+        assert says(told(capsys), "udcf6ln", "UTF-8")
 
 
 def test_a_full_disk_under_the_output_is_one_sentence(tmp_path: Path) -> None:
@@ -441,7 +441,8 @@ def test_stopping_tells_what_is_stored(
     monkeypatch.setattr(Library, "explain", stop)
     capsys.readouterr()
     assert run(monkeypatch, "index", documents, *asking) == 130
-    assert capsys.readouterr().err.endswith("Stopped; the store holds 2 documents. Run it again to go on.\n")
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert says(last, "Stopped", "2 documents")
     assert run(monkeypatch, "search", "w1", *asking) == 130
     assert capsys.readouterr().err == "Stopped.\n"
 
@@ -466,7 +467,8 @@ def test_a_search_that_finds_nothing_says_so(
     assert run(monkeypatch, "search", "w1", "-w", "format=pdf", *asking) == 0
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err == "Nothing found: of 3 passages in the store none meets the conditions.\n"
+    assert says(captured.err, "Nothing found", "3 passages", "conditions")
+    assert captured.err.count("\n") == 1
     assert run(monkeypatch, "search", "w1", "-w", "format=pdf", "--json", *asking) == 0
     captured = capsys.readouterr()
     assert (json.loads(captured.out)["results"], captured.err) == ([], "")
@@ -480,14 +482,19 @@ def test_a_folder_that_is_no_store_is_told_as_what_it_is(
     Path("other").mkdir()
     Path("other", "a.txt").touch()
     for name, words in (
-        ("none", "There is no store at none; make one with: clara index PATH --store none"),
-        ("empty", "The folder empty is empty and no store; make one with: clara index PATH --store empty"),
-        ("other", "The folder other holds other files and no store; name the store's folder"),
-        ("other/a.txt", "other/a.txt is a file and no store"),
+        ("none", ("no store at none", "clara index PATH --store none")),
+        ("empty", ("folder empty is empty", "clara index PATH --store empty")),
+        ("other", ("folder other holds other files", "--store")),
+        ("other/a.txt", ("other/a.txt is a file", "--store")),
     ):
         for command in (("ask", "w1"), ("store", "info"), ("store", "list")):
             assert run(monkeypatch, *command, "--store", name) == 1
-            assert words in told(capsys)
+            assert says(told(capsys), *words)
+
+
+def says(text: str, *facts: str) -> bool:
+    """Whether a message states facts; how it words them is free."""
+    return all(fact in text for fact in facts)
 
 
 def an_answer(**fields: Any) -> Answer:
@@ -500,13 +507,14 @@ def test_a_doubt_stands_before_the_answer(
 ) -> None:
     print_answer(an_answer(text="w2"), {})
     lines = capsys.readouterr().out.splitlines()
-    assert lines == ["w2", "", "Sources", "1. 0.500  a.txt  (the answer is from here)", "   w1 w2"]
+    assert lines == ["w2", "", "Sources", "1. 0.500  a.txt  (source of the answer)", "   w1 w2"]
     print_answer(an_answer(text="w2", is_doubtful=True), {})
     shown = capsys.readouterr().out
-    assert shown.startswith("Probably not in these passages; the best guess:\nw2\n\n")
-    assert "(the guess is from here)" in shown
+    assert shown.startswith("Probably not ")
+    assert shown.splitlines()[1:3] == ["w2", ""]
+    assert "(source of the guess)" in shown
     print_answer(an_answer(text="", is_doubtful=True), {})
-    assert capsys.readouterr().out.startswith("Probably not in these passages.\n\n")
+    assert capsys.readouterr().out.startswith("Probably not ")
     monkeypatch.setenv("FORCE_COLOR", "1")  # only a sure answer is bold
     for doubtful in (False, True):
         print_answer(an_answer(text="w2", is_doubtful=doubtful), {})
@@ -525,7 +533,7 @@ def test_one_is_counted_as_one(
     (tmp_path / "b.txt").write_text("w1", encoding="utf-8")
     assert run(monkeypatch, "index", tmp_path, "-s", tmp_path / "s", "-m", model) == 0
     captured = capsys.readouterr()
-    assert "1 added, 1 copy of another." in captured.out
+    assert "1 added, 1 duplicate." in captured.out
     assert "The store holds 1 document, 1 passage, " in captured.out
     assert "2/2 files 1 passage, " in " ".join(captured.err.split())
 
@@ -582,9 +590,9 @@ def test_what_is_typed_has_a_name(
         "stdin",
     ]
     for arguments, words in (
-        (("-", "--name", "/etc/hosts"), "--name is '/etc/hosts', but must be a name or an address"),
+        (("-", "--name", "/etc/hosts"), "--name is '/etc/hosts', but must be"),
         (("-", "--name", " "), "--name is ' ', but must be"),
-        ((tmp_path, "--name", "b"), "--name says what the standard input is called, but no path is -"),
+        ((tmp_path, "--name", "b"), "but no path is -; remove --name"),
     ):
         assert run(monkeypatch, "index", *arguments) == 1
         assert words in told(capsys)
@@ -620,11 +628,11 @@ def test_documents_are_listed_and_removed(
     assert (second["title"], second["num_passages"]) == ("w70", 1)
 
     assert run(monkeypatch, "store", "remove", "a.txt", "nowhere.txt", "-s", store) == 1
-    assert "The store holds no document nowhere.txt, so nothing is removed" in told(capsys)
+    assert says(told(capsys), "no document nowhere.txt", "nothing was removed")
     assert listed() == [a, copy, b]
     assert run(monkeypatch, "store", "remove", "a.txt", "-s", store) == 0
     out = capsys.readouterr().out
-    assert "Removed 1 document, 0 passages.\nThe passages stay" in out
+    assert says(out, "Removed 1 document, 0 passages.", "passages are kept")
     assert [line[0] for line in listed()] == ["b.md", "c.txt"]
     (documents / "K\udcf6ln.txt").write_text("w9", encoding="utf-8")
     assert run(monkeypatch, "index", "K\udcf6ln.txt", *asking) == 0
@@ -634,7 +642,7 @@ def test_documents_are_listed_and_removed(
     assert "holds no document b.?" in told(capsys)
     assert removed("c.t?t") == {"removed": [str(documents / "c.txt")], "documents": 1, "passages": 2}
     assert run(monkeypatch, "store", "remove", documents / "b.md", "-s", store) == 0
-    assert "Removed 1 document, 1 passage.\nGive the space back" in capsys.readouterr().out
+    assert says(capsys.readouterr().out, "Removed 1 document, 1 passage.", "clara store compact")
     assert listed() == []
 
 
@@ -664,7 +672,7 @@ def test_files_of_no_kind_to_read_are_counted_by_their_ending(
         (files / name).write_text("w1", encoding="utf-8")
     assert run(monkeypatch, "index", files, "-s", tmp_path / "s", "-m", model) == 0
     err = capsys.readouterr().err
-    assert "Passed over as no documents: 2 .png (b.png, c.png; for their text install Tesseract" in err
+    assert says(err, "2 .png (b.png, c.png; ", "install Tesseract")
     assert "1 .zip (d.zip).\n" in err
 
 
@@ -723,7 +731,8 @@ def test_questions_from_the_standard_input_are_answered_one_by_one(
     out, err = ask(b"w1 w2\nK\xf6ln\nw3\n", code=1)
     assert out.count("Sources") == 2
     assert out.startswith("w1 w2\n")
-    assert err.startswith("Error: The question 'K\\udcf6ln' has bytes that are not UTF-8")
+    assert err.startswith("Error: ")
+    assert says(err, "udcf6ln", "UTF-8")
     assert ask(b"")[0] == ""
 
 
@@ -734,7 +743,7 @@ def test_show_tells_what_would_be_indexed_without_a_model(
     assert run(monkeypatch, "show", tmp_path / "a.jsonl") == 0
     out = capsys.readouterr().out
     assert "1. T · line 1  title=T, n=1\n   n: 1\n2. line 3  text=Two.\n   Two.\n" in out
-    assert "Left out: line 2 was left out: it is not valid JSON (Expecting value)\n" in out
+    assert says(out, "line 2 was left out", "not valid JSON (Expecting value)")
     assert run(monkeypatch, "show", tmp_path / "a.jsonl", "--text-fields", "n", "--json") == 0
     (document,) = json.loads(capsys.readouterr().out)["documents"]
     assert [each["text"] for each in document["passages"]] == ["1"]
@@ -772,16 +781,13 @@ def test_strict_fails_where_something_was_not_taken(
     assert run(monkeypatch, "index", files, *options, "--strict") == 1
     out, err = capsys.readouterr()
     assert "Documents: 1 added." in out
-    assert f"Not taken of {files / 'a.md'}: 1 struck-out text left out\n" in err
-    assert f"Left out by {files / '.gitignore'}: 1 file ({files / 'b.md'}); --no-ignore takes them.\n" in err
+    assert says(err, f"{files / 'a.md'}: 1 struck-out text")
+    assert says(err, f"{files / '.gitignore'}: 1 file ({files / 'b.md'})", "--no-ignore")
     assert run(monkeypatch, "index", files, *options, "--strict", "--no-ignore") == 0
     assert "Documents: 1 added, 1 unchanged." in capsys.readouterr().out
     (files / "b.md").unlink()
     assert run(monkeypatch, "index", files, *options, "--no-ignore") == 0
-    assert (
-        f"Gone: 1 document stored of files that no longer exist ({files / 'b.md'}); remove"
-        in capsys.readouterr().err
-    )
+    assert says(capsys.readouterr().err, "1 stored document", f"({files / 'b.md'})", "--remove-vanished")
     (files / "a.md").rename(files / "c.md")
     assert run(monkeypatch, "index", files, *options, "--no-ignore") == 0
     assert f"Moved: {files / 'a.md'} is now {files / 'c.md'}.\n" in capsys.readouterr().err

@@ -36,3 +36,20 @@ def test_another_number_in_a_table_is_found(figures: ModuleType) -> None:
     changed = text.replace(table.group(), re.sub(r"\d\.\d \(", "99.9 (", table.group(), count=1))
     assert changed != text
     assert figures.filled(changed) == text
+
+
+def test_the_figure_has_the_numbers_of_the_log(figures: ModuleType) -> None:
+    drawn = figures.FIGURE.read_text(encoding="utf-8")
+    rows = [row for row in figures.log_rows() if row[0] in ("gold alone", "5 found at 4x")]
+    assert len(rows) == 6
+    for _, reading, f1, positions in rows:
+        assert f">{reading}<" in drawn
+        assert f">{f1}<" in drawn
+        assert f">{positions}<" in drawn
+    widths = [float(width) for width in re.findall(r'rect x="240" y="\d+" width="([\d.]+)"', drawn)]
+    ratios = [width / int(row[3]) for width, row in zip(widths, rows, strict=True)]
+    assert max(ratios) / min(ratios) < 1.01  # bars are as long as the numbers say
+
+
+def test_the_readme_is_short() -> None:
+    assert len((SCRIPT.parents[1] / "README.md").read_text(encoding="utf-8").split()) <= 900

@@ -372,8 +372,8 @@ def _without_text(sources: Sequence[str]) -> str:
     shown = ", ".join(map(repr, sources[:_SHOWN_SOURCES]))
     more = f" and {len(sources) - _SHOWN_SOURCES} more" if len(sources) > _SHOWN_SOURCES else ""
     if len(sources) == 1:
-        return f"{shown} holds no text and was not stored; give it some text or leave it out."
-    return f"{shown}{more} hold no text and were not stored; give them some text or leave them out."
+        return f"{shown} holds no text and was not stored; add text to it or remove it."
+    return f"{shown}{more} hold no text and were not stored; add text to them or remove them."
 
 
 def _sum(one: Any, other: Any) -> Any:

@@ -23,13 +23,20 @@ logger = logging.getLogger(__name__)
 
 
 class Library:
-    """Documents as memories in a folder, with the model that reads them.
+    """A memory store in a folder, with the model that wrote it.
+
+    ```python
+    library = Library(Clara.from_pretrained(), "my-library")
+    library.add("examples/documents")
+    answer = library.ask("On what day was the Brooklyn Bridge opened?")
+    print(answer.text, answer.sources[0].lines)
+    ```
 
     Args:
         clara: The model.
-        path: The store's folder; made at the first `add` if it does not exist.
-        read_only: Never write; the store must exist.
-        memory_dtype: How a new store keeps memories: float16, int8, int4 or pq; float16 if None.
+        path: The store's folder; created at the first `add` if it does not exist.
+        read_only: Open for reading only; the store must exist.
+        memory_dtype: Data type of memories in a new store: float16, int8, int4 or pq; float16 if None.
         rate: Text tokens per memory token of a new store; the model's own rate if None. The store records
             it, and documents that are added later are compressed at the same rate.
 
@@ -82,20 +89,20 @@ class Library:
     ) -> AddReport:
         """Read files and folders, compress their passages, store the memories.
 
-        A file that is stored and has not changed is skipped; of a changed one the passages that changed are
-        compressed. One that was moved is known by its bytes, and is not compressed again. Work is committed
-        every few hundred passages, so a killed run goes on where it was.
+        Unchanged files are skipped. In a changed file only the changed passages are compressed. A moved file
+        is recognised by its content and not compressed again. Work is committed every few hundred passages,
+        so that a killed run can be repeated and continues.
 
         Args:
             paths: Files and folders.
             ignore: Patterns, as in `.gitignore`, of files and folders to skip.
-            only: Patterns of the only files to take.
-            read: Which fields of records (CSV, JSON) are read as what.
-            heed: Heed the files `.gitignore` and `.claraignore`.
-            remove_vanished: Also remove stored documents below `paths` whose files no longer exist. A path
-                that is gone itself, or a folder that was emptied, is no error then if documents of it
-                are stored. What cannot be looked at, as in a folder that is closed, is kept.
-            progress: Called as the work goes on, with the same object each time.
+            only: Patterns; other files are skipped.
+            read: Fields of records (CSV, JSON) to use as text, title and metadata.
+            heed: Apply the files `.gitignore` and `.claraignore`.
+            remove_vanished: Also remove stored documents below `paths` whose files no longer exist. A missing
+                path or an empty folder is then no error if documents of it are stored. Documents whose
+                files cannot be accessed are kept.
+            progress: Called repeatedly during the work, with the same object each time.
 
         Raises:
             InputError: A path does not exist, or nothing readable is there.
@@ -113,7 +120,7 @@ class Library:
         return report
 
     def add_documents(self, documents: Iterable[Document]) -> AddReport:
-        """Store documents that were read already; one under a known name replaces it if it differs."""
+        """Store documents that were already read; a known name is replaced if the content differs."""
         known = self.store.sources()
         report = AddReport()
         new = []
@@ -126,21 +133,21 @@ class Library:
         return report
 
     def add_texts(self, texts: dict[str, str]) -> AddReport:
-        """Store texts that are in no file, by name; a text under a known name replaces it if it differs."""
+        """Store texts by name; a known name is replaced if the text differs."""
         return self.add_documents(
             Document(name, name, (Section(text),), hashlib.sha256(text.encode()).hexdigest())
             for name, text in texts.items()
         )
 
     def documents(self) -> list[StoredDocument]:
-        """All documents, by source; a large file is several, and copies of a file are not among them."""
+        """All documents, ordered by source. A large file is several documents; copies are not included."""
         return self.store.documents()
 
     def remove(self, sources: str | Iterable[str]) -> int:
         """Remove documents; see `MemoryStore.remove`.
 
         Args:
-            sources: Their `StoredDocument.source`, or that of one; those that are not stored are passed over.
+            sources: `StoredDocument.source` of one or several documents; unknown ones are ignored.
 
         Returns:
             How many documents were removed.

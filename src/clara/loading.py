@@ -53,7 +53,7 @@ def load(
     for what, given in (("subfolder", subfolder), ("revision", revision)):
         if name_or_path is None and given is not None:
             raise InputError(
-                f"The packaged model has no {what}, but {given!r} is asked for; leave it out or name a model."
+                f"The packaged model has no {what}, but {given!r} is asked for; remove it or pass a model."
             )
     folder = (
         packaged_folder()
@@ -101,7 +101,7 @@ def packaged_folder() -> Path:
     """
     folder = Path(str(resources.files("clara"))) / "models" / "small"
     if not (folder / "config.json").is_file():
-        raise CheckpointError("This installation of Clara carries no model; name a model folder or hub id.")
+        raise CheckpointError("This installation of Clara includes no model; pass a model folder or hub id.")
     return folder
 
 
@@ -206,7 +206,7 @@ def convert(source: Name, target: Name, *, base: Name | None = None, weights: st
     """
     folder = Path(target)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} exists and is not an empty folder; name one to be made.")
+        raise InputError(f"{folder} exists and is not an empty folder; choose another.")
     checkpoint = released.read_released(Path(source))
     where = checkpoint.base if base is None else base
     tokenizer = bases.load_tokenizer(where)

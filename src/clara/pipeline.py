@@ -491,7 +491,7 @@ class Clara:
         """
         hits = self.search(question, store, k, hybrid=hybrid, where=where)
         if not hits and where:
-            raise InputError("No passage of the store meets the conditions; loosen them.")
+            raise InputError("No passage of the store meets the conditions; relax them.")
         if not hits:
             raise InputError("The store holds no passages; index some documents first.")
         return hits

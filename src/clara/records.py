@@ -161,22 +161,22 @@ class Support:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A passage that an answer was made from.
+    """A passage that an answer was made from, or that a search found.
 
     Attributes:
-        id: The store's number for it.
+        id: Its id in the store.
         file: The document's `Document.source`.
         title: The document's title.
-        heading: The headings that the passage stands under.
+        heading: The headings above the passage.
         page: Page number from 1 for paged formats, else None.
-        lines: First and last line in the file, from 1; None where a format has none.
-        text: The passage's own words.
-        score: As for `Hit`.
+        lines: First and last line in the file, from 1; None for formats without lines.
+        text: The passage.
+        score: How well the passage matches the question, at most 1; not a probability.
         rank: 1 for the best.
-        read_as: "memory", or "text" where the passage's words stood in the prompt.
-        metadata: Facts about the passage.
-        support: The sentence that best supports the answer; None where none was looked for or found.
-        also_in: Other documents that hold the same passage.
+        read_as: "memory", or "text" if the prompt contained the passage's text.
+        metadata: Fields of the record or the front matter.
+        support: The sentence that best supports the answer, if there is one.
+        also_in: Other documents with the same passage.
     """
 
     id: int
@@ -233,15 +233,15 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer with what it was made from.
+    """An answer with its sources; prints as its text.
 
     Attributes:
-        question: As asked.
+        question: The question.
         text: The answer; empty if the model gave none.
         sources: The passages that the model read, best first.
-        confidence: As for `Reply`.
-        taken_from: Number of the passage whose words the answer is, where the model answers with spans.
-        is_doubtful: Whether the model thinks it likelier that no passage holds the answer.
+        confidence: Mean log probability of the answer's tokens, or the log odds of a span against no answer.
+        taken_from: Id of the source that contains the answer, for models that answer with spans.
+        is_doubtful: Whether the model finds it more likely that no passage contains the answer.
     """
 
     question: str

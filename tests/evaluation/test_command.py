@@ -74,7 +74,7 @@ def test_a_store_is_evaluated_with_its_own_memories(
     assert figures["passages"] > 2
     assert not (folder / "memories").exists()
     assert run(monkeypatch, *arguments) == 1
-    assert "go on with --resume" in capsys.readouterr().err
+    assert "--resume" in capsys.readouterr().err
     assert run(monkeypatch, *arguments, "--resume", "--json") == 0
     again = json.loads(capsys.readouterr().out)
     assert again["answers"] == figures["answers"]
@@ -87,11 +87,11 @@ def test_a_store_is_evaluated_with_its_own_memories(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "nothing to evaluate on"),
+        ([], "No data to evaluate on"),
         (["none.jsonl"], "does not exist"),
         (["asked.jsonl"], "come without passages"),
-        (["asked.jsonl", "--rates", "four"], "must be whole numbers"),
-        (["asked.jsonl", "--corpus", "asked.jsonl"], "a corpus's record needs a text"),
+        (["asked.jsonl", "--rates", "four"], "whole numbers"),
+        (["asked.jsonl", "--corpus", "asked.jsonl"], "field text or contents"),
         (["asked.jsonl", "--store", "none"], "no memory store"),
         (["--compare", ".", "."], "no finished evaluation"),
     ],

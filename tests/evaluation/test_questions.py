@@ -187,7 +187,7 @@ def test_passages_of_a_corpus() -> None:
     assert read_passage({"id": "1", "contents": '"A title"\nIts text.'}) == "A title\nIts text."
     assert read_passage({"contents": "Text alone."}) == "Text alone."
     assert read_passage({"title": "T", "text": "C"}) == "T\nC"
-    with pytest.raises(InputError, match="needs a text"):
+    with pytest.raises(InputError, match="text or contents"):
         read_passage({"id": "1"})
 
 

@@ -132,7 +132,7 @@ def test_a_store_is_checked_where_it_cannot_be_written(
     with MemoryStore.open(tmp_path, read_only=True) as store:
         report = check(store)
         assert (report.faults, report.full_text, report.blocks > 0) == ([], False, True)
-        with pytest.raises(StoreError, match="reading only"):
+        with pytest.raises(StoreError, match="read-only"):
             check(store, drop_damaged=True)
     data = bytearray((tmp_path / "segments" / "memories-000001.f16").read_bytes())
     data[0] ^= 1

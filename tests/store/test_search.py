@@ -205,7 +205,7 @@ def test_search_follows_changes(tmp_path: Path) -> None:
         (np.ones((1, 4)), 1, r"The query has shape \(1, 4\) and the store is searched with shape \(4,\)\.$"),
         (np.zeros(4), 1, "is zero or not finite"),
         (np.array([1, np.nan, 0, 0]), 1, "is zero or not finite"),
-        (np.ones(4), 0, r"0 passages cannot be searched for; k must be at least 1\.$"),
+        (np.ones(4), 0, r"k is 0, but must be at least 1"),
     ],
 )
 def test_bad_queries_are_errors(tmp_path: Path, query: Array, k: int, message: str) -> None:

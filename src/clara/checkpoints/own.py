@@ -66,7 +66,7 @@ def read_base(
     """The base from the folder's own file, or from where the caller or the configuration says."""
     included = layout.base_tensors(tensors)
     if included and source is not None:
-        raise CheckpointError(f"{path} includes its base model, so no other can be used; leave base out.")
+        raise CheckpointError(f"{path} includes its base model, so no other can be used; remove base.")
     if included:
         return bases.build_base(
             config.text_config, included, path, dtype=dtype, attn_implementation=attn_implementation

@@ -141,7 +141,7 @@ def check(targets: Mapping[str, Tensor], tensors: Mapping[str, Tensor], source: 
         )
     if unexpected:
         raise CheckpointError(
-            f"{source} holds {_some(unexpected)}, which the model has no place for; load it with the base "
+            f"{source} holds {_some(unexpected)}, which the model lacks; load it with the base "
             "and the configuration that it was saved with."
         )
     for name, target in targets.items():

@@ -31,7 +31,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class _Commands(TyperGroup):
-    """All commands; one that is interrupted says so, where it has nothing better to say itself."""
+    """All commands; one that is interrupted prints "Stopped." unless it has printed a more specific line."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -44,7 +44,7 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     name="clara",
     cls=_Commands,
-    help="Answers questions about your documents from compressed memories of them.",
+    help="Question answering over your own documents, through compressed memory tokens.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -78,7 +78,7 @@ def _root(
 
 
 def main() -> None:
-    """Run the command; every foreseen error is one sentence on standard error."""
+    """Run the command; every expected error is one sentence on standard error."""
     _replace_what_cannot_be_encoded()
     try:
         app(standalone_mode=True)
@@ -88,7 +88,7 @@ def main() -> None:
         if error.errno not in _FULL or error.filename is not None:
             raise
         _drop_output()
-        _fail(f"The output cannot be written: {error.strerror}; make space, or write it elsewhere.")
+        _fail(f"The output cannot be written: {error.strerror}; free some space or choose another target.")
 
 
 def _fail(sentence: str) -> None:
@@ -97,13 +97,13 @@ def _fail(sentence: str) -> None:
 
 
 def _replace_what_cannot_be_encoded() -> None:
-    """Let an output of another encoding than UTF-8 show question marks, where it would end the command."""
+    """Print question marks for characters that the encoding of the output lacks, instead of failing."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="replace")
 
 
 def _drop_output() -> None:
-    """Send what is still to be written nowhere: Python would try again at its exit, and fail once more."""
+    """Discard buffered output: Python would try to write it again at exit, and fail again."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

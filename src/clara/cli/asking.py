@@ -41,49 +41,55 @@ def index(
         list[Path],
         typer.Argument(
             help="Files and folders: text, Markdown, HTML, PDF, office files, EPUB, mail, CSV, JSON, logs, "
-            "source code; - for the standard input."
+            "source code; - reads the standard input."
         ),
     ],
     store: StoreOption = DEFAULT_STORE,
     remove_vanished: Annotated[
         bool,
-        typer.Option("--remove-vanished", help="Also remove documents below the paths whose files are gone."),
+        typer.Option(
+            "--remove-vanished",
+            help="Also remove stored documents below the paths whose files no longer exist.",
+        ),
     ] = False,
     ignore: Annotated[
         list[str] | None,
-        typer.Option("--ignore", help="Skip files and folders like this, as in .gitignore; may be repeated."),
+        typer.Option(
+            "--ignore", help="Skip files and folders that match this .gitignore pattern; repeatable."
+        ),
     ] = None,
     only: Annotated[
-        list[str] | None, typer.Option("--only", help="Take only files like this; may be repeated.")
+        list[str] | None, typer.Option("--only", help="Index only files that match this pattern; repeatable.")
     ] = None,
     no_ignore: Annotated[
-        bool, typer.Option("--no-ignore", help="Do not heed .gitignore and .claraignore files.")
+        bool, typer.Option("--no-ignore", help="Ignore .gitignore and .claraignore files.")
     ] = False,
     strict: Annotated[
         bool,
         typer.Option(
-            "--strict", help="Fail if anything of the files was not taken; what was is stored all the same."
+            "--strict", help="Exit with 1 if any part of a file was not indexed; the rest is stored."
         ),
     ] = False,
     text_fields: Annotated[
-        str | None, typer.Option(help="Of CSV and JSON: the fields that are the text, joined by commas.")
+        str | None, typer.Option(help="CSV and JSON: fields to index as text, comma-separated.")
     ] = None,
-    title_field: Annotated[str | None, typer.Option(help="Of CSV and JSON: the field of a title.")] = None,
+    title_field: Annotated[str | None, typer.Option(help="CSV and JSON: field with the title.")] = None,
     metadata_fields: Annotated[
-        str | None, typer.Option(help="Of CSV and JSON: the fields to filter on, joined by commas.")
+        str | None,
+        typer.Option(help="CSV and JSON: fields to keep as metadata for filters, comma-separated."),
     ] = None,
     suffix: Annotated[
-        str | None, typer.Option(help="What the standard input is, as a file's ending; .txt if not given.")
+        str | None, typer.Option(help="Format of the standard input, as a file extension [default: .txt].")
     ] = None,
     name: Annotated[
         str | None,
         typer.Option(
-            help="What the standard input is called, stdin if not given; it replaces what was called so."
+            help="Name of the standard input in the store [default: stdin]; replaces a document of that name."
         ),
     ] = None,
     memory_dtype: Annotated[
         str | None,
-        typer.Option(help="How a new store keeps memories: float16, int8, int4 or pq."),
+        typer.Option(help="Data type of memories in a new store: float16, int8, int4 or pq."),
     ] = None,
     rate: Annotated[
         int | None,
@@ -97,7 +103,7 @@ def index(
     device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compress documents into a store; unchanged files are skipped, changed ones replaced."""
+    """Compress documents into a store. Unchanged files are skipped, changed files are replaced."""
     from clara.documents import ReadOptions, find_files, read_stream
     from clara.rendering.progress import progress_bar
     from clara.rendering.stores import print_report
@@ -132,7 +138,9 @@ def index(
 def ask(
     question: Annotated[
         str,
-        typer.Argument(help="The question, in quotes; - for questions from the standard input, one a line."),
+        typer.Argument(
+            help="The question, in quotes; - reads questions from the standard input, one per line."
+        ),
     ],
     store: StoreOption = DEFAULT_STORE,
     k: CountOption = None,
@@ -140,7 +148,7 @@ def ask(
         int | None,
         typer.Option(
             min=0,
-            help="How many of the best passages are read as text, not memory.",
+            help="Number of best passages to read as text instead of memory.",
         ),
     ] = None,
     where: WhereOption = None,
@@ -152,7 +160,7 @@ def ask(
     device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Answer a question from the memories of the best passages, and name them."""
+    """Answer a question from the best passages and list them as sources."""
     from clara.rendering.answers import print_answer
     from clara.rendering.basics import print_json
 
@@ -201,7 +209,7 @@ def search(
     hybrid: HybridOption = None,
     context: ContextOption = 0,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Also show the candidates and times of each step.")
+        bool, typer.Option("--explain", help="Also show the candidates and the time of each search step.")
     ] = False,
     model: ModelOption = None,
     subfolder: SubfolderOption = None,
@@ -209,7 +217,7 @@ def search(
     device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the passages that score best for a question."""
+    """Show the best passages for a question."""
     from clara.records import Source
     from clara.support import with_support
 
@@ -259,7 +267,9 @@ def _ending(suffix: str | None, *, is_read: bool) -> str:
     if suffix is None:
         return ".txt"
     if not is_read:
-        raise InputError("--suffix says what the standard input is, but no path is -; leave it out or add -.")
+        raise InputError(
+            "--suffix applies to the standard input, but no path is -; remove --suffix or add -."
+        )
     from clara.documents import SUFFIXES
 
     ending = f".{suffix.lower().removeprefix('.')}"
@@ -273,15 +283,13 @@ def _called(name: str | None, *, is_read: bool) -> str:
     if name is None:
         return "stdin"
     if not is_read:
-        raise InputError(
-            "--name says what the standard input is called, but no path is -; leave it out or add -."
-        )
+        raise InputError("--name applies to the standard input, but no path is -; remove --name or add -.")
     from clara.documents.text import printable
 
     if not name.strip() or Path(name).is_absolute():
         raise InputError(
-            f"--name is {printable(name)!r}, but must be a name or an address, as https://example.org/page; "
-            "a file is given by its path."
+            f"--name is {printable(name)!r}, but must be a name or a URL such as https://example.org/page; "
+            "index a file by its path."
         )
     return printable(name.strip())
 
@@ -296,7 +304,7 @@ def _check_conditions(where: Sequence[str] | None) -> None:
 
 @contextmanager
 def _told_if_stopped(library: Library) -> Iterator[None]:
-    """An interrupted addition tells what is stored: what was committed stays, and is not made again."""
+    """Print what is stored when indexing is interrupted: committed documents are kept and not repeated."""
     try:
         yield
     except KeyboardInterrupt:
@@ -304,13 +312,14 @@ def _told_if_stopped(library: Library) -> Iterator[None]:
 
         documents = library.store.info().documents
         typer.echo(
-            f"Stopped; the store holds {counted(documents, 'document')}. Run it again to go on.", err=True
+            f"Stopped; the store holds {counted(documents, 'document')}. Run the command again to continue.",
+            err=True,
         )
         raise typer.Exit(130) from None
 
 
 def _reply_to_each(reply: Callable[[str], None], *, as_json: bool) -> None:
-    """Answer what is typed; a question that cannot be answered is told of, and fails the command at the end.
+    """Answer each line of the input; a question that fails is reported, and the command exits with 1.
 
     Args:
         reply: Answers a question and prints that.

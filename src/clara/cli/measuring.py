@@ -1,4 +1,4 @@
-"""`clara evaluate` and `inspect`: what a model can do, and what its memories hold."""
+"""`clara evaluate` and `clara inspect`: the quality of a model, and the content of its memories."""
 
 from __future__ import annotations
 
@@ -24,51 +24,54 @@ if TYPE_CHECKING:
     from clara.evaluation.inspection import Inspection
     from clara.pipeline import Clara
 
-inspect_app = typer.Typer(help="Look into memories.", no_args_is_help=True)
+inspect_app = typer.Typer(help="Inspect the content of memories.", no_args_is_help=True)
 
 
 def evaluate(
     data: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Questions with their passages: files (JSON or JSON lines, .gz, .xz) in the forms of SQuAD, "
-            "NQ, HotpotQA, MuSiQue, 2WikiMultihopQA or FlashRAG; or hub:OWNER/NAME/CONFIG:SPLIT, CONFIG and "
-            "SPLIT being optional."
+            help="Questions with their passages: files (JSON or JSON lines, .gz, .xz) in the format of "
+            "SQuAD, NQ, HotpotQA, MuSiQue, 2WikiMultihopQA or FlashRAG; or "
+            "hub:OWNER/NAME/CONFIG:SPLIT, with CONFIG and SPLIT optional."
         ),
     ] = None,
-    run: Annotated[Path, typer.Option("--run", help="Folder of the run.")] = Path("runs/evaluation"),
+    run: Annotated[Path, typer.Option("--run", help="Folder for the results.")] = Path("runs/evaluation"),
     corpus: Annotated[
-        str | None, typer.Option(help="Further passages to search: a file, or hub:OWNER/NAME.")
+        str | None, typer.Option(help="Additional passages to search: a file, or hub:OWNER/NAME.")
     ] = None,
     store: Annotated[
-        Path | None, typer.Option("--store", "-s", help="Search this memory store in place of a corpus.")
+        Path | None, typer.Option("--store", "-s", help="Search this memory store instead of a corpus.")
     ] = None,
     settings: Annotated[
-        str, typer.Option(help="Of oracle, normal, rerank and full, joined by commas.")
+        str, typer.Option(help="Any of oracle, normal, rerank and full, comma-separated.")
     ] = "oracle,normal,rerank,full",
     rates: Annotated[
-        str | None, typer.Option(help="Compression rates, joined by commas; the model's own if not given.")
+        str | None, typer.Option(help="Compression rates, comma-separated [default: the model's own].")
     ] = None,
-    questions: Annotated[int | None, typer.Option(min=1, help="Draw so many questions.")] = None,
+    questions: Annotated[
+        int | None, typer.Option(min=1, help="Number of questions to sample [default: all].")
+    ] = None,
     passages: Annotated[
         int | None,
-        typer.Option(min=1, help="Cut the corpus to so many passages, those of the questions first."),
-    ] = None,
-    k: CountOption = None,
-    candidates: Annotated[int, typer.Option(min=1, help="Passages that are reranked.")] = 20,
-    seed: Annotated[int, typer.Option(help="Draws questions and passages.")] = 0,
-    encoder: Annotated[
-        str | None,
         typer.Option(
-            help="Sentence encoder to compare with: minilm, a folder or a hub id; none if not given."
+            min=1, help="Limit the corpus to this many passages; those of the questions are kept first."
         ),
     ] = None,
-    llmlingua: Annotated[
-        str | None, typer.Option(help="LLMLingua-2 model, to compare with shortened text.")
+    k: CountOption = None,
+    candidates: Annotated[int, typer.Option(min=1, help="Number of candidates to rerank.")] = 20,
+    seed: Annotated[int, typer.Option(help="Random seed of the sampling.")] = 0,
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="Sentence encoder to compare with: minilm, a folder or a hub id [default: none]."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
+    llmlingua: Annotated[
+        str | None, typer.Option(help="LLMLingua-2 model, for a comparison with compressed text.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the folder.")] = False,
     compare: Annotated[
-        tuple[Path, Path] | None, typer.Option(help="Pair two finished runs and do nothing else.")
+        tuple[Path, Path] | None,
+        typer.Option(help="Compare two finished runs question by question, and exit."),
     ] = None,
     model: ModelOption = None,
     subfolder: SubfolderOption = None,
@@ -76,7 +79,7 @@ def evaluate(
     device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure answers and search beside controls and baselines, into a folder with a report."""
+    """Measure answers and search against controls and baselines, and write a report."""
     if compare is not None:
         from clara.evaluation.compare import compare as pair
         from clara.rendering.measures import print_compared
@@ -84,7 +87,7 @@ def evaluate(
         print_compared(pair(*compare), as_json=as_json)
         return
     if not data:
-        raise InputError("There is nothing to evaluate on; name a file of questions, or hub:OWNER/NAME.")
+        raise InputError("No data to evaluate on; pass a file of questions, or hub:OWNER/NAME.")
     for source in data:  # told before anything heavy is imported
         if not source.startswith("hub:") and not Path(source).is_file():
             raise InputError(f"{source} does not exist or is not a file.")
@@ -114,37 +117,41 @@ def evaluate(
     print_figures(figures, report, as_json=as_json)
 
 
-PageOption = Annotated[Path | None, typer.Option("--html", help="Write a page.")]
+PageOption = Annotated[Path | None, typer.Option("--html", help="Write an HTML page to this file.")]
 
 
 @inspect_app.command("document")
 def inspect_document(
-    source: Annotated[str, typer.Argument(help="A file; or the text itself with --text.")],
-    is_text: Annotated[bool, typer.Option("--text", help="SOURCE is the text.")] = False,
+    source: Annotated[str, typer.Argument(help="A file, or with --text the text itself.")],
+    is_text: Annotated[bool, typer.Option("--text", help="Treat SOURCE as the text.")] = False,
     passage: Annotated[
-        int | None, typer.Option(min=1, help="Only this passage of the file, counted from 1.")
+        int | None, typer.Option(min=1, help="Only this passage of the file; the first is 1.")
     ] = None,
-    rate: Annotated[int | None, typer.Option(min=1, help="Compression rate, if not the model's own.")] = None,
+    rate: Annotated[
+        int | None, typer.Option(min=1, help="Compression rate [default: the model's own].")
+    ] = None,
     page: PageOption = None,
-    png: Annotated[Path | None, typer.Option("--png", help="Write a picture of the first passage.")] = None,
+    png: Annotated[
+        Path | None, typer.Option("--png", help="Write an image of the first passage to this file.")
+    ] = None,
     model: ModelOption = None,
     subfolder: SubfolderOption = None,
     base: BaseOption = None,
     device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show how much a passage's memory depends on each word, and which words lie near its memory tokens."""
+    """Show how much a passage's memory depends on each word, and the words nearest to each memory token."""
     document = None
     if not is_text:
         from clara.documents import cut, read_document
 
         if not Path(source).is_file():
-            raise InputError(f"{source} does not exist or is not a file; give a text itself with --text.")
+            raise InputError(f"{source} does not exist or is not a file; use --text to pass a text.")
         document = read_document(source)
     else:
         check_text("text", source)
         if not source.strip():
-            raise InputError("The text is empty; there is nothing to inspect.")
+            raise InputError("The text is empty; pass a text to inspect.")
     clara = load_model(model, subfolder, base, device)
     texts = [source]
     if document is not None:
@@ -169,7 +176,7 @@ def inspect_question(
     device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show which words of the vocabulary lie near the memory that a question is searched by."""
+    """Show the words of the vocabulary that are nearest to the memory of a question."""
     check_question(question)
     clara = load_model(model, subfolder, base, device)
     from clara.evaluation.inspection import inspect_question as look

@@ -1,4 +1,4 @@
-"""What several commands take, and how they come by a model and a library."""
+"""Options that several commands share, and how these open a model and a library."""
 
 from __future__ import annotations
 
@@ -26,42 +26,47 @@ ModelOption = Annotated[
         "--model",
         "-m",
         envvar="CLARA_MODEL",
-        help="Model folder or hub id; the packaged small model if not given.",
+        help="Model folder or hub id [default: the packaged small model].",
     ),
 ]
 SubfolderOption = Annotated[
-    str | None, typer.Option("--subfolder", help="Folder within the model, such as compression-16.")
+    str | None, typer.Option("--subfolder", help="Subfolder of the model, such as compression-16.")
 ]
 BaseOption = Annotated[
-    str | None, typer.Option("--base", help="Where the base model is, if not where the checkpoint says.")
+    str | None, typer.Option("--base", help="Base model, if not the one that the checkpoint names.")
 ]
 DeviceOption = Annotated[
-    str | None, typer.Option("--device", help="cpu, cuda, cuda:1, ...; a GPU if there is one by default.")
+    str | None, typer.Option("--device", help="cpu, cuda, cuda:1, ... [default: the first GPU, else cpu].")
 ]
 CountOption = Annotated[
     int | None,
-    typer.Option("-k", min=1, help="Passages to return or to answer from; 5 if the model says nothing else."),
+    typer.Option(
+        "-k",
+        min=1,
+        help="Number of passages to return or to answer from [default: the model's own, usually 5].",
+    ),
 ]
 WhereOption = Annotated[
     list[str] | None,
     typer.Option(
         "--where",
         "-w",
-        help="Only passages of which this holds, as format=pdf, file=*/contracts/*, modified>=2026-01-01 or "
-        "author=Kim for metadata; may be repeated.",
+        help="Only passages that meet this condition, such as format=pdf, file=*/contracts/*, "
+        "modified>=2026-01-01, or author=Kim for metadata; repeatable.",
     ),
 ]
 HybridOption = Annotated[
     bool | None,
     typer.Option(
         "--hybrid/--no-hybrid",
-        help="Join the search by memories with one by words; on by default with the small model.",
+        help="Combine the dense search with a lexical one (BM25) [default: on for the small model].",
     ),
 ]
 ContextOption = Annotated[
-    int, typer.Option("--context", "-C", min=0, help="Also show so many passages before and after each.")
+    int,
+    typer.Option("--context", "-C", min=0, help="Also show this many passages before and after each source."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @contextmanager
@@ -76,7 +81,7 @@ def open_library(
     memory_dtype: str | None = None,
     rate: int | None = None,
 ) -> Iterator[Library]:
-    """The library at `store`; what needs no model is checked before the model is loaded."""
+    """The library at `store`; everything that needs no model is checked before the model is loaded."""
     if not writes:
         check_store(store)
     from clara.library import Library
@@ -90,8 +95,8 @@ def open_library(
 
 
 def check_store(path: Path) -> None:
-    """Raise InputError if there is no store at a path, saying what there is and what can be done."""
-    make = f"make one with: clara index PATH --store {path}"
+    """Raise InputError if there is no store at a path, with what is there and what to do."""
+    make = f"create one with: clara index PATH --store {path}"
     try:
         exists = path.exists()
     except OSError as error:  # such as a name that is too long
@@ -99,7 +104,7 @@ def check_store(path: Path) -> None:
     if not exists:
         raise InputError(f"There is no store at {path}; {make}")
     if not path.is_dir():
-        raise InputError(f"{path} is a file and no store; name the store's folder with --store.")
+        raise InputError(f"{path} is a file, not a store; pass the folder of a store with --store.")
     from clara.store.schema import DATABASE, check_empty
 
     if (path / DATABASE).exists():
@@ -108,9 +113,9 @@ def check_store(path: Path) -> None:
         check_empty(path)
     except StoreError as error:
         raise InputError(
-            f"The folder {path} holds other files and no store; name the store's folder with --store."
+            f"The folder {path} holds other files, not a store; pass the folder of a store with --store."
         ) from error
-    raise InputError(f"The folder {path} is empty and no store; {make}")
+    raise InputError(f"The folder {path} is empty, not a store; {make}")
 
 
 def load_model(model: str | None, subfolder: str | None, base: str | None, device: str | None) -> Clara:
@@ -120,10 +125,10 @@ def load_model(model: str | None, subfolder: str | None, base: str | None, devic
 
 
 def field_names(joined: str | None) -> tuple[str, ...] | None:
-    """Names of fields that were joined by commas."""
+    """Field names from a comma-separated list."""
     if joined is None:
         return None
     names = tuple(name.strip() for name in joined.split(",") if name.strip())
     if not names:
-        raise InputError("No field is named; write names joined by commas.")
+        raise InputError("No field is named; write field names separated by commas.")
     return names

@@ -1,4 +1,4 @@
-"""Questions as they come: as an argument or line by line, and what is told of those that cannot be asked."""
+"""Questions from an argument or the standard input, and the errors for unusable ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TAKEN_FOR_OPTIONS = re.compile(r"-[^=]*\s")
 
 
 class QuestionCommand(TyperCommand):
-    """A command on a question; tells how to write one that was taken for several words or for options."""
+    """A command with a question; explains how to quote one that was parsed as several words or as options."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         given = list(args)  # parsing uses up what it is given
@@ -29,7 +29,7 @@ class QuestionCommand(TyperCommand):
         except Exception as error:  # a usage error, whose class lies elsewhere in each version of typer
             message = str(getattr(error, "message", ""))
             if any(map(_TAKEN_FOR_OPTIONS.match, given)):
-                hint = f"write a question that begins with a hyphen after --: {ctx.command_path} -- QUESTION"
+                hint = f"put a question that begins with a hyphen after --: {ctx.command_path} -- QUESTION"
             elif "extra argument" in message:
                 hint = f'write the question in quotes, as in: {ctx.command_path} "What is gzip?"'
             else:
@@ -42,7 +42,7 @@ def check_question(question: str) -> None:
     """Raise InputError for a question that is empty or no text."""
     check_text("question", question)
     if not question.strip():
-        raise InputError("The question is empty; ask something.")
+        raise InputError("The question is empty; pass a question.")
 
 
 def check_text(name: str, text: str) -> None:
@@ -50,11 +50,11 @@ def check_text(name: str, text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise InputError(f"The {name} {text!r} has bytes that are not UTF-8; write it in UTF-8.") from error
+        raise InputError(f"The {name} {text!r} is not valid UTF-8; encode it as UTF-8.") from error
 
 
 def typed_questions() -> Iterator[str]:
-    """The lines of the standard input, less blank ones, each as soon as it is there; a person is prompted."""
+    """Non-blank lines of the standard input, each as soon as it is read; a terminal gets a prompt."""
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape")
     is_person = sys.stdin.isatty()

@@ -1,4 +1,4 @@
-"""`clara ask` and `clara search` through a running server, where the model is loaded already."""
+"""`clara ask` and `clara search` through a running server, which has the model loaded."""
 
 from __future__ import annotations
 

@@ -40,45 +40,48 @@ StoresOption = Annotated[
         "--store",
         "-s",
         envvar="CLARA_STORE",
-        help="Folder of a store, clara-store if not given; may be repeated. One that is missing is made.",
+        help="Folder of a store [default: clara-store]; repeatable. A missing store is created.",
     ),
 ]
 
 
 def serve(
     store: StoresOption = None,
-    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any that is free.")] = 8000,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 selects a free one.")] = 8000,
     api_key: Annotated[
         list[str] | None,
-        typer.Option(envvar="CLARA_API_KEY", help="A key that clients must give; may be repeated."),
+        typer.Option(envvar="CLARA_API_KEY", help="Key that clients must send; repeatable."),
     ] = None,
     allow_host: Annotated[
         list[str] | None,
-        typer.Option(help="A name under which clients reach the server, as behind a proxy; may be repeated."),
+        typer.Option(help="Additional host name that clients may use, such as that of a proxy; repeatable."),
     ] = None,
     cors: Annotated[
         list[str] | None,
-        typer.Option(help="A page, as https://example.org, that may call the server; may be repeated."),
+        typer.Option(
+            help="Origin that may call the server from a browser, such as https://example.org; repeatable."
+        ),
     ] = None,
-    read_only: Annotated[bool, typer.Option("--read-only", help="Only answer; take no documents.")] = False,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Refuse changes to the stores.")] = False,
     list_sources: Annotated[
-        bool, typer.Option("--list-sources", help="Append a list of sources to chat answers.")
+        bool, typer.Option("--list-sources", help="Append the sources to chat answers.")
     ] = False,
-    queue: Annotated[int, typer.Option(min=1, help="Requests that may wait.")] = 256,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds that a request may take.")] = 120.0,
+    queue: Annotated[int, typer.Option(min=1, help="Maximum number of waiting requests.")] = 256,
+    timeout: Annotated[float, typer.Option(min=1, help="Time limit of a request, in seconds.")] = 120.0,
     background: Annotated[
-        bool, typer.Option("--background", help="Start it, wait until it answers, and return.")
+        bool,
+        typer.Option("--background", help="Start the server in the background and return when it is ready."),
     ] = False,
     stop: Annotated[bool, typer.Option("--stop", help="Stop the server of the store.")] = False,
-    status: Annotated[bool, typer.Option("--status", help="Show the servers that run.")] = False,
+    status: Annotated[bool, typer.Option("--status", help="List running servers.")] = False,
     model: ModelOption = None,
     subfolder: SubfolderOption = None,
     base: BaseOption = None,
     device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Answer over HTTP: a page, OpenAI's protocols, MCP, and `clara ask` without loading the model again."""
+    """Serve over HTTP: a web page, OpenAI's protocols and MCP. `clara ask` uses a running server."""
     from clara.service.running import notes, serving
     from clara.service.running import stop as end
 
@@ -89,7 +92,7 @@ def serve(
     if stop:
         running = serving(stores[0])
         if running is None:
-            raise InputError(f"No server of {stores[0]} runs; see clara serve --status")
+            raise InputError(f"No server is running for {stores[0]}; list servers with: clara serve --status")
         end(running, _STOP_SECONDS)
         typer.echo(f"Stopped {running.url}.")
         return
@@ -127,14 +130,14 @@ def serve(
 def mcp(
     store: StoresOption = None,
     allow_writes: Annotated[
-        bool, typer.Option("--allow-writes", help="Let agents add and remove documents.")
+        bool, typer.Option("--allow-writes", help="Allow agents to add and remove documents.")
     ] = False,
     model: ModelOption = None,
     subfolder: SubfolderOption = None,
     base: BaseOption = None,
     device: DeviceOption = None,
 ) -> None:
-    """Serve an agent (MCP) at standard input and output: search, fetch, ask, list documents."""
+    """Serve an agent over MCP on standard input and output: search, fetch, ask, list documents."""
     from clara.service.settings import Settings
 
     stores = store or [DEFAULT_STORE]
@@ -156,7 +159,7 @@ def chat(
     base: BaseOption = None,
     device: DeviceOption = None,
 ) -> None:
-    """Ask again and again: with the model loaded once, follow-up questions, history and completion."""
+    """Ask questions interactively, with follow-up questions, history and completion."""
     from clara.cli.remote import find_client
 
     check_store(store)
@@ -169,7 +172,7 @@ def chat(
 
 
 _HELP = (
-    "/sources shows the passages in full, /documents lists documents, /new forgets the subject, /quit ends."
+    "/sources shows the passages in full, /documents lists documents, /new starts a new subject, /quit exits."
 )
 
 
@@ -296,10 +299,10 @@ def _start(settings: Any, queue: int, timeout: float) -> str:
                 return note.url
         if process.poll() is not None or not is_alive(process.pid):
             said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            raise InputError(f"The server did not start: {said[-1] if said else 'it said nothing'}")
+            raise InputError(f"The server did not start: {said[-1] if said else 'it printed no message'}")
         time.sleep(0.05)
     process.terminate()
-    raise InputError(f"The server did not answer within {_START_SECONDS:.0f} s; its log is {log}.")
+    raise InputError(f"The server was not ready within {_START_SECONDS:.0f} s; see its log at {log}.")
 
 
 def _tell(url: str, *, as_json: bool) -> None:
@@ -331,7 +334,7 @@ def _print_status(running: list[Note], *, as_json: bool) -> None:
     for one in running:
         typer.echo(f"{one.url}  process {one.pid}  {', '.join(map(short, one.stores))}")
     if not running:
-        typer.echo("No server runs.")
+        typer.echo("No server is running.")
 
 
 def _require(*modules: str) -> None:
@@ -339,4 +342,4 @@ def _require(*modules: str) -> None:
     from importlib.util import find_spec
 
     if any(find_spec(module) is None for module in modules):
-        raise MissingExtraError("Serving needs more packages; run: pip install 'clara-rag[serve]'.")
+        raise MissingExtraError("Serving needs the extra \"serve\"; run: pip install 'clara-rag[serve]'.")

@@ -1,4 +1,4 @@
-"""`clara show`: what would be indexed of files, without a model."""
+"""`clara show`: the passages that a file would be indexed as, without a model."""
 
 from __future__ import annotations
 
@@ -14,21 +14,24 @@ from clara.errors import DocumentError
 def show(
     files: Annotated[list[Path], typer.Argument(help="Files to show.")],
     text_fields: Annotated[
-        str | None, typer.Option(help="Of records: the fields that are the text, joined by commas.")
+        str | None, typer.Option(help="CSV and JSON: fields to index as text, comma-separated.")
     ] = None,
-    title_field: Annotated[str | None, typer.Option(help="Of records: the field of a title.")] = None,
+    title_field: Annotated[str | None, typer.Option(help="CSV and JSON: field with the title.")] = None,
     metadata_fields: Annotated[
-        str | None, typer.Option(help="Of records: the fields to filter on, joined by commas.")
+        str | None,
+        typer.Option(help="CSV and JSON: fields to keep as metadata for filters, comma-separated."),
     ] = None,
     model: Annotated[
         Path | None,
         typer.Option(
-            "--model", "-m", help="Folder of the model whose lengths count; the packaged one if not given."
+            "--model",
+            "-m",
+            help="Folder of the model whose passage length applies [default: the packaged one].",
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what would be indexed of files, passage by passage, and what would be left out; needs no store."""
+    """Show the passages that files would be indexed as, and what would be left out. Needs no store."""
     from clara.cli.options import field_names
     from clara.documents.options import ReadOptions
     from clara.documents.show import show as shown

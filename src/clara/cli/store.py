@@ -1,4 +1,4 @@
-"""`clara store`: what a store holds, what is removed, whether it is whole, and how small it can be."""
+"""`clara store`: contents, removal, integrity, compaction, index, export and import of a store."""
 
 from __future__ import annotations
 
@@ -17,16 +17,19 @@ from clara.errors import InputError, StoreError
 if TYPE_CHECKING:
     from clara.store import MemoryStore
 
-store_app = typer.Typer(help="Look after a memory store.", no_args_is_help=True)
+store_app = typer.Typer(help="Manage a memory store.", no_args_is_help=True)
 
 DtypeOption = Annotated[
-    str | None, typer.Option("--memory-dtype", help="float16, int8, int4 or pq; as it is if not given.")
+    str | None,
+    typer.Option(
+        "--memory-dtype", help="Data type of memories: float16, int8, int4 or pq [default: unchanged]."
+    ),
 ]
 
 
 @store_app.command()
 def info(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
-    """Show what a store holds and how large it is."""
+    """Show the contents and the size of a store."""
     from clara.rendering.stores import print_store
 
     with _open(store, read_only=True) as opened:
@@ -35,7 +38,7 @@ def info(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> Non
 
 @store_app.command("list")
 def list_documents(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
-    """Show the documents of a store, one a line: name, passages, when the file was changed, title."""
+    """List the documents of a store, one per line: name, passages, date of change, title."""
     from clara.rendering.stores import print_documents
 
     with _open(store, read_only=True) as opened:
@@ -53,14 +56,14 @@ def remove(
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="Documents as `clara store list` names them, a file standing for all its parts; or patterns "
-            "such as '*/drafts/*'.",
+            help="Names as printed by `clara store list`, or patterns such as '*/drafts/*'. A file name "
+            "covers all parts of the file.",
         ),
     ],
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove documents from a store; their files stay. An unknown name removes nothing at all."""
+    """Remove documents from a store; files are kept. If one name is unknown, nothing is removed."""
     from clara.rendering.stores import print_removal
 
     with _open(store) as opened:
@@ -74,11 +77,11 @@ def remove(
 def check(
     store: StoreOption = DEFAULT_STORE,
     drop_damaged: Annotated[
-        bool, typer.Option("--drop-damaged", help="Remove damaged documents; index them again to mend it.")
+        bool, typer.Option("--drop-damaged", help="Remove damaged documents; index their files again.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare everything with its checksum; fails if something is damaged."""
+    """Verify all checksums; exit with 1 if something is damaged."""
     from clara.rendering.progress import step_progress
     from clara.rendering.stores import print_check
     from clara.store.maintenance import check as look
@@ -95,7 +98,7 @@ def check(
 def compact(
     store: StoreOption = DEFAULT_STORE, memory_dtype: DtypeOption = None, as_json: JsonOption = False
 ) -> None:
-    """Give the space of what was removed back; with --memory-dtype keep memories in fewer bytes."""
+    """Reclaim the space of removed passages; with --memory-dtype also convert the memories."""
     from clara.rendering.progress import step_progress
     from clara.rendering.stores import print_compaction
     from clara.store.maintenance import compact as shrink
@@ -108,7 +111,7 @@ def compact(
 
 @store_app.command()
 def index(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
-    """Build the index that finds candidates among millions, anew; needs the extra "index"."""
+    """Rebuild the search index for large stores; needs the extra "index"."""
     from clara.rendering.progress import step_progress
     from clara.rendering.stores import print_index
     from clara.store import build_index
@@ -121,11 +124,11 @@ def index(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> No
 
 @store_app.command()
 def export(
-    folder: Annotated[Path, typer.Argument(help="Folder to write; must not exist or be empty.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to write; must be empty or not exist.")],
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Write texts as Parquet and memories as safetensors; needs the extra "export"."""
+    """Export texts as Parquet and memories as safetensors; needs the extra "export"."""
     from clara.rendering.progress import step_progress
     from clara.store.transfer import export as write
 
@@ -136,12 +139,12 @@ def export(
 
 @store_app.command("import")
 def import_folder(
-    folder: Annotated[Path, typer.Argument(help="What `clara store export` wrote.")],
+    folder: Annotated[Path, typer.Argument(help="Folder that `clara store export` wrote.")],
     store: StoreOption = DEFAULT_STORE,
     memory_dtype: DtypeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a store of what was exported, without compressing anything again."""
+    """Create a store from an export, without compressing again."""
     from clara.rendering.progress import step_progress
     from clara.store.transfer import import_store
 
@@ -176,14 +179,14 @@ def _open_for_check(path: Path, *, writes: bool) -> Iterator[MemoryStore]:
 
 
 def _chosen(known: Mapping[str, str], names: Sequence[str]) -> list[str]:
-    """What is meant by names: sources as they are, as they are listed, files with all their parts, patterns.
+    """Stored sources that names select: sources, names as listed, files with all their parts, patterns.
 
     Args:
         known: Every source that is stored, with its hash.
-        names: What was asked for.
+        names: Names and patterns.
 
     Raises:
-        InputError: A name means nothing that is stored.
+        InputError: A name selects nothing.
     """
     from clara.documents import file_of
     from clara.rendering.basics import short
@@ -199,8 +202,7 @@ def _chosen(known: Mapping[str, str], names: Sequence[str]) -> list[str]:
         meant = meant or [one for one in known if fnmatchcase(one, name) or fnmatchcase(short(one), name)]
         if not meant:
             raise InputError(
-                f"The store holds no document {name}, so nothing is removed; see its names with: clara store "
-                "list"
+                f"The store holds no document {name}; nothing was removed; list names with: clara store list"
             )
         chosen.update(dict.fromkeys(meant))
     return list(chosen)

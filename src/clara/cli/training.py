@@ -1,4 +1,4 @@
-"""`clara train`, `data` and `convert`: models and what they learn from."""
+"""`clara train`, `clara data` and `clara convert`: models and their training data."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import typer
 from clara.cli.options import BaseOption, DeviceOption, JsonOption, ModelOption, SubfolderOption, load_model
 from clara.errors import InputError
 
-data_app = typer.Typer(help="Training data.", no_args_is_help=True)
+data_app = typer.Typer(help="Prepare training data.", no_args_is_help=True)
 
 
 def convert(
     source: Annotated[Path, typer.Argument(help="Folder in the released format.")],
-    target: Annotated[Path, typer.Argument(help="Folder to write; must not exist or be empty.")],
+    target: Annotated[Path, typer.Argument(help="Folder to write; must be empty or not exist.")],
     base: BaseOption = None,
 ) -> None:
-    """Rewrite a released checkpoint as safetensors."""
+    """Convert a released checkpoint to safetensors."""
     if not source.is_dir():
-        raise InputError(f"{source} is not a folder; name a checkpoint folder in the released format.")
+        raise InputError(f"{source} is not a folder; pass a checkpoint folder in the released format.")
     from clara.loading import convert as rewrite
 
     rewrite(source, target, base=base)
@@ -32,20 +32,20 @@ def train(
     stage: Annotated[
         str,
         typer.Argument(
-            help="compression-pretraining, instruction-tuning or end-to-end; or recipe: every stage that the "
-            "file has a table for."
+            help="compression-pretraining, instruction-tuning, end-to-end, or recipe for every stage with a "
+            "table in the file."
         ),
     ],
-    config: Annotated[Path, typer.Argument(help="TOML file.")],
+    config: Annotated[Path, typer.Argument(help="TOML file with the settings.")],
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Override a setting, as optimiser.steps=100; may be repeated."),
+        typer.Option("--set", help="Override a setting, such as optimiser.steps=100; repeatable."),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last checkpoint of the run's folder.")
+        bool, typer.Option("--resume", help="Continue from the last checkpoint in the run's folder.")
     ] = False,
 ) -> None:
-    """Train a model by a stage of the method; on several processes when started with torchrun."""
+    """Run a training stage of the method; on several processes when started with torchrun."""
     from clara.training.data import ALL_STAGES, ExampleFile
 
     if stage not in (*ALL_STAGES, "recipe"):
@@ -67,7 +67,7 @@ def train(
             with training_progress(name) as show:
                 folder = run_stage(settings, name, resume=resume, report=show)
         except KeyboardInterrupt:
-            typer.echo("Interrupted; go on from the last checkpoint with --resume.", err=True)
+            typer.echo("Interrupted; continue from the last checkpoint with --resume.", err=True)
             raise typer.Exit(130) from None
         if os.environ.get("RANK", "0") == "0":
             typer.echo(f"Wrote {folder}.")
@@ -79,12 +79,12 @@ def check_data(
     stage: Annotated[
         str | None,
         typer.Option(
-            help="compression-pretraining, instruction-tuning or end-to-end; told from the first line."
+            help="compression-pretraining, instruction-tuning or end-to-end [default: from the first line]."
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Count the examples of a training file, measure their lengths, name its faults."""
+    """Check a training file: number of examples, their lengths, faulty lines."""
     from clara.training.data import check_data as check
 
     report = check(file, stage)
@@ -102,16 +102,16 @@ def convert_data(
     ],
     target: Annotated[Path, typer.Argument(help="JSON lines to write; must not exist.")],
     stage: Annotated[
-        str | None, typer.Option(help="As for check; the first that the records can serve if not given.")
+        str | None, typer.Option(help="As for check [default: the first stage that the records fit].")
     ] = None,
 ) -> None:
-    """Rewrite a question answering file as training data of a stage."""
+    """Convert a question answering file to training data for a stage."""
     from clara.rendering.basics import counted
     from clara.training.convert import convert_data as rewrite
 
     report = rewrite(source, target, stage)
     typer.echo(
-        f"Wrote {counted(report.written, 'example')} of {report.stage} from "
+        f"Wrote {counted(report.written, 'example')} for {report.stage} from "
         f"{counted(report.records, 'record')}.{_left_out(report.left_out)}"
     )
 
@@ -120,15 +120,15 @@ def convert_data(
 def mine_data(
     source: Annotated[Path, typer.Argument(help="Passages with questions.")],
     target: Annotated[Path, typer.Argument(help="JSON lines to write; must not exist.")],
-    candidates: Annotated[int, typer.Option("-n", min=2, help="Passages of each question.")] = 20,
-    by: Annotated[str, typer.Option(help="bm25: by words. model: by the memories of --model.")] = "bm25",
+    candidates: Annotated[int, typer.Option("-n", min=2, help="Number of passages per question.")] = 20,
+    by: Annotated[str, typer.Option(help="bm25, or model to search with the memories of --model.")] = "bm25",
     stage: Annotated[str, typer.Option(help="end-to-end or instruction-tuning.")] = "end-to-end",
     model: ModelOption = None,
     subfolder: SubfolderOption = None,
     base: BaseOption = None,
     device: DeviceOption = None,
 ) -> None:
-    """Write training data with candidates: each question with the passages a search finds most like it."""
+    """Write training data with hard candidates: each question with the best passages of a search."""
     if by not in ("bm25", "model"):
         raise InputError(f"--by is {by!r}, but must be bm25 or model.")
     from clara.training.mining import mine
@@ -139,11 +139,11 @@ def mine_data(
 
     typer.echo(
         f"Wrote {counted(report.questions, 'question')} over {counted(report.passages, 'passage')}; the "
-        f"search found the own passage of {report.found:.1%} among {candidates}.{_left_out(report.left_out)}"
+        f"gold passage is among the {candidates} found for {report.found:.1%}.{_left_out(report.left_out)}"
     )
 
 
 def _left_out(count: int) -> str:
     if not count:
         return ""
-    return f" {count:,} {'has' if count == 1 else 'have'} no answer."
+    return f" Left out: {count:,} without an answer."

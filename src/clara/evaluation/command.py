@@ -34,7 +34,7 @@ def options(*, settings: str, rates: str | None, **others: Any) -> EvaluationOpt
     try:
         numbers = tuple(int(rate) for rate in (rates or "").split(",") if rate.strip())
     except ValueError:
-        raise InputError(f"The rates are {rates!r}, but must be whole numbers joined by commas.") from None
+        raise InputError(f"The rates are {rates!r}, but must be comma-separated whole numbers.") from None
     chosen = tuple(setting.strip() for setting in settings.split(",") if setting.strip())
     return EvaluationOptions(settings=chosen, rates=numbers, **others)
 
@@ -81,7 +81,7 @@ def evaluate(
             clara = load()
         else:
             if corpus is not None:
-                raise InputError("A store is its own corpus; leave --corpus or --store out.")
+                raise InputError("A store is its own corpus; remove --corpus or --store.")
             held = opened.enter_context(MemoryStore.open(store, read_only=True))
             questions, numbers = _over_store(data, held)
             clara = load()
@@ -98,6 +98,8 @@ def _over_store(data: Sequence[str], store: MemoryStore) -> tuple[EvaluationSet,
     stored = stored_passages(store)
     questions = read_evaluation_set(data, stored=[(file, text) for _, file, text in stored])
     if len(questions.passages) > len({text for _, _, text in stored}):
-        raise InputError("The questions come with passages that the store does not hold; leave --store out.")
+        raise InputError(
+            "The questions come with their own passages, which the store does not hold; remove --store."
+        )
     numbers = {text: number for number, text in enumerate(questions.passages)}
     return questions, {own: numbers[text] for own, _, text in stored}

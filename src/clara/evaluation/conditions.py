@@ -107,7 +107,7 @@ class Plan:
             if setting not in SETTINGS:
                 raise InputError(f"The setting is {setting!r}, but must be one of {', '.join(SETTINGS)}.")
         if not self.rates or len(set(self.rates)) < len(self.rates):
-            raise InputError(f"The rates are {list(self.rates)}, but must be at least one, and each once.")
+            raise InputError(f"The rates are {list(self.rates)}, but must be at least one rate, each once.")
 
     def conditions(self) -> list[Condition]:
         """Every line, controls first."""

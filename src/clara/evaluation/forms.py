@@ -60,11 +60,11 @@ def read_items(record: Record) -> Iterator[Item]:
     """
     form = next((read for keys, read in _FORMS if all(key in record for key in keys)), None)
     if form is None:
-        raise InputError(f"a record with the keys {', '.join(record) or '(none)'} has no form that is known")
+        raise InputError(f"a record with the keys {', '.join(record) or '(none)'} has an unknown format")
     try:
         yield from form(record)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise InputError(f"the record is not as its keys say ({type(error).__name__}: {error})") from error
+        raise InputError(f"the record does not match its keys ({type(error).__name__}: {error})") from error
 
 
 def read_passage(record: Record) -> str:
@@ -78,7 +78,7 @@ def read_passage(record: Record) -> str:
         return with_title(text, title.strip().strip('"')) if text.strip() else title
     if isinstance(record.get("text"), str):
         return with_title(record["text"], str(record.get("title") or ""))
-    raise InputError("a corpus's record needs a text under text or contents")
+    raise InputError("a corpus record needs the field text or contents")
 
 
 def _squad_article(record: Record) -> Iterator[Item]:
@@ -225,5 +225,5 @@ def _places(gold: Any, documents: tuple[str, ...]) -> tuple[int, ...]:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{value!r} is no text")
+        raise ValueError(f"{value!r} is not a string")
     return value.strip()

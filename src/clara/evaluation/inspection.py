@@ -109,7 +109,7 @@ def inspect_document(
         InputError: The text is empty.
     """
     if not text.strip():
-        raise InputError("The text is empty; there is nothing to inspect.")
+        raise InputError("The text is empty; pass a text to inspect.")
     (encoded,) = clara.processor.encode_documents([text])
     spans = clara.processor.document_spans(text)
     memories, _ = clara.compress([text], rate=rate)

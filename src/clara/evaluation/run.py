@@ -174,7 +174,7 @@ class EvaluationRun:
         report: Report = lambda *_: None,
     ) -> None:
         if store is not None and options.passages is not None:
-            raise InputError("A store is searched whole; leave --passages out.")
+            raise InputError("A store is searched whole; remove --passages.")
         config = clara.model.config
         self.clara = clara
         self.data = data.sample(options.questions, options.passages, options.seed)
@@ -187,7 +187,7 @@ class EvaluationRun:
         rates = dict.fromkeys([own] if own in options.rates or not options.rates else [])
         rates |= dict.fromkeys(options.rates)
         if store is not None and list(rates) != [own]:
-            raise InputError(f"A store holds memories of one rate, {own}; leave --rates out.")
+            raise InputError(f"A store holds memories of one rate, {own}; remove --rates.")
         self.plan = Plan(
             settings=options.settings,
             rates=tuple(rates),
@@ -219,7 +219,7 @@ class EvaluationRun:
         if not file.is_file():
             self.folder.mkdir(parents=True, exist_ok=True)
             if any(self.folder.iterdir()):
-                raise InputError(f"The folder {self.folder} is not empty and is no run; name another.")
+                raise InputError(f"The folder {self.folder} is not empty and not a run; choose another.")
             facts = {
                 "questions": len(self.data.questions),
                 "passages": len(self.data.passages),
@@ -231,13 +231,15 @@ class EvaluationRun:
             write_json(file, asked | facts | {"provenance": provenance(PACKAGES)})
             return
         if not resume:
-            raise InputError(f"The folder {self.folder} holds a run; go on with --resume or name another.")
+            raise InputError(
+                f"The folder {self.folder} holds a run; continue it with --resume or choose another folder."
+            )
         before = json.loads(file.read_text(encoding="utf-8"))
         changed = [key for key, value in asked.items() if before.get(key) != value]
         if changed:
             raise InputError(
-                f"The run {self.folder} was started with another {', '.join(changed)}; resume it as it was, "
-                "or name another folder."
+                f"The run {self.folder} was started with another {', '.join(changed)}; resume it with "
+                "the same, or choose another folder."
             )
 
     @property

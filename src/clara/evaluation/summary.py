@@ -64,7 +64,7 @@ def read_figures(folder: Path) -> Figures:
     """
     file = folder / METRICS_FILE
     if not file.is_file():
-        raise InputError(f"The folder {folder} holds no finished evaluation; name a run of clara evaluate.")
+        raise InputError(f"The folder {folder} holds no finished evaluation; choose a run of clara evaluate.")
     return _read_json(file)
 
 

@@ -1,1 +1,1 @@
-"""What a person sees in the terminal: progress, reports, answers with their sources."""
+"""Terminal output: progress, reports, answers with their sources."""

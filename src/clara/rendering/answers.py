@@ -24,7 +24,7 @@ LONGEST_WORD = 200
 
 
 def print_steps(found: Explanation) -> None:
-    """How a search came to what it found."""
+    """The steps of a search with their candidates and times."""
     shown = console()
     shown.print()
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
@@ -34,14 +34,16 @@ def print_steps(found: Explanation) -> None:
         best = ", ".join(f"{one.id}: {one.score:.3f}" for one in step.candidates[:5])
         table.add_row(step.name, f"{step.count:,}", f"{step.milliseconds:.1f}", best)
     print_table(shown, table)
-    shown.print(f"{found.allowed:,} of {counted(found.passages, 'passage')} could be returned.", style="dim")
+    shown.print(
+        f"{found.allowed:,} of {counted(found.passages, 'passage')} meet the conditions.", style="dim"
+    )
 
 
 def print_nothing_found(found: Explanation) -> None:
-    """That a search found nothing and why, on standard error: the output holds what was found and no more."""
+    """The reason why a search found nothing, on standard error; standard output stays empty."""
     reason = "the store holds no passages"
     if found.passages:
-        reason = f"of {counted(found.passages, 'passage')} in the store none meets the conditions"
+        reason = f"none of the {counted(found.passages, 'passage')} in the store meets the conditions"
     console(stderr=True).print(f"Nothing found: {reason}.")
 
 
@@ -56,10 +58,10 @@ def print_answer(answer: Answer, around: Mapping[int, Sequence[str]]) -> None:
     if not answer.is_doubtful:
         shown.print(Text(answer.text or "(no answer)", style="bold"))
     elif answer.text:
-        shown.print("Probably not in these passages; the best guess:", style="yellow")
+        shown.print("Probably not answered by these passages; best guess:", style="yellow")
         shown.print(Text(answer.text))
     else:
-        shown.print("Probably not in these passages.", style="yellow")
+        shown.print("Probably not answered by these passages.", style="yellow")
     shown.print()
     shown.print("Sources", style="dim")
     print_sources(
@@ -78,16 +80,16 @@ def print_sources(
     taken_from: int | None = None,
     taken: str = "the answer",
 ) -> None:
-    """One block a source: rank, score, file, place; then what of the passage bears the answer, or all of it.
+    """One block per source: rank, score, file, place; then the supporting excerpt, or the whole passage.
 
-    The sentence that best supports the answer stands out from the rest, and the answer from the sentence.
+    The sentence that best supports the answer is highlighted, and within it the answer.
 
     Args:
         sources: Best first.
         around: Texts of the passages around a source, itself among them, by its number.
         full: Show the whole of each passage.
         taken_from: Number of the source whose words the answer is.
-        taken: What these words are called.
+        taken: How to call these words.
     """
     shown = console()
     for source in sources:
@@ -97,7 +99,7 @@ def print_sources(
         line.append(short(source.file), style="bold")
         line.append(f"  {place}" if place else "", style="dim")
         if source.id == taken_from:
-            line.append(f"  ({taken} is from here)", style="green")
+            line.append(f"  (source of {taken})", style="green")
         elif source.read_as == "text":
             line.append("  (read as text)", style="dim")
         shown.print(line)
@@ -137,7 +139,7 @@ def _excerpt(source: Source, *, full: bool) -> Text:
 
 
 def _elsewhere(source: Source) -> str:
-    """Where else a passage stands, each file once."""
+    """Other files with the same passage, each named once."""
     others = [short(file) for file in dict.fromkeys(source.also_in) if file != source.file]
     again = source.also_in.count(source.file)
     within = [f"{counted(again, 'more time', 'more times')} in this file"] if again else []

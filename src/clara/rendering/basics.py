@@ -1,4 +1,4 @@
-"""What every part prints with."""
+"""Helpers that all output uses."""
 
 from __future__ import annotations
 

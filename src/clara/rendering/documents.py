@@ -1,4 +1,4 @@
-"""What would be indexed of files, and what was not."""
+"""The passages that files would be indexed as, and what was left out."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def print_shown(documents: Sequence[ShownDocument], *, as_json: bool) -> None:
         if not document.left_out:
             shown.print("Nothing was left out.", style="dim")
         for each in document.left_out:
-            shown.print(Text(f"Left out: {one_line(each)}", style="yellow"))
+            shown.print(Text(f"Note: {one_line(each)}", style="yellow"))
 
 
 def left_out_lines(left_out: Mapping[str, Sequence[str]]) -> list[str]:
@@ -49,7 +49,7 @@ def left_out_lines(left_out: Mapping[str, Sequence[str]]) -> list[str]:
     lines = [f"{short(file)}: {one_line('; '.join(said))}" for file, said in left_out.items()]
     if len(lines) > _SHOWN_FILES:
         more = len(lines) - _SHOWN_FILES
-        lines[_SHOWN_FILES:] = [f"and {counted(more, 'more file')}; clara show FILE tells of each"]
+        lines[_SHOWN_FILES:] = [f"and {counted(more, 'more file')}; run clara show FILE for details"]
     return lines
 
 

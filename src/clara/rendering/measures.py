@@ -1,4 +1,4 @@
-"""What training data, evaluations and memories hold."""
+"""Reports on training data, evaluations and memories."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def print_data_report(report: DataReport, *, as_json: bool) -> None:
         return
     shown = console()
     shown.print(
-        f"{counted(report.examples, 'example')} of {report.stage}, {counted(report.documents, 'document')}, "
+        f"{counted(report.examples, 'example')} for {report.stage}, {counted(report.documents, 'document')}, "
         f"{counted(report.answers, 'answer')}."
     )
     for name, (least, mean, most) in report.words.items():
@@ -66,7 +66,7 @@ def print_figures(figures: Mapping[str, Any], report: Path, *, as_json: bool) ->
         shown.print()
     for rate, control in figures["controls"].items():
         if not control["reads_memories"]:
-            shown.print(f"At {rate}x the gold memory is not clearly better than another question's.")
+            shown.print(f"At {rate}x the gold memory is not significantly better than a wrong one.")
     shown.print(f"Wrote {short(str(report.resolve()))} and the same as HTML.")
 
 

@@ -1,4 +1,4 @@
-"""Where a passage stands in its file, in words."""
+"""The place of a passage in its file, in words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was stored, and what a store is and needs."""
+"""Reports of indexing runs and of stores."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ _ADVICE = {
     ".azw3": "convert to .epub",
     **dict.fromkeys(PICTURES, f"for their text {INSTALL}"),
 }
-"""What to do with files that are of no kind to read, by their ending."""
+"""Advice for files of unsupported formats, by extension."""
 
 
 def print_report(filled: Library, report: indexing.AddReport, built_index: bool, *, as_json: bool) -> None:
-    """What an `index` run did, and what the store holds now."""
+    """The result of an `index` run, and the contents of the store."""
     info = filled.store.info()
     if as_json:
         print_json(
@@ -65,14 +65,14 @@ def print_report(filled: Library, report: indexing.AddReport, built_index: bool,
             (report.added, "added"),
             (report.replaced, "replaced"),
             (report.unchanged, "unchanged"),
-            (report.copies, "copy of another" if report.copies == 1 else "copies of others"),
+            (report.copies, "duplicate" if report.copies == 1 else "duplicates"),
             (len(report.moved), "moved"),
             (report.removed, "removed"),
             (len(report.refused), "skipped"),
         )
         if count
     ]
-    kept = f", kept: {report.kept:,}" if report.kept else ""
+    kept = f", reused: {report.kept:,}" if report.kept else ""
     shown.print(f"Documents: {', '.join(done) or 'none'}. Passages compressed: {report.passages:,}{kept}.")
     shown.print(
         f"The store holds {counted(info.documents, 'document')}, {counted(info.passages, 'passage')}, "
@@ -81,33 +81,33 @@ def print_report(filled: Library, report: indexing.AddReport, built_index: bool,
 
 
 def _met(report: indexing.AddReport) -> Iterator[str]:
-    """What a run met besides documents, and what of these it did not take, a line each."""
+    """Files and parts of files that a run did not index, one line each."""
     for line in left_out_lines(report.left_out):
-        yield f"Not taken of {line}"
+        yield f"Note: {line}"
     if report.passed_over:
         passed = [
             f"{count:,} {one_line(ending) or 'without an ending'}{_named(report.unread, ending)}"
             for ending, count in sorted(report.passed_over.items(), key=lambda item: (-item[1], item[0]))
         ]
-        yield f"Passed over as no documents: {', '.join(passed)}."
+        yield f"Not indexed, unknown format: {', '.join(passed)}."
     for file, names in report.ignored.items():
         folders = [name for name in names if name.endswith("/")]
         files = len(names) - len(folders)
         counts = [counted(files, "file")] * bool(files) + [counted(len(folders), "folder")] * bool(folders)
         yield (
-            f"Left out by {short(file)}: {' and '.join(counts)} ({names_of(names)}); --no-ignore takes them."
+            f"Ignored by {short(file)}: {' and '.join(counts)} ({names_of(names)}); include with --no-ignore."
         )
     for old, new in report.moved:
         yield f"Moved: {short(old)} is now {short(new)}."
     if report.gone:
         yield (
-            f"Gone: {counted(len(report.gone), 'document')} stored of files that no longer exist "
+            f"Missing: {counted(len(report.gone), 'stored document')} whose files no longer exist "
             f"({names_of(report.gone)}); remove them with --remove-vanished."
         )
 
 
 def _named(files: Sequence[str], ending: str) -> str:
-    """The files with an ending in brackets, and what to do with them where something helps."""
+    """The files with an extension in parentheses, with advice where there is any."""
     names = [Path(file).name for file in files if Path(file).suffix.lower() == ending]
     advice = _ADVICE.get(ending, "")
     said = "; ".join(filter(None, (names_of(names) if names else "", advice)))
@@ -124,21 +124,21 @@ def print_store(info: StoreInfo, *, as_json: bool) -> None:
     copies = f", and {counted(info.copies, 'copy', 'copies')}" if info.copies else ""
     rows = [
         ("Model", one_line(f"{info.model}, fingerprint {info.fingerprint[:12]}")),
-        ("Made", f"{datetime.fromtimestamp(info.created):%Y-%m-%d %H:%M}, format {info.format}"),
+        ("Created", f"{datetime.fromtimestamp(info.created):%Y-%m-%d %H:%M}, format {info.format}"),
         ("Documents", f"{info.documents:,}{copies}"),
         ("Passages", f"{info.passages:,}"),
         (
             "Memory tokens",
             f"{info.memory_rows:,} of dimension {info.memory_dim:,}, {info.memory_dtype}"
-            + ("" if info.rate is None else f", one for {info.rate} text tokens"),
+            + ("" if info.rate is None else f", rate {info.rate}x"),
         ),
-        ("Memories", f"{readable(info.memory_bytes)}, {info.memory_bytes / passages:,.0f} bytes a passage"),
+        ("Memories", f"{readable(info.memory_bytes)}, {info.memory_bytes / passages:,.0f} bytes per passage"),
         (
             "Embeddings",
-            f"{readable(info.embedding_bytes)}, {info.embedding_bytes / passages:,.0f} bytes a passage",
+            f"{readable(info.embedding_bytes)}, {info.embedding_bytes / passages:,.0f} bytes per passage",
         ),
         ("Texts and tables", readable(info.database_bytes)),
-        ("Of what was removed", readable(info.dead_bytes)),
+        ("Reclaimable", readable(info.dead_bytes)),
     ]
     grid = Table.grid(padding=(0, 2))
     for name, value in rows:
@@ -146,15 +146,15 @@ def print_store(info: StoreInfo, *, as_json: bool) -> None:
     shown = console()
     print_table(shown, grid)
     if info.dead_bytes > max(vectors, 1) / 4:
-        shown.print("Much was removed; give its space back with: clara store compact", style="dim")
+        shown.print("Reclaim the space of removed passages with: clara store compact", style="dim")
 
 
 def print_documents(
     documents: Sequence[StoredDocument], copies: Mapping[str, Sequence[str]], *, as_json: bool
 ) -> None:
-    """What a store holds, a line a document: name, passages, when the file was changed, the title it states.
+    """The documents of a store, one per line: name, passages, date of change, title.
 
-    The lines of copies follow that of their document. Where no terminal is, tabs part the fields.
+    The lines of copies follow that of their document. Outside a terminal, tabs separate the fields.
 
     Args:
         documents: In the order to show.
@@ -194,66 +194,66 @@ def _print_fields(shown: Console, fields: Sequence[str]) -> None:
 
 
 def print_removal(sources: Sequence[str], passages: int, *, as_json: bool) -> None:
-    """What was removed from a store: files by name, and how many passages went with them."""
+    """The number of documents and passages that were removed from a store."""
     if as_json:
         print_json({"removed": list(sources), "documents": len(sources), "passages": passages})
         return
     shown = console()
     shown.print(f"Removed {counted(len(sources), 'document')}, {counted(passages, 'passage')}.")
     if passages:
-        shown.print("Give the space back with: clara store compact", style="dim")
+        shown.print("Reclaim the space with: clara store compact", style="dim")
     else:
-        shown.print("The passages stay: other files have the same bytes.", style="dim")
+        shown.print("The passages are kept: other files have the same content.", style="dim")
 
 
 def print_check(report: CheckReport, *, as_json: bool) -> None:
-    """What a check found."""
+    """The result of a check."""
     if as_json:
         print_json(asdict(report))
         return
     shown = console()
-    shown.print(f"Compared {counted(report.blocks, 'checksum')} over {readable(report.bytes)}.")
+    shown.print(f"Checked {counted(report.blocks, 'checksum')} over {readable(report.bytes)}.")
     for fault in report.faults:
         shown.print(Text(one_line(fault), style="red"))
     for source in report.damaged:
         shown.print(f"Damaged: {short(source)}")
     if report.removed:
-        shown.print(f"Removed {counted(report.removed, 'damaged document')}; index again what was removed.")
+        shown.print(f"Removed {counted(report.removed, 'damaged document')}; index the files again.")
     elif report.damaged:
-        shown.print("Remove them with: clara store check --drop-damaged, then index them again.")
+        shown.print(
+            "Remove damaged documents with: clara store check --drop-damaged, then index the files again."
+        )
     elif not report.faults:
         shown.print("No damage found.")
     if not report.full_text:
-        shown.print("The full-text index was not checked: the store cannot be written.", style="dim")
+        shown.print("The full-text index was not checked: the store is not writable.", style="dim")
 
 
 def print_compaction(report: CompactReport, *, as_json: bool) -> None:
-    """What a compaction brought."""
+    """The result of a compaction."""
     if as_json:
         print_json(asdict(report))
         return
     shown = console()
     shown.print(
-        f"The store takes {readable(report.after)}, where it took {readable(report.before)}; memories are "
+        f"The store takes {readable(report.after)}, before: {readable(report.before)}; memories are "
         f"{report.memory_dtype}."
     )
     if report.learns_from:
         shown.print(
-            f"It is learned from {counted(report.learns_from, 'memory token')}; until there are as many they "
-            "stay float16."
+            f"Codebooks need {counted(report.learns_from, 'memory token')}; until then memories stay float16."
         )
 
 
 def print_index(report: IndexReport, *, as_json: bool) -> None:
-    """What an index came to."""
+    """The size and recall of a new index."""
     if as_json:
         print_json(asdict(report))
         return
     shown = console()
     shown.print(
         f"Indexed {counted(report.passages, 'passage')} in {report.seconds:,.0f} s: "
-        f"{readable(report.bytes)}. A search looks through {report.probed:,} of "
-        f"{counted(report.lists, 'list')} and compares "
-        f"{counted(report.depth, 'passage')}, which for vectors like questions finds {report.recall:.1%} of "
-        "the best 100."
+        f"{readable(report.bytes)}. A search scans {report.probed:,} of "
+        f"{counted(report.lists, 'list')} and rescores "
+        f"{counted(report.depth, 'passage')}; estimated recall@100 is {report.recall:.1%}."
     )

@@ -176,7 +176,7 @@ def build_index(store: MemoryStore, progress: Progress = lambda *_: None) -> Ind
     """
     faiss = faiss_module()
     if store.read_only:
-        raise StoreError(f"The store {store.path} was opened for reading only; open it for writing.")
+        raise StoreError(f"The store {store.path} was opened read-only; open it for writing.")
     started = time.perf_counter()
     with store.snapshot():
         table, generation = store.vectors(), store.generation()

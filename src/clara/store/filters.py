@@ -158,7 +158,7 @@ def _texts(expressions: Iterable[str]) -> list[str]:
     if isinstance(expressions, Mapping):
         written = [f"{name}={value}" for name, value in expressions.items()]
         raise InputError(
-            f"The filter is of type {type(expressions).__name__}, but is written as text; write {written}."
+            f"The filter is of type {type(expressions).__name__}, but must be a string; write {written}."
         )
     each = (
         [expressions]
@@ -169,7 +169,7 @@ def _texts(expressions: Iterable[str]) -> list[str]:
     for one in each:
         if not isinstance(one, str):
             raise InputError(
-                f"The filter {one!r} is of type {type(one).__name__}, but is written as text; write it as in "
+                f"The filter {one!r} is of type {type(one).__name__}, but must be a string; write it as in "
                 "'format=md'."
             )
         texts.append(as_stored(one))

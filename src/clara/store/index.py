@@ -242,7 +242,7 @@ def save(
                 path.unlink()
     except (OSError, RuntimeError) as error:
         raise StoreError(
-            f"The index in {folder} could not be written ({error}); the one before it stays in use."
+            f"The index in {folder} could not be written ({error}); the previous index stays in use."
         ) from error
     return manifest
 

@@ -243,7 +243,7 @@ def check_empty(folder: Path) -> None:
         is_empty_folder = path.name == SEGMENTS and path.is_dir() and not any(path.iterdir())
         if path.name not in leftovers and not is_empty_folder:
             raise StoreError(
-                f"The folder {folder} is not empty and is no memory store; choose another folder."
+                f"The folder {folder} is not empty and not a memory store; choose another folder."
             )
 
 

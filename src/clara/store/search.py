@@ -289,7 +289,7 @@ def _hits(store: MemoryStore, k: int, ids: list[int], scores: list[float]) -> li
 def _unit(query: NDArray[np.floating], store: MemoryStore, k: int) -> NDArray[np.float64]:
     """The query as rows and of unit length."""
     if k < 1:
-        raise InputError(f"{k} passages cannot be searched for; k must be at least 1.")
+        raise InputError(f"k is {k}, but must be at least 1.")
     memory_dim, embedding_dim = store.memory_dim, store.embedding_dim
     rows = np.asarray(query, dtype=np.float64)
     is_key = rows.ndim == 1 and embedding_dim is not None and rows.shape == (embedding_dim,)
@@ -299,6 +299,6 @@ def _unit(query: NDArray[np.floating], store: MemoryStore, k: int) -> NDArray[np
         raise InputError(f"The query has shape {rows.shape} and the store is searched with shape {wanted}.")
     length = np.linalg.norm(rows)
     if not np.isfinite(length) or length == 0:
-        raise InputError("The query is zero or not finite, so that nothing can be compared with it.")
+        raise InputError("The query is zero or not finite, so no cosine is defined.")
     unit: NDArray[np.float64] = np.atleast_2d(rows / length)
     return unit

@@ -270,8 +270,8 @@ class MemoryStore(StoreReader):
         for source in each:
             if not isinstance(source, str):
                 raise InputError(
-                    f"The source {source!r} is of type {type(source).__name__}, but sources are texts; give "
-                    "them as documents() tells them."
+                    f"The source {source!r} is of type {type(source).__name__}, but sources are "
+                    "strings; use the values of documents()."
                 )
         with self._database.writing():
             return sum(self._database.remove(as_stored(source)) for source in each)
@@ -404,7 +404,7 @@ class MemoryStore(StoreReader):
         if not self._is_open:
             raise StoreError(f"The store {self._folder} is closed; open it again.")
         if self.read_only:
-            raise StoreError(f"The store {self._folder} was opened for reading only; open it for writing.")
+            raise StoreError(f"The store {self._folder} was opened read-only; open it for writing.")
 
     # opening
 

@@ -75,7 +75,7 @@ def export(store: MemoryStore, folder: Path, progress: Progress = lambda *_: Non
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
-            raise InputError(f"The folder {folder} is not empty; name another.")
+            raise InputError(f"The folder {folder} is not empty; choose another.")
         with store.snapshot():
             documents = store.documents()
             rows = _rows(store, [document.source for document in documents])
@@ -318,7 +318,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
         version, files = int(manifest["format"]), dict(manifest["files"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"The folder {folder} holds no exported store; name one that has {MANIFEST}."
+            f"The folder {folder} holds no exported store; choose one with {MANIFEST}."
         ) from error
     if version > FORMAT_VERSION:
         raise InputError(

@@ -66,9 +66,7 @@ def checked(
             )
     if embedding_dim is None:
         if item.embeddings is not None:
-            raise InputError(
-                f"The document {source} has embeddings but the store takes none; leave them out."
-            )
+            raise InputError(f"The document {source} has embeddings but the store takes none; remove them.")
         return Vectors(memories, None)
     shape = None if item.embeddings is None else np.shape(item.embeddings)
     if item.embeddings is None or shape != (count, embedding_dim):
@@ -114,9 +112,7 @@ def _unit_embeddings(embeddings: NDArray[np.floating], source: str) -> Rows:
             f"The document {source} has an embedding with values that are not finite; it cannot be added."
         )
     if not lengths.all():
-        raise InputError(
-            f"The document {source} has an embedding of zeros, which nothing can be compared with."
-        )
+        raise InputError(f"The document {source} has an embedding of zeros, for which no cosine is defined.")
     return _as_float16(exact / lengths, source, "an embedding")
 
 
