@@ -18,9 +18,7 @@ from clara.integrations.haystack import ClaraDocumentStore
 def without_embedding(documents: list[Document]) -> list[dict[str, object]]:
     """What is stored of documents: all but given embeddings. The order is the store's, by id."""
     fields = [document.to_dict(flatten=False) for document in documents]
-    return sorted(
-        ({**each, "embedding": None} for each in fields), key=lambda each: str(each["id"])
-    )
+    return sorted(({**each, "embedding": None} for each in fields), key=lambda each: str(each["id"]))
 
 
 class TestDocumentStore(DocumentStoreBaseExtendedTests):

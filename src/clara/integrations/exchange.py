@@ -17,7 +17,7 @@ from typing import Any
 from clara.errors import InputError
 from clara.integrations.conditions import Where, expressions
 from clara.library import Library
-from clara.records import Answer, Document, Metadata, Section, Source, StoredPassage
+from clara.records import Answer, Document, Metadata, Section, Source, StoredPassage, with_title
 from clara.support import with_support
 
 _LATER = re.compile(r"(?P<source>.*)#passage-(?P<position>[1-9][0-9]*)", re.DOTALL)
@@ -204,6 +204,15 @@ def answer_metadata(answer: Answer, sources: Sequence[Placed]) -> dict[str, Any]
     return {"confidence": answer.confidence, "is_doubtful": answer.is_doubtful, "taken_from": taken}
 
 
+def content(text: str, facts: Mapping[str, Any]) -> str:
+    """A framework's text as the model reads a passage: below the title and heading of its metadata.
+
+    A passage often does not name what it is about, so that search and answers are worse without them.
+    """
+    heads = (str(facts[name]) for name in ("title", "heading") if facts.get(name))
+    return with_title(text, " > ".join(heads))
+
+
 # -- inside ----------------------------------------------------------------------------------------------
 
 
@@ -246,8 +255,8 @@ def _kept(name: str, facts: Mapping[str, Any]) -> dict[str, str | int | float | 
             plain[_NESTED] = json.dumps(nested, allow_nan=False, ensure_ascii=False)
         except (TypeError, ValueError) as error:
             raise InputError(
-                f"The metadata of the document {name!r} cannot be kept as JSON ({error}); leave out or change "
-                f"one of {', '.join(map(repr, nested))}."
+                f"The metadata of the document {name!r} cannot be kept as JSON ({error}); leave out or "
+                f"change one of {', '.join(map(repr, nested))}."
             ) from error
     return plain
 

@@ -286,7 +286,8 @@ class ClaraAnswerer:
     """Answers questions from a document store, or from the documents that it is given.
 
     From the store the stored memories are read, and the answer's `meta` has `confidence`, `is_doubtful` and
-    `taken_from`, the id of the document whose words it is. Given documents are compressed first.
+    `taken_from`, the id of the document whose words it is. Given documents are compressed first, below the
+    `title` and `heading` of their `meta`.
 
     Args:
         document_store: What is asked.
@@ -349,7 +350,7 @@ class ClaraAnswerer:
         library = self.document_store.library
         if documents is not None:
             read = documents[:count]
-            texts = [document.content or "" for document in read]
+            texts = [exchange.content(document.content or "", document.meta) for document in read]
             written = (
                 library.clara.answer([query], [texts], max_new_tokens=self.max_new_tokens) if read else []
             )
@@ -392,6 +393,8 @@ class _Embedder:
 class ClaraDocumentEmbedder(_Embedder):
     """Gives documents the search keys of a model, for other document stores.
 
+    A document is read below the `title` and `heading` of its `meta`, as far as the model's passages reach.
+
     Args:
         model: Where the model is, as for `clara.Clara.from_pretrained`; the packaged small model if None.
         clara: The model where it is loaded already; `model` then says what a saved pipeline loads.
@@ -407,7 +410,8 @@ class ClaraDocumentEmbedder(_Embedder):
         Raises:
             InputError: The model compares memories and has no keys.
         """
-        vectors = relevance.embeddings(self.warm_up(), [document.content or "" for document in documents])
+        texts = [exchange.content(document.content or "", document.meta) for document in documents]
+        vectors = relevance.embeddings(self.warm_up(), texts)
         pairs = zip(documents, vectors, strict=True)
         return {"documents": [replace(document, embedding=vector) for document, vector in pairs]}
 

@@ -74,7 +74,8 @@ class ClaraRetriever(BaseRetriever):
 class ClaraDocumentCompressor(BaseDocumentCompressor):
     """Orders documents that any retriever found by how well they fit the question, and keeps the best.
 
-    The metadata of a document that it returns has its `score`, 1 at most.
+    A document is read below the `title` and `heading` of its metadata, as far as the model's passages reach.
+    The metadata of what is returned has its `score`, 1 at most.
 
     Attributes:
         clara: The model.
@@ -98,7 +99,8 @@ class ClaraDocumentCompressor(BaseDocumentCompressor):
     ) -> Sequence[Document]:
         """See the class; the documents given are not changed."""
         texts = [document.page_content for document in documents]
-        scores = relevance.scores(self.clara, query, texts)
+        read = [exchange.content(document.page_content, document.metadata) for document in documents]
+        scores = relevance.scores(self.clara, query, read)
         best = relevance.best_first(scores, self.top_n)
         if self.sentences:
             for place, sentence in zip(

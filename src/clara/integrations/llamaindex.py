@@ -104,6 +104,8 @@ class ClaraRetriever(BaseRetriever):
 class ClaraPostprocessor(BaseNodePostprocessor):
     """Orders nodes that any retriever found by how well they fit the question, and keeps the best.
 
+    A node is read below the `title` and `heading` of its metadata, as far as the model's passages reach.
+
     Attributes:
         clara: The model.
         top_n: How many nodes are kept; all if None.
@@ -127,8 +129,7 @@ class ClaraPostprocessor(BaseNodePostprocessor):
             raise InputError(
                 "The nodes cannot be ordered without a question; give query_str or query_bundle."
             )
-        texts = [node.node.get_content(MetadataMode.NONE) for node in nodes]
-        scores = relevance.scores(self.clara, query_bundle.query_str, texts)
+        scores = relevance.scores(self.clara, query_bundle.query_str, [_content(node) for node in nodes])
         best = relevance.best_first(scores, self.top_n)
         return [NodeWithScore(node=nodes[place].node, score=scores[place]) for place in best]
 
@@ -185,8 +186,7 @@ class ClaraQueryEngine(BaseQueryEngine):
         """
         if not nodes:
             raise InputError("There are no nodes to answer from; give at least one.")
-        texts = [node.node.get_content(MetadataMode.NONE) for node in nodes]
-        (text,) = self.library.clara.answer([query_bundle.query_str], [texts])
+        (text,) = self.library.clara.answer([query_bundle.query_str], [[_content(node) for node in nodes]])
         return Response(text, source_nodes=[*nodes, *(additional_source_nodes or ())])
 
     async def asynthesize(
@@ -261,6 +261,10 @@ def _node(placed: Placed) -> NodeWithScore:
         relationships={NodeRelationship.SOURCE: RelatedNodeInfo(node_id=source.file)},
     )
     return NodeWithScore(node=node, score=source.score)
+
+
+def _content(node: NodeWithScore) -> str:
+    return exchange.content(node.node.get_content(MetadataMode.NONE), node.node.metadata)
 
 
 def _where(filters: Filters | None) -> list[str]:
