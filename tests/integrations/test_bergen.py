@@ -87,6 +87,7 @@ def test_context_processor_orders_and_shortens(clara: Clara, library: Library) -
     processor = ClaraContextProcessor(clara=clara)
     kept, metrics = processor.process(contexts, QUESTIONS)
     assert [len(each) for each in kept] == [4, 4, 4]
+    assert ANSWER in kept[0][0]
     for shortened, whole in zip(kept, contexts, strict=True):
         assert all(any(one in text for text in whole) for one in shortened)
     lengths = [sum(map(len, each)) for each in contexts]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -58,6 +60,13 @@ def test_generator_reads_question_and_passages(clara: Clara, library: Library) -
     assert ClaraGenerator(clara).generate([ClaraPrompt(QUESTION)]) == [""]
 
 
+def test_a_prompt_is_copied_and_kept_whole() -> None:
+    prompt = ClaraPrompt("Who?", ["One.", "Two."])
+    assert prompt == "One.\n\nTwo.\n\nQuestion: Who?"
+    for other in (copy.deepcopy(prompt), pickle.loads(pickle.dumps(prompt))):  # noqa: S301
+        assert (other, other.question, other.passages) == (prompt, "Who?", ("One.", "Two."))
+
+
 def test_what_cannot_be_read_is_told(clara: Clara) -> None:
     with pytest.raises(InputError, match="prompt is plain text"):
         ClaraGenerator(clara).generate(["Question: Who?"])
@@ -76,6 +85,7 @@ def test_refiner_keeps_the_sentences_that_fit(clara: Clara, library: Library) ->
     refined = refiner.run(example)
     lines = refined.split("\n")
     assert len(lines) == 2
+    assert ANSWER in refined
     for line in lines:
         head, sentence = line.split(": ", 1)
         assert any(item["contents"].startswith(f"{head}\n") and sentence in item["text"] for item in items)

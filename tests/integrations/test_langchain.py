@@ -65,6 +65,7 @@ def test_compressor_orders_keeps_and_cuts(clara: Clara, library: Library) -> Non
     for short, whole in zip(cut.compress_documents(given, QUESTION), best, strict=True):
         assert short.page_content in whole.page_content
         assert len(short.page_content) < len(whole.page_content)
+    assert ANSWER in cut.compress_documents(given, QUESTION)[0].page_content
     assert asyncio.run(cut.acompress_documents([], QUESTION)) == []
 
 

@@ -174,14 +174,14 @@ class ClaraGenerator:
 
 
 class ClaraContextProcessor:
-    """Orders what was retrieved and keeps of each text the sentence that fits the question best.
+    """Orders what was retrieved and keeps of each text the sentence that best supports the model's answer.
 
     Args:
         name: What BERGEN calls it in the names of its files.
         checkpoint: As for `ClaraRetriever`.
         subfolder: As there.
         top_n: How many texts are kept; all if None.
-        sentences: Whether a text is cut down to its sentence, unless none shares a word with the question.
+        sentences: Whether a text is cut down to its sentence; else it is left as it is.
         clara: The model where it is loaded already.
     """
 
@@ -229,5 +229,4 @@ class ClaraContextProcessor:
         chosen = [texts[place] for place in best]
         if not self.sentences:
             return chosen
-        found = relevance.sentences(query, chosen)
-        return [sentence or text for sentence, text in zip(found, chosen, strict=True)]
+        return relevance.sentences(self.clara, query, chosen)

@@ -114,7 +114,7 @@ def remove(library: Library, names: Iterable[str]) -> int:
 
 
 def search(library: Library, question: str, k: int | None, where: Where | None) -> list[Placed]:
-    """The passages that fit a question best, each with the sentence that fits it best.
+    """The passages that fit a question best, each with the sentence that shares most with it.
 
     Args:
         library: What to search.

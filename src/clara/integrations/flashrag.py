@@ -99,6 +99,9 @@ class ClaraPrompt(str):
         prompt.passages = each
         return prompt
 
+    def __getnewargs__(self) -> Any:  # so that a copy has the same text
+        return self.question, self.passages
+
 
 class ClaraPromptTemplate:
     """Makes the prompts that `ClaraGenerator` reads."""
@@ -187,7 +190,9 @@ class ClaraGenerator:
 
 
 class ClaraRefiner:
-    """Shortens what was retrieved for another generator: of the best passages the sentences that fit best.
+    """Shortens what was retrieved for another generator: the best passages, of each the best sentence.
+
+    The best sentence supports the answer that the model would give itself.
 
     Memories are vectors that a model of another kind cannot read, so the refined text is made of words.
 
@@ -211,7 +216,7 @@ class ClaraRefiner:
 
         Returns:
             A line for each kept passage, its title before the sentence; the passage's text where no sentence
-            shares a word with the question.
+            shares a word with question or answer.
         """
         contents = [str(one["contents"]) for one in item.retrieval_result]
         heads, texts = [], []
@@ -221,8 +226,13 @@ class ClaraRefiner:
             texts.append(text)
         scores = relevance.scores(self.clara, item.question, [one.strip() for one in contents])
         best = relevance.best_first(scores, self.topk)
-        kept = relevance.sentences(item.question, [texts[place] for place in best])
-        lines = [(heads[at], sentence or texts[at]) for at, sentence in zip(best, kept, strict=True)]
+        kept = relevance.sentences(
+            self.clara,
+            item.question,
+            [texts[place] for place in best],
+            [contents[place].strip() for place in best],
+        )
+        lines = [(heads[place], sentence) for place, sentence in zip(best, kept, strict=True)]
         return "\n".join(f"{head}: {text}" if head else text for head, text in lines)
 
     def batch_run(self, dataset: Iterable[Any], batch_size: int | None = None) -> list[str]:

@@ -224,8 +224,8 @@ class ClaraDocumentStore:
 class ClaraRetriever:
     """Finds passages of a document store.
 
-    The `meta` of a document that it returns has `score`, `rank` and `support` (the sentence that fits the
-    question best), and of a file's passage `file`, `title`, `heading`, `page` and `lines`.
+    The `meta` of a document that it returns has `score`, `rank` and `support` (the sentence that shares
+    most with the question), and of a file's passage `file`, `title`, `heading`, `page` and `lines`.
 
     Args:
         document_store: What is searched.

@@ -41,8 +41,8 @@ __all__ = ["ChatClara", "ClaraDocumentCompressor", "ClaraEmbeddings", "ClaraRetr
 class ClaraRetriever(BaseRetriever):
     """Finds passages of a library.
 
-    The metadata of a document that it returns has `score`, `rank` and `support` (the sentence that fits the
-    question best), and of a file's passage `file`, `title`, `heading`, `page` and `lines`.
+    The metadata of a document that it returns has `score`, `rank` and `support` (the sentence that shares
+    most with the question), and of a file's passage `file`, `title`, `heading`, `page` and `lines`.
 
     Attributes:
         library: What is searched.
@@ -80,8 +80,8 @@ class ClaraDocumentCompressor(BaseDocumentCompressor):
     Attributes:
         clara: The model.
         top_n: How many documents are kept; all if None.
-        sentences: Whether a document is cut down to the sentence that fits the question best; one that shares
-            no word with the question is left as it is.
+        sentences: Whether a document is cut down to the sentence that best supports the model's answer. It is
+            left as it is where no sentence shares a word with question or answer.
 
     Example:
         >>> compressor = ClaraDocumentCompressor(clara=clara, top_n=3)
@@ -103,10 +103,11 @@ class ClaraDocumentCompressor(BaseDocumentCompressor):
         scores = relevance.scores(self.clara, query, read)
         best = relevance.best_first(scores, self.top_n)
         if self.sentences:
-            for place, sentence in zip(
-                best, relevance.sentences(query, [texts[at] for at in best]), strict=True
-            ):
-                texts[place] = sentence or texts[place]
+            cut = relevance.sentences(
+                self.clara, query, [texts[at] for at in best], [read[at] for at in best]
+            )
+            for place, sentence in zip(best, cut, strict=True):
+                texts[place] = sentence
         return [
             Document(
                 id=documents[place].id,

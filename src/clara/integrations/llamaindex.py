@@ -65,8 +65,8 @@ Filters = MetadataFilters | Where
 class ClaraRetriever(BaseRetriever):
     """Finds passages of a library.
 
-    A node's metadata has `score`, `rank` and `support` (the sentence that fits the question best), and of a
-    file's passage `file`, `title`, `heading`, `page` and `lines`. Its `ref_doc_id` is the document's id.
+    A node's metadata has `score`, `rank` and `support` (the sentence that shares most with the question), and
+    of a file's passage `file`, `title`, `heading`, `page` and `lines`. Its `ref_doc_id` is the document's id.
 
     Args:
         library: What is searched.

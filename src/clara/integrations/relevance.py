@@ -61,12 +61,36 @@ def query_embedding(clara: Clara, question: str) -> list[float]:
     return [float(number) for number in vector / np.linalg.norm(vector)]
 
 
-def sentences(question: str, texts: Sequence[str]) -> list[str | None]:
-    """Of each text the sentence that shares most with the question; None where none shares a word with it."""
+def sentences(
+    clara: Clara, question: str, texts: Sequence[str], contents: Sequence[str] | None = None
+) -> list[str]:
+    """Of each text the sentence that best supports the model's answer to the question.
+
+    A sentence that holds the answer comes first, then the one that shares most words with the question.
+
+    Args:
+        clara: The model that answers.
+        question: The question.
+        texts: What sentences are taken from, best first.
+        contents: What the model reads of each, as with a title before it; the texts if None.
+
+    Returns:
+        A sentence for each, or the whole text where none shares a word with question or answer.
+
+    Raises:
+        InputError: The question is empty or too long.
+        PromptError: The texts are more than the model reads.
+    """
+    if not texts:
+        return []
+    (answer,) = clara.answer([question], [texts if contents is None else contents])
     sources = [
         Source(0, "", "", "", None, None, text, 0.0, rank, "text") for rank, text in enumerate(texts, 1)
     ]
-    return [source.support.text if source.support else None for source in with_support(sources, question)]
+    return [
+        source.support.text if source.support else source.text
+        for source in with_support(sources, question, answer)
+    ]
 
 
 def best_first(values: Sequence[float], count: int | None) -> list[int]:
