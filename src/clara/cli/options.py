@@ -26,7 +26,7 @@ ModelOption = Annotated[
         "--model",
         "-m",
         envvar="CLARA_MODEL",
-        help="Model folder or hub id [default: the packaged small model].",
+        help="Model folder or hub id, or a packaged model: extractive (default) or smollm2.",
     ),
 ]
 SubfolderOption = Annotated[
