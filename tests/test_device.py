@@ -10,10 +10,10 @@ import torch
 
 from clara import loading
 from clara.device import set_attention
+from clara.extractive.reading import ReadingForm, reading_loss
 from clara.model.modeling import ClaraModel
 from clara.processing import ClaraProcessor
 from clara.training.examples import ReadingExample
-from clara.training.reading import ReadingForm, reading_loss
 from conftest import WORDS, tiny_model
 
 CPU = torch.device("cpu")

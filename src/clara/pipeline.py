@@ -396,7 +396,7 @@ class Clara:
             documents: Of each, any number; a text stands in the prompt as text, an array (m, H) as a memory.
             rate: Of the memories, where it is not the model's own.
             role: Who reads; None for the base model alone, which reads texts only.
-            scores: Of each document in search, which a model with a `prior_weight` takes into account; none
+            scores: Of each document in search, which a model takes into account where it `reads_scores`; none
                 counts more than another if None.
             max_new_tokens: Longest answer.
 
@@ -412,7 +412,10 @@ class Clara:
         replies = self._write(prompts, memories, max_new_tokens, role, scores)
         return [
             Reply(
-                self.processor.decode_answer(written.ids), written.confidence, len(prompt), written.document
+                self.processor.decode_answer(written.ids),
+                written.confidence,
+                written.num_positions,
+                written.document,
             )
             for written, (prompt, _) in zip(replies, rows, strict=True)
         ]

@@ -86,7 +86,7 @@ def test_spans_are_where_the_tokens_stand(clara: Clara) -> None:
 
 def test_nearest_words_are_those_of_a_loop(clara: Clara) -> None:
     found = inspect_document(clara, TEXT, nearest=3)
-    if clara.model.memory is not None:
+    if clara.model.answers_at_once:
         tokens = clara.processor.tokenizer.convert_ids_to_tokens(clara.processor.encode_documents([TEXT])[0])
         spelled = [tokens[start : start + 3] for start in range(0, len(tokens), 4)]
         assert [[one.text for one in words] for words in found.nearest] == spelled

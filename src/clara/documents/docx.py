@@ -178,6 +178,14 @@ class _Reader:
         self._inline(paragraph, gathered, 0)
         return counted_words(gathered.parts)
 
+    def _is_too_deep(self, part: Element, depth: int) -> bool:
+        """Whether a part is nested deeper than is read; its text is then counted as left out."""
+        if depth <= _MAX_DEPTH:
+            return False
+        if "".join(part.itertext()).strip():
+            self._losses.count("part nested too deep", plural="parts nested too deep")
+        return True
+
     def _blocks(self, parent: Element, body: Body, depth: int) -> None:
         for one in parent:
             if one.tag == f"{W}p":
@@ -202,8 +210,9 @@ class _Reader:
             body.item(level, mark, gathered.parts)
         else:
             body.paragraph(gathered.parts, "blockquote" if "quote" in style.get("name", "") else "p")
-        for box in gathered.boxes if depth < _MAX_DEPTH else ():
-            self._blocks(box, body, depth + 1)
+        for box in gathered.boxes:
+            if not self._is_too_deep(box, depth + 1):
+                self._blocks(box, body, depth + 1)
 
     def _mark(self, paragraph: Element, style: dict[str, str]) -> tuple[str | None, int]:
         found = paragraph.find(f"{W}pPr/{W}numPr")
@@ -223,7 +232,7 @@ class _Reader:
         return int(level) + 1 if level.isascii() and level.isdigit() and int(level) < 9 else 0
 
     def _inline(self, parent: Element, to: _Paragraph, depth: int) -> None:
-        if depth > _MAX_DEPTH:
+        if self._is_too_deep(parent, depth):
             return
         for one in parent:
             match one.tag.removeprefix(W):
@@ -297,8 +306,8 @@ class _Reader:
                 parts.append(
                     ("".join(base.itertext()) if base is not None else "") + (f" ({said})" if said else "")
                 )
-            case _ if one.tag == f"{_MC}AlternateContent" and depth < _MAX_DEPTH:
-                for inner in _chosen(one):
+            case _ if one.tag == f"{_MC}AlternateContent":
+                for inner in () if self._is_too_deep(one, depth + 1) else _chosen(one):
                     self._run_part(inner, parts, to, depth + 1)
 
     def _refer(self, kind: str, one: Element, parts: list[Node | str]) -> None:
@@ -356,7 +365,7 @@ class _Reader:
                     first.attributes["rowspan"] = str(int(first.get("rowspan") or "1") + 1)
                 else:
                     inner = Body()
-                    if depth < _MAX_DEPTH:
+                    if not self._is_too_deep(cell, depth):
                         self._blocks(cell, inner, depth)
                     node = element("th" if is_head or _is_bold(cell) else "td", inner.top.children)
                     node.attributes["colspan"] = str(span)

@@ -181,8 +181,16 @@ class _Reader:
                             found[name.startswith("footer")][text] = None
         return list(found[0]), list(found[1])
 
+    def _is_too_deep(self, part: Element, depth: int) -> bool:
+        """Whether a part is nested deeper than is read; its text is then counted as left out."""
+        if depth <= _MAX_DEPTH:
+            return False
+        if "".join(part.itertext()).strip():
+            self._losses.count("part nested too deep", plural="parts nested too deep")
+        return True
+
     def _blocks(self, parent: Element, body: Body, depth: int) -> None:
-        if depth > _MAX_DEPTH:
+        if self._is_too_deep(parent, depth):
             return
         for one in parent:
             match one.tag:
@@ -229,7 +237,7 @@ class _Reader:
             self._frame(box, body, depth + 1)
 
     def _list(self, one: Element, body: Body, depth: int, level: int, style: str) -> None:
-        if depth > _MAX_DEPTH:
+        if self._is_too_deep(one, depth):
             return
         style = one.get(f"{_T}style-name") or style
         levels = self._lists.get(style, {})
@@ -255,8 +263,10 @@ class _Reader:
                     break
 
     def _inline(self, parent: Element, boxes: list[Element], depth: int) -> list[Node | str]:
+        if self._is_too_deep(parent, depth):
+            return []
         parts: list[Node | str] = [parent.text or ""]
-        for one in parent if depth < _MAX_DEPTH else ():
+        for one in parent:
             parts += self._inline_part(one, boxes, depth)
             parts.append(one.tail or "")
         return parts

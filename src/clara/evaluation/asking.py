@@ -86,7 +86,7 @@ class Asker:
         self, questions: Sequence[Question], groups: Sequence[Sequence[int]]
     ) -> list[list[float]] | None:
         """Of every passage in search, as a user's question would have them, where the reader heeds them."""
-        if not self.clara.model.config.prior_weight:
+        if not self.clara.model.reads_scores:
             return None
         scores = [
             self.bank.scores(question.text, group) for question, group in zip(questions, groups, strict=True)

@@ -43,8 +43,8 @@ class SpanOutput(ClaraOutput):
         documents: Where the documents of each row stand among its words.
     """
 
-    words: Tensor | None = None
-    documents: list[list[Document]] | None = None
+    words: Tensor = None  # type: ignore[assignment]
+    documents: list[list[Document]] = None  # type: ignore[assignment]
 
 
 class ExtractiveModel(ClaraModel):
@@ -80,6 +80,10 @@ class ExtractiveModel(ClaraModel):
         if rate is not None and rate < 1:
             raise InputError(f"The rate is {rate}, but this model's memories begin at 1.")
         return None
+
+    @property
+    def reads_scores(self) -> bool:
+        return bool(self.config.prior_weight)
 
     def memory_modules(self) -> dict[str, dict[str, Tensor]]:
         state = self.memory.state_dict().items()
@@ -168,10 +172,18 @@ class ExtractiveModel(ClaraModel):
         priors = None
         if scores is not None and weight:
             priors = [weight * torch.tensor(own, device=self.device) for own in scores]
-        return [
-            Written(span.ids, span.log_odds, span.document) if span else Written([], UNANSWERED, None)
-            for span in self.find_spans(prompts, memories, max_new_tokens, role, priors)
-        ]
+        output = self(prompts, memories, role=role, priors=priors)
+        written = []
+        asked = pairs.questions(prompts)
+        for question, span, held in zip(asked, _best(output, max_new_tokens), output.documents, strict=True):
+            # every document is read behind the question; a memory as the words that it spells
+            positions = sum(len(question.ids) + len(document.ids) for document in held)
+            written.append(
+                Written(span.ids, span.log_odds, span.document, positions)
+                if span
+                else Written([], UNANSWERED, None, positions)
+            )
+        return written
 
     def judge(self, end_token_id: int, role: str | None = roles.GENERATOR) -> None:
         return None
@@ -236,11 +248,7 @@ class ExtractiveModel(ClaraModel):
         Raises:
             PromptError: Slots and memories disagree.
         """
-        output = self(prompts, memories, role=role, priors=priors)
-        assert output.words is not None
-        assert output.documents is not None
-        scores = output.words.cpu()
-        return [best_span(row, held, max_words) for row, held in zip(scores, output.documents, strict=True)]
+        return _best(self(prompts, memories, role=role, priors=priors), max_words)
 
     @contextmanager
     def reading_once(self) -> Iterator[None]:
@@ -254,6 +262,12 @@ class ExtractiveModel(ClaraModel):
             yield
         finally:
             self._read_before = None
+
+
+def _best(output: SpanOutput, max_words: int) -> list[Span | None]:
+    """The likeliest span of each question."""
+    scores = output.words.cpu()
+    return [best_span(row, held, max_words) for row, held in zip(scores, output.documents, strict=True)]
 
 
 AutoModel.register(ExtractiveConfig, ExtractiveModel, exist_ok=True)

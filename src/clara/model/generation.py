@@ -26,11 +26,13 @@ class Written:
         confidence: How sure the model is: log odds against there being no answer where it was taught to tell,
             else the mean log probability of the tokens.
         document: Number of the document that holds it, where the model says so.
+        num_positions: Positions of the prompt that the network read.
     """
 
     ids: list[int]
     confidence: float
     document: int | None
+    num_positions: int
 
 
 @torch.inference_mode()

@@ -179,6 +179,11 @@ class ClaraModel(PreTrainedModel):
             )
         return count
 
+    @property
+    def reads_scores(self) -> bool:
+        """Whether the scores of documents in search count when they are read (`scores` of `write`)."""
+        return False
+
     def memory_modules(self) -> dict[str, dict[str, Tensor]]:
         """The weights besides base and roles that determine memories and keys, by module."""
         return {} if self.pooling is None else {"pooling": self.pooling.state_dict()}
@@ -468,7 +473,11 @@ class ClaraModel(PreTrainedModel):
             role=role,
         )
         sure = judge.log_odds if judge else [confidence.of(row, len(ids)) for row, ids in enumerate(answers)]
-        return [Written(ids, value, None) for ids, value in zip(answers, sure, strict=True)]
+        lengths = prompts.lengths.tolist()
+        return [
+            Written(ids, value, None, length)
+            for ids, value, length in zip(answers, sure, lengths, strict=True)
+        ]
 
     def judge(self, end_token_id: int, role: str | None = roles.GENERATOR) -> NoAnswer | None:
         """What tells whether documents hold an answer, of a generator that was taught to say so."""

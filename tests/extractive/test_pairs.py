@@ -161,3 +161,22 @@ def test_a_pair_longer_than_the_model_is_refused(model_and_processor: Any) -> No
     model.config.text_config.max_position_embeddings = 11
     with pytest.raises(PromptError, match="take 12 positions together, but the model has 11"):
         model(prompts)
+
+
+@torch.no_grad()
+def test_positions_are_those_that_the_network_reads(model_and_processor: Any) -> None:
+    """Memories are turned into words before they are read, so they count as many as the text."""
+    model, processor = model_and_processor
+    question = QUESTIONS[0]
+    texts = processor.encode_documents(TEXTS)
+    expected = sum(len(processor.encode_questions([question])[0]) + len(ids) for ids in texts)
+    memories = [model.compress(*collate_texts([ids]), rate=2).vectors[0] for ids in texts]
+    prompts = collate_prompts(
+        [
+            processor.prompt(question, [TextSlot(ids) for ids in texts]),
+            processor.prompt(question, [MemorySlot(len(memory), 2) for memory in memories]),
+        ]
+    )
+    held = [torch.zeros(0, model.hidden_size), torch.cat(memories)]
+    written = model.write(prompts, held, end_token_id=processor.end_token_id, max_new_tokens=3)
+    assert [answer.num_positions for answer in written] == [expected, expected]

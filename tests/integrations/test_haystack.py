@@ -1,0 +1,135 @@
+"""Haystack's components: in pipelines, saved, with filters, and answers with their sources."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("haystack", reason="haystack-ai is not installed (extra haystack)")
+
+from haystack import Document, Pipeline
+from haystack.components.retrievers.in_memory import InMemoryEmbeddingRetriever
+from haystack.document_stores.in_memory import InMemoryDocumentStore
+from haystack.errors import FilterError
+
+from clara import Clara, InputError
+from clara.integrations.haystack import (
+    ClaraAnswerer,
+    ClaraDocumentEmbedder,
+    ClaraDocumentStore,
+    ClaraRetriever,
+    ClaraTextEmbedder,
+)
+from tests.integrations.conftest import ANSWER, BRIDGE, DOCUMENTS, QUESTION
+
+
+@pytest.fixture(scope="module")
+def store(clara: Clara, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClaraDocumentStore]:
+    store = ClaraDocumentStore(tmp_path_factory.mktemp("haystack") / "store", clara=clara)
+    store.library.add(DOCUMENTS)
+    yield store
+    store.close()
+
+
+def test_retriever_finds_what_the_library_finds_with_its_metadata(store: ClaraDocumentStore) -> None:
+    found = ClaraRetriever(store, top_k=4).run(QUESTION)["documents"]
+    hits = store.library.search(QUESTION, 4)
+    assert [document.content for document in found] == [hit.stored.passage.text for hit in hits]
+    assert [document.score for document in found] == [hit.score for hit in hits]
+    assert found[0].meta["file"] == BRIDGE
+    assert found[0].meta["heading"] == "Opening"
+    assert found[0].meta["support"] in found[0].content
+    assert asyncio.run(ClaraRetriever(store).run_async(QUESTION, top_k=4))["documents"] == found
+
+
+def test_filters_of_a_search(store: ClaraDocumentStore) -> None:
+    of_file = {"field": "meta.title", "operator": "==", "value": "The Brooklyn Bridge"}
+    retriever = ClaraRetriever(store, filters=of_file, top_k=20)
+    assert {document.meta["file"] for document in retriever.run(QUESTION)["documents"]} == {BRIDGE}
+    both = {
+        "operator": "AND",
+        "conditions": [of_file, {"field": "meta.heading", "operator": "!=", "value": "Opening"}],
+    }
+    found = retriever.run(QUESTION, filters=both)["documents"]
+    assert found
+    assert {document.id for document in found} == {
+        document.id for document in store.filter_documents(both)
+    }  # Haystack's own evaluation of the same filter
+    for filters, told in (
+        ({"operator": "OR", "conditions": [of_file, of_file]}, "conditions that must all hold"),
+        ({"field": "meta.a", "operator": "in", "value": ["b"]}, "a search takes =="),
+        ({"field": "content", "operator": "==", "value": "b"}, "fields of the metadata"),
+        ({"field": "meta.a", "operator": "==", "value": None}, "type NoneType"),
+    ):
+        with pytest.raises(FilterError, match=told):
+            retriever.run(QUESTION, filters=filters)
+
+
+def test_answers_from_the_store_with_its_sources(store: ClaraDocumentStore) -> None:
+    (answer,) = ClaraAnswerer(store).run(QUESTION)["answers"]
+    assert (answer.data, answer.query) == (ANSWER, QUESTION)
+    taken = next(document for document in answer.documents if document.id == answer.meta["taken_from"])
+    assert taken.meta["file"] == BRIDGE
+    assert ANSWER in taken.meta["support"]
+    assert not answer.meta["is_doubtful"]
+    later = asyncio.run(ClaraAnswerer(store).run_async(QUESTION))
+    assert later["answers"][0].data == ANSWER
+
+
+def test_answers_from_given_documents(store: ClaraDocumentStore) -> None:
+    documents = [
+        Document(content="The tunnel opened on 10 January 1863."),
+        Document(content="It was open."),
+    ]
+    answerer = ClaraAnswerer(store, top_k=1)
+    (answer,) = answerer.run("When did the tunnel open?", documents=documents)["answers"]
+    assert answer.data == "10 January 1863"
+    assert answer.documents == documents[:1]
+    assert answerer.run("When did the tunnel open?", documents=[])["answers"] == []
+
+
+def test_a_pipeline_is_saved_and_runs_again(clara: Clara, tmp_path: Path) -> None:
+    store = ClaraDocumentStore(tmp_path / "store", clara=clara)
+    store.write_documents([Document(id="tunnel", content="The tunnel opened on 10 January 1863.")])
+    pipeline = Pipeline()
+    pipeline.add_component("retriever", ClaraRetriever(store, top_k=2))
+    pipeline.add_component("answerer", ClaraAnswerer(store))
+    pipeline.connect("retriever.documents", "answerer.documents")
+    question = "When did the tunnel open?"
+    given = {"retriever": {"query": question}, "answerer": {"query": question}}
+    assert pipeline.run(given)["answerer"]["answers"][0].data == "10 January 1863"
+    saved = pipeline.dumps()
+    assert str(tmp_path / "store") in saved
+    store.close()
+    # its two components open the store each, which one alone may do for writing
+    loaded = Pipeline.loads(
+        saved.replace("read_only: false", "read_only: true"), allowed_modules=["clara.integrations.haystack"]
+    )
+    assert loaded.run(given)["answerer"]["answers"][0].data == "10 January 1863"
+
+
+def test_embedders_serve_another_store(clara: Clara, store: ClaraDocumentStore) -> None:
+    passages = store.filter_documents()
+    other = InMemoryDocumentStore(embedding_similarity_function="cosine")
+    embedded = ClaraDocumentEmbedder(clara=clara).run(passages)["documents"]
+    assert all(one.embedding is None for one in passages)
+    other.write_documents(embedded)
+    query = ClaraTextEmbedder(clara=clara).run(QUESTION)["embedding"]
+    found = InMemoryEmbeddingRetriever(other, top_k=5).run(query_embedding=query)["documents"]
+    hits = store.library.search(QUESTION, 5, hybrid=False)
+    assert any(ANSWER in (document.content or "") for document in found)
+    assert len({document.id for document in found}) == len(hits) == 5
+    saved = ClaraTextEmbedder(model="somewhere", clara=clara).to_dict()
+    assert saved["init_parameters"] == {"model": "somewhere"}
+
+
+def test_what_is_no_document_is_told(clara: Clara, tmp_path: Path) -> None:
+    store = ClaraDocumentStore(tmp_path / "store", clara=clara)
+    with pytest.raises(InputError, match=r"not a list of haystack\.Document"):
+        store.write_documents([{"content": "text"}])  # type: ignore[list-item]
+    with pytest.raises(InputError, match="'empty' holds no text"):
+        store.write_documents([Document(id="empty")])
+    store.close()
