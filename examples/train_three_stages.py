@@ -156,7 +156,7 @@ selection_temperature = 0.2
 [stages.end-to-end.optimiser]
 batch_size = 16
 micro_batch_size = 16
-learning_rate = 2e-3
+learning_rate = 4e-3
 steps = 500
 """
 

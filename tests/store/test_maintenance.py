@@ -192,6 +192,7 @@ compact(MemoryStore.open({path!r}))
 """
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the platform has no SIGKILL")
 @pytest.mark.parametrize(
     ("module", "owner", "name", "call"),
     [
@@ -330,10 +331,12 @@ def kill_while_filling(path: Path, kills: int, count: int) -> None:
         assert check(store).faults == []
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the platform has no SIGKILL")
 def test_a_store_survives_kills(tmp_path: Path) -> None:
     kill_while_filling(tmp_path, kills=6, count=200)
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the platform has no SIGKILL")
 @pytest.mark.slow
 def test_a_store_survives_a_hundred_kills(tmp_path: Path) -> None:
     kill_while_filling(tmp_path, kills=100, count=400)

@@ -363,6 +363,7 @@ PATCHES = {
 }
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the platform has no SIGKILL")
 @pytest.mark.parametrize("max_segment_bytes", [40, 1 << 30])
 @pytest.mark.parametrize("moment", PATCHES)
 def test_a_killed_writer_leaves_the_store_as_it_was(
