@@ -12,14 +12,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from clara.errors import ClaraError, InputError
 from clara.records import Answer, Hit, Source, StoredDocument, StoredPassage
 from clara.service.settings import Settings, store_names
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from clara.indexing import AddReport, Progress
     from clara.library import Library
     from clara.pipeline import Clara
@@ -276,6 +276,8 @@ class Engine:
         Raises:
             InputError: The model compares memories, which are no single vectors.
         """
+        import numpy as np
+
         if not self.vector_size:
             raise InputError("This model compares whole memories and has no embeddings; use search instead.")
         if are_questions:
@@ -289,6 +291,8 @@ class Engine:
 
     def rerank(self, question: str, documents: Sequence[str]) -> list[float]:
         """How well each document fits a question, as search scores them."""
+        import numpy as np
+
         query = self.clara.query(question)
         memories, keys = self.clara.compress(documents)
         if query.match is not None:
