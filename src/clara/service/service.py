@@ -226,7 +226,7 @@ class Service:
 
     def _search(self, jobs: Sequence[Job]) -> list[Any]:
         with span("clara.search", questions=len(jobs)):
-            return [_caught(self.engine.search, job.payload) for job in jobs]
+            return self.engine.search_together([job.payload for job in jobs])
 
     def _embed(self, jobs: Sequence[Job]) -> list[Any]:
         """Embed the texts of all jobs, passages and questions each in one go."""
