@@ -47,7 +47,7 @@ def test_chat(client: Any, library: Library) -> None:
     assert choice.message.annotations[0].url_citation.title == "The Brooklyn Bridge"
     usage = completion.usage
     assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens > 0
-    with pytest.raises(openai.BadRequestError, match="empty"):
+    with pytest.raises(openai.BadRequestError, match="holds no text"):
         client.chat.completions.create(model="clara", messages=[{"role": "user", "content": " "}])
 
 
