@@ -19,6 +19,7 @@ from clara.batching import by_length
 from clara.checkpoints.fingerprint import fingerprint
 from clara.device import bfloat16_pays
 from clara.errors import InputError, PromptError
+from clara.model.compression import Memories
 from clara.model.generation import Written, generate, stream
 from clara.model.modeling import ClaraModel
 from clara.model.prompts import PromptBatch
@@ -216,7 +217,6 @@ class Clara:
         """
         return self.query(question).vector
 
-    @torch.inference_mode()
     def query(self, question: str, rate: int | None = None) -> Query:
         """A question as it is searched with.
 
@@ -228,9 +228,30 @@ class Clara:
             InputError: The question is empty or too long.
             MissingRoleError: The model has no query reasoner.
         """
-        ids, lengths = collate_texts(self.processor.encode_questions([question]), device=self.model.device)
+        (query,) = self.queries([question], rate)
+        return query
+
+    @torch.inference_mode()
+    def queries(self, questions: Sequence[str], rate: int | None = None) -> list[Query]:
+        """Several questions as `query` gives one, encoded as one batch; arguments and errors as there."""
+        if not questions:
+            return []
+        ids, lengths = collate_texts(self.processor.encode_questions(questions), device=self.model.device)
         encoded = self.model.encode_query(ids, lengths)
         compared = self.model.query_keys(encoded) if self.key_size else encoded.vectors
+        vectors = compared.float().cpu().numpy()
+        if not self.model.matches:
+            return [Query(vector, None) for vector in vectors]
+        return [
+            Query(
+                vectors[row],
+                self._matcher(ids[row : row + 1], lengths[row : row + 1], encoded.row(row), rate),
+            )
+            for row in range(len(questions))
+        ]
+
+    def _matcher(self, ids: Tensor, lengths: Tensor, encoded: Memories, rate: int | None) -> Rerank:
+        """What scores stored memories for a batch of one question."""
 
         @torch.inference_mode()
         def match(memories: Sequence[NDArray[np.float16]]) -> NDArray[np.float32]:
@@ -240,8 +261,7 @@ class Clara:
             )
             return scores
 
-        vector: NDArray[np.float32] = compared[0].float().cpu().numpy()
-        return Query(vector, match if self.model.matches else None)
+        return match
 
     def search(
         self,
@@ -251,6 +271,7 @@ class Clara:
         *,
         hybrid: bool | None = None,
         where: str | Sequence[str] = (),
+        query: Query | None = None,
     ) -> list[Hit]:
         """The K passages of a store that score best.
 
@@ -261,11 +282,12 @@ class Clara:
             hybrid: Join the search by memories with one by words (BM25); None to do so where the key is that
                 of a sentence encoder, as the small model's, which it makes better.
             where: Conditions that passages must meet, such as "format=pdf"; see `clara.store.Filter`.
+            query: The question as `query` or `queries` gave it; encoded here if None.
 
         Raises:
             InputError: The question is empty or too long, K is below 1, or a condition cannot be understood.
         """
-        return self.explain(question, store, k, hybrid=hybrid, where=where).hits
+        return self.explain(question, store, k, hybrid=hybrid, where=where, query=query).hits
 
     def explain(
         self,
@@ -275,6 +297,7 @@ class Clara:
         *,
         hybrid: bool | None = None,
         where: str | Sequence[str] = (),
+        query: Query | None = None,
     ) -> Explanation:
         """What `search` finds, with the candidates and scores of each of its steps; arguments as there."""
         if not self.searches_memories:
@@ -287,7 +310,7 @@ class Clara:
                 where=Filter.parse(where) if where else None,
             )
         is_hybrid = self.is_hybrid if hybrid is None else hybrid
-        query = self.query(question, store.rate)
+        query = query or self.query(question, store.rate)
         return explain(
             store,
             query.vector,
