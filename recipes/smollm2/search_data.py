@@ -50,7 +50,7 @@ def main() -> None:
     asked = [(number, qa) for number, record in enumerate(records) for qa in record["qas"] if qa["answers"]]
     asked = rng.sample(asked, min(options.questions, len(asked)))
     words = bm25s.tokenize([qa["question"] for _, qa in asked], stemmer=stemmer, show_progress=False)
-    found, _ = index.retrieve(words, k=CANDIDATES, show_progress=False)
+    found, _ = index.retrieve(words, k=min(CANDIDATES, len(texts)), show_progress=False)
     with options.target.open("w", encoding="utf-8") as out:
         for (number, qa), row in zip(asked, found.tolist(), strict=True):
             candidates = row if number in row else [*row[:-1], number]

@@ -181,6 +181,7 @@ def _pooled_from_base(
     unused = next(
         (token for token in special if token not in (None, tokenizer.eos_token_id)), tokenizer.eos_token_id
     )
+    choices.setdefault("num_text_documents", 1)
     config = ClaraConfig(
         network.config,
         score="tokens",
