@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from clara.errors import ClaraError
 from clara.library import Library
 from clara.service.app import create_app
+from clara.service.engine import Asked, Found
 from clara.service.service import Service
 from clara.service.settings import Limits, Settings
 
@@ -79,6 +81,30 @@ def test_many_at_once_get_what_they_get_alone(client: TestClient, service: Servi
         thread.join()
     assert together == alone
     assert 'clara_batch_jobs_count{kind="ask"}' in service.metrics.text().decode()
+
+
+def test_searches_together_find_what_each_finds(service: Service, client: TestClient) -> None:
+    asked = [
+        Asked("notes", QUESTION, 3),
+        Asked("notes", "Who designed the Eiffel Tower?", 3, ("format=pdf",)),
+        Asked("notes", "why " * 300),
+        Asked("empty", "Who?"),
+        Asked("notes", "What is the largest moon of Saturn?", 3),
+    ]
+
+    def ids(found: Found | Exception) -> object:
+        return [one.id for one in found.sources] if isinstance(found, Found) else str(found)
+
+    for questions in (asked, asked[:2] + asked[4:]):
+        together = service.engine.search_together(questions)
+        assert [ids(one) for one in together] == [ids(_alone(service, one)) for one in questions]
+
+
+def _alone(service: Service, asked: Asked) -> Found | Exception:
+    try:
+        return service.engine.search(asked)
+    except ClaraError as error:
+        return error
 
 
 def test_search_shows_hits_and_steps(client: TestClient, library: Library) -> None:

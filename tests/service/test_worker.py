@@ -69,3 +69,18 @@ def test_stopping_refuses_what_waits() -> None:
         job.result.result(1)
     with pytest.raises(StoppedError):
         worker.submit(Job("a", 1))
+
+
+def test_refusing_gives_up_what_waits_and_what_is_at_work() -> None:
+    echo = Echo()
+    worker = Worker({"a": echo}, queue=10, batch=1)
+    worker.start()
+    jobs = [worker.submit(Job("a", number)) for number in range(3)]
+    assert echo.is_at_work.wait(10)
+    worker.refuse()
+    for job in jobs:
+        with pytest.raises(StoppedError):
+            job.result.result(1)
+    echo.may_go.set()  # its result comes too late and harms nothing
+    assert worker.stop(10)
+    assert echo.batches == [[0]]

@@ -18,6 +18,10 @@ logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
+DESCRIPTION: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
+"""Of a route that answers with JSON or, where a client asks for it, with such a stream."""
+
+
 class EventStream(StreamingResponse):
     """A stream of events.
 

@@ -14,7 +14,7 @@ from clara.errors import InputError
 from clara.records import Answer, Source
 from clara.service.answers import name_of, text_of
 from clara.service.engine import Asked, UnknownError, document_id
-from clara.service.events import EventStream, begun
+from clara.service.events import DESCRIPTION, EventStream, begun
 from clara.service.openai_chat import Chat, task_answer
 from clara.service.openai_responses import Response, usage_of
 from clara.service.protocols import (
@@ -60,7 +60,7 @@ def openai_routes(service: Service) -> APIRouter:
         store_of(model)
         return _model(model, service.started)
 
-    @router.post("/v1/chat/completions", response_model=None)
+    @router.post("/v1/chat/completions", response_model=None, responses=DESCRIPTION)
     async def chat(body: ChatRequest, request: Request) -> HttpResponse | dict[str, Any]:
         """Answer the last user message from the documents of the store that the model's name names."""
         store = store_of(body.model)
@@ -84,7 +84,7 @@ def openai_routes(service: Service) -> APIRouter:
         answer = await unless_left(request.is_disconnected, service.ask(asked))
         return completion.body(answer, chat_usage(question, answer))
 
-    @router.post("/v1/responses", response_model=None)
+    @router.post("/v1/responses", response_model=None, responses=DESCRIPTION)
     async def responses(body: ResponsesRequest, request: Request) -> HttpResponse | dict[str, Any]:
         """The same as a response: a search of files, then a message that cites them."""
         question = question_of(body.messages)

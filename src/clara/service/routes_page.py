@@ -19,7 +19,7 @@ from clara.errors import InputError
 from clara.records import Answer, Source, StoredDocument
 from clara.service.answers import answer_dict, file_url, name_of, source_dict
 from clara.service.engine import Asked, UnknownError, document_id
-from clara.service.events import EventStream, begun
+from clara.service.events import DESCRIPTION, EventStream, begun
 from clara.service.followups import with_subject
 from clara.service.protocols import AskRequest, SearchRequest
 from clara.service.service import Service, unless_left
@@ -84,7 +84,7 @@ def page_routes(service: Service) -> APIRouter:
         engine.check_store(store)
         return await service.in_thread(engine.info, store)
 
-    @router.post("/api/stores/{store}/ask", response_model=None)
+    @router.post("/api/stores/{store}/ask", response_model=None, responses=DESCRIPTION)
     async def ask(store: str, body: AskRequest, request: Request) -> HttpResponse | dict[str, Any]:
         """Answer a question; with `stream` as events of the types sources, text and answer."""
         asked = asked_of(store, body)

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from types import FrameType
 
 import uvicorn
 
@@ -20,6 +21,29 @@ from clara.service.app import create_app
 from clara.service.running import Note, model_mark, noted, store_mark
 from clara.service.service import Service
 from clara.service.settings import Settings
+
+_AFTER_REFUSAL = 5
+"""Seconds for clients to be told that no answer comes, before their connections are closed."""
+
+
+class _Server(uvicorn.Server):
+    """Refuses what is not answered a while after a signal, before uvicorn gives connections up.
+
+    Args:
+        config: Of uvicorn.
+        service: What answers.
+    """
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop."""
+        super().handle_exit(sig, frame)
+        refusing = threading.Timer(self._service.settings.limits.stop_seconds, self._service.worker.refuse)
+        refusing.daemon = True
+        refusing.start()
 
 
 def serve(settings: Settings, told: Callable[[str], None], log: str | None = None) -> None:
@@ -47,9 +71,9 @@ def serve(settings: Settings, told: Callable[[str], None], log: str | None = Non
         access_log=False,
         lifespan="on",
         server_header=False,
-        timeout_graceful_shutdown=int(settings.limits.stop_seconds),
+        timeout_graceful_shutdown=int(settings.limits.stop_seconds) + _AFTER_REFUSAL,
     )
-    server = uvicorn.Server(config)
+    server = _Server(config, service)
     failed: list[ClaraError] = []
 
     def watch() -> None:
@@ -84,9 +108,10 @@ def serve(settings: Settings, told: Callable[[str], None], log: str | None = Non
         ended.set()
         listening.close()
         watching.join()
-        if not service.has_ended:
-            # Python would abort with a thread still within torch; what was uploaded is on the disk
+        if not failed:
+            # what Python does at its end takes seconds, and aborts with a thread still within torch
             logging.shutdown()
+            sys.stdout.flush()
             os._exit(0)
     if failed:
         raise failed[0]

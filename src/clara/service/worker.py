@@ -7,7 +7,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,6 +77,7 @@ class Worker:
         self._observe = observe
         self._waiting: deque[Job] = deque()
         self._changed = threading.Condition()
+        self._running: list[Job] = []
         self._is_stopped = False
         self._thread = threading.Thread(target=self._run, name="clara-model", daemon=True)
 
@@ -85,16 +87,23 @@ class Worker:
 
     def stop(self, seconds: float) -> bool:
         """Take no more jobs, refuse those that wait, let the one at work end; whether it did in that time."""
-        with self._changed:
-            self._is_stopped = True
-            waiting = list(self._waiting)
-            self._waiting.clear()
-            self._changed.notify_all()
-        for job in waiting:
-            _fail(job, StoppedError("The server is stopping; ask again in a moment."))
+        self._end(with_running=False)
         if self._thread.is_alive():
             self._thread.join(seconds)
         return not self._thread.is_alive()
+
+    def refuse(self) -> None:
+        """Take no more jobs, and give up those that wait and those at work."""
+        self._end(with_running=True)
+
+    def _end(self, *, with_running: bool) -> None:
+        with self._changed:
+            self._is_stopped = True
+            given_up = [*self._waiting, *(self._running if with_running else ())]
+            self._waiting.clear()
+            self._changed.notify_all()
+        for job in given_up:
+            _set(job, StoppedError("The server is stopping; ask again in a moment."))
 
     @property
     def waiting(self) -> int:
@@ -140,6 +149,7 @@ class Worker:
                 self._waiting = left
                 taken = [job for job in taken if job.result.set_running_or_notify_cancel()]
                 if taken:
+                    self._running = taken
                     return taken
 
     def _run(self) -> None:
@@ -154,12 +164,13 @@ class Worker:
                 results = [error] * len(jobs)
             self._observe(jobs[0].kind, len(jobs), time.perf_counter() - started)
             for job, result in zip(jobs, results, strict=True):
-                if isinstance(result, Exception):
-                    _fail(job, result)
-                else:
-                    job.result.set_result(result)
+                _set(job, result)
 
 
-def _fail(job: Job, error: Exception) -> None:
-    if not job.result.done():
-        job.result.set_exception(error)
+def _set(job: Job, result: Any) -> None:
+    """Give a result or an exception, unless the job was given up."""
+    with suppress(InvalidStateError):
+        if isinstance(result, Exception):
+            job.result.set_exception(result)
+        else:
+            job.result.set_result(result)
