@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from clara.errors import InputError, MissingRoleError, PromptError, StoreError, StoreMismatchError
+from clara.errors import InputError, PromptError, StoreError, StoreMismatchError
 from clara.library import Library, Progress
 from clara.pipeline import Clara
 from clara.processing import MemorySlot, TextSlot, collate_prompts, collate_texts
@@ -331,16 +331,6 @@ def test_another_models_store_is_refused_and_kept(clara: Clara, library: Library
         assert len(again.store.documents()) == 3
 
 
-def test_without_a_query_reasoner_it_answers_but_cannot_search(folder: Path, tmp_path: Path) -> None:
-    model, processor = tiny_model("llama", roles={"compressor": "lora", "generator": "lora"})
-    clara = Clara(model, processor, "instruct")
-    assert len(clara.answer(["w1"], [["w2 w3"]], max_new_tokens=3)) == 1
-    with Library(clara, tmp_path / "store") as library:
-        library.add(folder)
-        with pytest.raises(MissingRoleError, match="needs the role query_reasoner"):
-            library.ask("w1")
-
-
 def test_files_read_ahead_are_stored_as_one_by_one(
     clara: Clara, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -489,3 +479,27 @@ def test_adapters_are_merged_for_use(tmp_path: Path) -> None:
     ]
     assert replies[0].text == replies[1].text
     assert replies[0].confidence == pytest.approx(replies[1].confidence, abs=1e-3)
+
+
+def test_without_a_query_reasoner_search_is_lexical(
+    tmp_path: Path, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    adapters = dict.fromkeys(("compressor", "generator"), "lora")
+    model, processor = tiny_model("llama", roles=adapters)
+    model.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    clara = Clara.from_pretrained(tmp_path / "model")
+    (record,) = caplog.records
+    assert "no query reasoner" in record.getMessage()
+    with Library(clara, tmp_path / "store") as library:
+        library.add(folder)
+        found = library.explain("w3 w10 w17", 3)
+        ids, scores = library.store.lexical(["w3", "w10", "w17"], 3)
+        assert [hit.stored.id for hit in found.hits] == ids.tolist()
+        assert [hit.score for hit in found.hits] == pytest.approx(scores.tolist())
+        assert [step.name for step in found.steps] == ["lexical"]
+        assert library.ask("w3 w10", max_new_tokens=2).sources[0].read_as == "memory"
+        assert library.search("w3 w10", 3, where="format=txt") != []
+        assert library.search("nowhere", 3) == []
+        with pytest.raises(InputError, match="nowhere"):
+            library.ask("nowhere")

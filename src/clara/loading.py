@@ -37,7 +37,8 @@ def load(
     """A model with its processor, in evaluation mode.
 
     Args:
-        name_or_path: Folder or hub id of our format or the released one; None for the packaged small model.
+        name_or_path: Folder or hub id of our format or the released one, or a name of `PACKAGED`; None for
+            the extractive reader.
         subfolder: Folder within it, as "compression-16" of the released checkpoints.
         base: Folder or hub id of the base model, if not where the checkpoint says.
         device: torch device, or "auto" for the GPU if there is one.
@@ -50,16 +51,16 @@ def load(
         InputError: There is no such device here, or a subfolder or revision is asked of the packaged model.
     """
     found_device = find_device(device)
+    packaged = "extractive" if name_or_path is None else str(name_or_path)
     for what, given in (("subfolder", subfolder), ("revision", revision)):
-        if name_or_path is None and given is not None:
+        if packaged in PACKAGED and given is not None:
             raise InputError(
                 f"The packaged model has no {what}, but {given!r} is asked for; remove it or pass a model."
             )
-    folder = (
-        packaged_folder()
-        if name_or_path is None
-        else find_folder(name_or_path, subfolder=subfolder, revision=revision)
-    )
+    if name_or_path is None or packaged in PACKAGED:
+        folder = packaged_folder(packaged)
+    else:
+        folder = find_folder(name_or_path, subfolder=subfolder, revision=revision)
     if _is_released(folder):
         model, processor = _load_released(folder, base, dtype)
     else:
@@ -93,15 +94,24 @@ def _accelerator() -> tuple[str, int]:
     return (found.type, torch.accelerator.device_count()) if found is not None else ("", 0)
 
 
-def packaged_folder() -> Path:
-    """The folder of the small model that the package carries.
+PACKAGED = {"extractive": "small", "smollm2": "smollm2"}
+"""Names of the models that the package carries, with their folders."""
+
+
+def packaged_folder(name: str = "extractive") -> Path:
+    """The folder of a model that the package carries.
+
+    Args:
+        name: One of `PACKAGED`.
 
     Raises:
-        CheckpointError: This installation has none.
+        CheckpointError: This installation lacks it.
     """
-    folder = Path(str(resources.files("clara"))) / "models" / "small"
+    folder = Path(str(resources.files("clara"))) / "models" / PACKAGED[name]
     if not (folder / "config.json").is_file():
-        raise CheckpointError("This installation of Clara includes no model; pass a model folder or hub id.")
+        raise CheckpointError(
+            f"This installation of Clara includes no model {name!r}; pass a model folder or hub id."
+        )
     return folder
 
 

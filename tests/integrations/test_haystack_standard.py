@@ -11,7 +11,7 @@ from haystack.document_stores.errors import DuplicateDocumentError
 from haystack.document_stores.types import DuplicatePolicy
 from haystack.testing.document_store import DocumentStoreBaseExtendedTests
 
-from clara import Clara
+from clara import Library
 from clara.integrations.haystack import ClaraDocumentStore
 
 
@@ -23,8 +23,8 @@ def without_embedding(documents: list[Document]) -> list[dict[str, object]]:
 
 class TestDocumentStore(DocumentStoreBaseExtendedTests):
     @pytest.fixture
-    def document_store(self, clara: Clara, tmp_path: object) -> ClaraDocumentStore:
-        return ClaraDocumentStore(f"{tmp_path}/store", clara=clara)
+    def document_store(self, empty: Library) -> ClaraDocumentStore:
+        return ClaraDocumentStore(library=empty)
 
     @staticmethod
     def assert_documents_are_equal(received: list[Document], expected: list[Document]) -> None:

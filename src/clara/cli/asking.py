@@ -166,8 +166,9 @@ def ask(
 
     if question != STDIN:
         check_question(question)
-    _check_conditions(where)
     client = find_client(store, model, subfolder, base, device)
+    if client is None:
+        _check_conditions(where)
     if client is not None:
         ask_it = partial(
             ask_remotely,
@@ -222,8 +223,9 @@ def search(
     from clara.support import with_support
 
     check_question(question)
-    _check_conditions(where)
     client = find_client(store, model, subfolder, base, device)
+    if client is None:
+        _check_conditions(where)
     if client is not None and tried(
         partial(
             search_remotely,

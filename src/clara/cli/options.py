@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clara.errors import InputError, StoreError
+from clara.service.running import DATABASE
 
 if TYPE_CHECKING:
     from clara.library import Library
@@ -26,7 +27,7 @@ ModelOption = Annotated[
         "--model",
         "-m",
         envvar="CLARA_MODEL",
-        help="Model folder or hub id [default: the packaged small model].",
+        help="Model folder or hub id, or a packaged model: extractive (default) or smollm2.",
     ),
 ]
 SubfolderOption = Annotated[
@@ -105,10 +106,10 @@ def check_store(path: Path) -> None:
         raise InputError(f"There is no store at {path}; {make}")
     if not path.is_dir():
         raise InputError(f"{path} is a file, not a store; pass the folder of a store with --store.")
-    from clara.store.schema import DATABASE, check_empty
-
     if (path / DATABASE).exists():
         return
+    from clara.store.schema import check_empty
+
     try:
         check_empty(path)
     except StoreError as error:

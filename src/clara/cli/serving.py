@@ -138,6 +138,9 @@ def mcp(
     device: DeviceOption = None,
 ) -> None:
     """Serve an agent over MCP on standard input and output: search, fetch, ask, list documents."""
+    import gc
+
+    gc.disable()  # importing the protocol makes many objects that stay: collecting delays the first answer
     from clara.service.settings import Settings
 
     stores = store or [DEFAULT_STORE]
@@ -148,6 +151,8 @@ def mcp(
     from clara.service.agents import serve_stdio
     from clara.service.service import Service
 
+    gc.freeze()
+    gc.enable()
     serve_stdio(Service(settings), allow_writes=allow_writes)
 
 

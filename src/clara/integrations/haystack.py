@@ -54,10 +54,11 @@ class ClaraDocumentStore:
     Args:
         path: The library's folder; made if it does not exist.
         model: Where the model is, as for `clara.Clara.from_pretrained`; the packaged small model if None.
-        clara: The model where it is loaded already; `model` then says what a saved pipeline loads.
         read_only: Never write; the store must exist.
+        library: Instead of the folder, a library that is open; `model` then says what a saved pipeline loads.
 
     Raises:
+        InputError: Neither folder nor library is given.
         CheckpointError: The model is missing, broken or unsafe.
         StoreError: The folder is not a store, is broken, or (to write) is being written by another process.
 
@@ -69,20 +70,23 @@ class ClaraDocumentStore:
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | None = None,
         model: str | None = None,
         *,
-        clara: Clara | None = None,
         read_only: bool = False,
+        library: Library | None = None,
     ) -> None:
-        self.path = str(path)
+        if library is None:
+            if path is None:
+                raise InputError("The document store needs the folder of a library; give it as path.")
+            library = Library(Clara.from_pretrained(model), path, read_only=read_only)
+        self.library = library
         self.model = model
-        self.read_only = read_only
-        self.library = Library(clara or Clara.from_pretrained(model), path, read_only=read_only)
 
     def to_dict(self) -> dict[str, Any]:
         """What a saved pipeline keeps of it: folder and model."""
-        return default_to_dict(self, path=self.path, model=self.model, read_only=self.read_only)
+        store = self.library.store
+        return default_to_dict(self, path=str(store.path), model=self.model, read_only=store.read_only)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
@@ -246,7 +250,7 @@ class ClaraRetriever:
     def to_dict(self) -> dict[str, Any]:
         """What a saved pipeline keeps of it."""
         return default_to_dict(
-            self, document_store=self.document_store, filters=self.filters, top_k=self.top_k
+            self, document_store=_to_read(self.document_store), filters=self.filters, top_k=self.top_k
         )
 
     @component.output_types(documents=list[Document])
@@ -316,7 +320,7 @@ class ClaraAnswerer:
         """What a saved pipeline keeps of it."""
         return default_to_dict(
             self,
-            document_store=self.document_store,
+            document_store=_to_read(self.document_store),
             filters=self.filters,
             top_k=self.top_k,
             max_new_tokens=self.max_new_tokens,
@@ -446,6 +450,12 @@ class ClaraTextEmbedder(_Embedder):
 def _document(placed: Placed) -> Document:
     name, source = placed
     return Document(id=name, content=source.text, meta=exchange.found_metadata(source), score=source.score)
+
+
+def _to_read(store: ClaraDocumentStore) -> dict[str, Any]:
+    """A store as a component keeps it that only reads, since only one of a pipeline's may write."""
+    saved = store.to_dict()
+    return {**saved, "init_parameters": {**saved["init_parameters"], "read_only": True}}
 
 
 def _check_documents(documents: object) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from clara.errors import InputError
 from clara.integrations import exchange, relevance
@@ -58,7 +58,7 @@ _OPERATORS = {
     FilterOperator.TEXT_MATCH_INSENSITIVE: "~",
 }
 
-Filters = MetadataFilters | Where
+Filters: TypeAlias = MetadataFilters | Where
 """LlamaIndex's filters, whose conditions must all hold, or what `clara.integrations.conditions` takes."""
 
 

@@ -44,6 +44,17 @@ class Memories:
     def __len__(self) -> int:
         return self.vectors.shape[0]
 
+    def row(self, row: int) -> Memories:
+        """One of them as a batch of its own."""
+        part = slice(row, row + 1)
+        return Memories(
+            self.vectors[part],
+            self.lengths[part],
+            self.weights[part],
+            self.text_means[part],
+            None if self.states is None else self.states[part],
+        )
+
     def unpadded(self) -> list[Tensor]:
         """One (m, H) tensor per document."""
         return [vectors[:length] for vectors, length in zip(self.vectors, self.lengths.tolist(), strict=True)]

@@ -6,11 +6,13 @@ Tools answer while the model still loads: listing them needs no model, and the o
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from functools import wraps
 from typing import Any
 
 from mcp.server import MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.types import ASGIApp
 
@@ -52,7 +54,21 @@ def agent_server(service: Service, *, allow_writes: bool = False, base: str = ""
     def url(store: str, source: Source) -> str:
         return file_url(base, store, source) if base else f"clara://{store}/{source.id}"
 
-    @server.tool()
+    def tool(function: Callable[..., Awaitable[dict[str, Any]]]) -> None:
+        """Offer a function as a tool; of errors that are foreseen agents read the sentence."""
+
+        @wraps(function)
+        async def told(*arguments: Any, **named: Any) -> dict[str, Any]:
+            try:
+                return await function(*arguments, **named)
+            except ClaraError as error:
+                raise ToolError(str(error)) from error
+            except TimeoutError as error:
+                raise ToolError("It took too long; ask again, or for less.") from error
+
+        server.add_tool(told)
+
+    @tool
     async def search(query: str, store: str | None = None, limit: int = 10) -> dict[str, Any]:
         """Find passages of the documents that fit a query.
 
@@ -73,7 +89,7 @@ def agent_server(service: Service, *, allow_writes: bool = False, base: str = ""
             ]
         }
 
-    @server.tool()
+    @tool
     async def fetch(id: str, page: int = 1) -> dict[str, Any]:
         """Read the whole document that a search result belongs to, page by page if it is long."""
         store, number = _passage(service, id)
@@ -91,7 +107,7 @@ def agent_server(service: Service, *, allow_writes: bool = False, base: str = ""
             "metadata": {"page": _within(page, 1, pages), "pages": pages, "passages": document.num_passages},
         }
 
-    @server.tool()
+    @tool
     async def ask(question: str, store: str | None = None, passages: int | None = None) -> dict[str, Any]:
         """Answer a short factual question from the documents, with the sources of the answer."""
         name = store_of(store)
@@ -111,7 +127,7 @@ def agent_server(service: Service, *, allow_writes: bool = False, base: str = ""
             ],
         }
 
-    @server.tool()
+    @tool
     async def read_neighbours(id: str, count: int = 1) -> dict[str, Any]:
         """Read the passage of a search result together with those before and after it."""
         store, number = _passage(service, id)
@@ -123,7 +139,7 @@ def agent_server(service: Service, *, allow_writes: bool = False, base: str = ""
             ]
         }
 
-    @server.tool()
+    @tool
     async def list_documents(store: str | None = None, page: int = 1) -> dict[str, Any]:
         """List the documents of a store, 200 a page."""
         name = store_of(store)
@@ -142,7 +158,7 @@ def agent_server(service: Service, *, allow_writes: bool = False, base: str = ""
 
     if allow_writes:
 
-        @server.tool()
+        @tool
         async def add_text(name: str, text: str, store: str | None = None) -> dict[str, Any]:
             """Add a text to the documents under a name; a text of the same name is replaced."""
             if not name.strip() or name.strip().startswith("/"):
@@ -150,7 +166,7 @@ def agent_server(service: Service, *, allow_writes: bool = False, base: str = ""
             report = await service.in_thread(engine.add_texts, store_of(store), {name.strip(): text})
             return {"added": report.added, "replaced": report.replaced, "passages": report.passages}
 
-        @server.tool()
+        @tool
         async def remove_document(id: str, store: str | None = None) -> dict[str, Any]:
             """Remove a document, by the id that list_documents gave; its file stays."""
             name = store_of(store)

@@ -10,19 +10,21 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from clara.errors import ClaraError, InputError
 from clara.records import Answer, Hit, Source, StoredDocument, StoredPassage
 from clara.service.settings import Settings, store_names
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from clara.indexing import AddReport, Progress
     from clara.library import Library
-    from clara.pipeline import Clara
+    from clara.pipeline import Clara, Query
+
+_T = TypeVar("_T")
 
 FILES = "files"
 """Folder within a store's in which uploaded files are kept."""
@@ -157,13 +159,41 @@ class Engine:
 
     # questions
 
-    def search(self, asked: Asked) -> Found:
-        """The best passages for a question, and how they were found."""
+    def search(self, asked: Asked, query: Query | None = None) -> Found:
+        """The best passages for a question, and how they were found.
+
+        Args:
+            asked: The question.
+            query: Of `Clara.queries`; None to encode it here.
+        """
         from clara.support import with_support
 
-        found = self.library(asked.store).explain(asked.question, asked.k, **asked.search_options())
+        library = self.library(asked.store)
+        found = library.explain(asked.question, asked.k, **asked.search_options(), query=query)
         sources = with_support([Source.of(hit, "memory") for hit in found.hits], asked.question)
         return Found(sources, found.passages, found.allowed, [asdict(step) for step in found.steps])
+
+    def search_together(self, asked: Sequence[Asked]) -> list[Found | Exception]:
+        """What `search` finds for several questions, encoded as one batch; errors in their places."""
+        return [
+            _caught(self.search, one, query) for one, query in zip(asked, self._queries(asked), strict=True)
+        ]
+
+    def _queries(self, asked: Sequence[Asked]) -> list[Query | None]:
+        """The questions as they are searched with; None for those that their search is left to encode."""
+        queries: list[Query | None] = [None] * len(asked)
+        rates: dict[int | None, list[int]] = {}
+        for at, one in enumerate(asked):
+            if one.store in self._libraries:
+                rates.setdefault(self._libraries[one.store].store.rate, []).append(at)
+        for rate, places in rates.items():
+            try:
+                encoded = self.clara.queries([asked[at].question for at in places], rate)
+            except ClaraError:  # one of them spoils the batch; alone each is encoded or has its own error
+                continue
+            for at, query in zip(places, encoded, strict=True):
+                queries[at] = query
+        return queries
 
     def ask(self, asked: Asked) -> Answer:
         """An answer with its sources."""
@@ -198,9 +228,9 @@ class Engine:
             count = clara.model.config.num_text_documents
         found: list[tuple[int, Asked, list[Hit]]] = []
         answers: list[Answer | Exception] = [InputError("Not answered.")] * len(asked)
-        for at, one in enumerate(asked):
+        for at, (one, query) in enumerate(zip(asked, self._queries(asked), strict=True)):
             try:
-                hits = library.search(one.question, one.k, **one.search_options())
+                hits = library.search(one.question, one.k, **one.search_options(), query=query)
             except ClaraError as error:
                 answers[at] = error
                 continue
@@ -276,6 +306,8 @@ class Engine:
         Raises:
             InputError: The model compares memories, which are no single vectors.
         """
+        import numpy as np
+
         if not self.vector_size:
             raise InputError("This model compares whole memories and has no embeddings; use search instead.")
         if are_questions:
@@ -289,6 +321,8 @@ class Engine:
 
     def rerank(self, question: str, documents: Sequence[str]) -> list[float]:
         """How well each document fits a question, as search scores them."""
+        import numpy as np
+
         query = self.clara.query(question)
         memories, keys = self.clara.compress(documents)
         if query.match is not None:
@@ -406,8 +440,8 @@ def document_id(source: str) -> str:
     return hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
 
-def _caught(function: Callable[[Asked], Answer], asked: Asked) -> Answer | Exception:
+def _caught(function: Callable[..., _T], *arguments: Any) -> _T | Exception:
     try:
-        return function(asked)
+        return function(*arguments)
     except ClaraError as error:
         return error

@@ -91,11 +91,12 @@ class Intake:
                     self._enqueue(store, file)
         self._thread.start()
 
-    def stop(self, seconds: float) -> None:
-        """Let the file at work end if it does so in time; what waits is added at the next start."""
+    def stop(self, seconds: float) -> bool:
+        """Let the file at work end; whether it did in that time. What waits is added at the next start."""
         if self._thread.is_alive():
             self._queue.put(None)
             self._thread.join(seconds)
+        return not self._thread.is_alive()
 
     async def receive(self, store: str, name: str, chunks: AsyncIterator[bytes]) -> Addition:
         """Keep an upload, and add it in a while. When this returns the file is on the disk.

@@ -77,7 +77,7 @@ def openai_routes(service: Service) -> APIRouter:
         longest = body.max_completion_tokens or body.max_tokens
         asked = Asked(store, question, max_new_tokens=longest)
         if body.stream:
-            pieces = await begun(service.stream(asked))
+            pieces = await unless_left(request.is_disconnected, begun(service.stream(asked)))
             wants_usage = body.stream_options is not None and body.stream_options.include_usage
             usage = (lambda answer: chat_usage(question, answer)) if wants_usage else None
             return EventStream(completion.chunks(pieces, usage), ends=True)
@@ -95,7 +95,7 @@ def openai_routes(service: Service) -> APIRouter:
             return usage_of(engine.count_tokens(question), engine.count_tokens(text_of(answer)))
 
         if body.stream:
-            pieces = await begun(service.stream(asked))
+            pieces = await unless_left(request.is_disconnected, begun(service.stream(asked)))
             return EventStream(response.events(pieces, usage), named=True, ends=True)
         answer = await unless_left(request.is_disconnected, service.ask(asked))
         return response.body(answer, usage(answer))

@@ -90,7 +90,8 @@ def page_routes(service: Service) -> APIRouter:
         asked = asked_of(store, body)
         base = str(request.base_url)
         if body.stream:
-            return EventStream(_ask_events(await begun(service.stream(asked)), store, base))
+            pieces = await unless_left(request.is_disconnected, begun(service.stream(asked)))
+            return EventStream(_ask_events(pieces, store, base))
         answer = await unless_left(request.is_disconnected, service.ask(asked))
         found = answer_dict(answer, store, base)
         await service.in_thread(with_context, store, found["sources"], body.context)

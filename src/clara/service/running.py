@@ -19,6 +19,7 @@ from pathlib import Path
 from clara.errors import ClaraError
 
 DATABASE = "store.sqlite3"
+"""As `clara.store.schema` has it, whose import takes numpy."""
 _POLL = 0.05
 
 

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clara.service.metrics import Metrics
-from clara.service.settings import Settings, is_local
+from clara.service.settings import Settings, is_address, is_local
 
 access_log = logging.getLogger("clara.access")
 
@@ -136,9 +136,8 @@ class Gate:
         return None
 
     def _is_known_host(self, host: str) -> bool:
-        if host in self._hosts or "*" in self._settings.hosts:
-            return True
-        return is_local(host) and is_local(self._settings.host)
+        """Whether a Host header may be meant for this server; an address cannot be that of a rebound name."""
+        return host in self._hosts or "*" in self._settings.hosts or is_local(host) or is_address(host)
 
     def _has_key(self, headers: Headers) -> bool:
         scheme, _, given = headers.get("authorization", "").partition(" ")

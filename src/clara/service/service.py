@@ -54,6 +54,9 @@ class Service:
 
     Args:
         settings: What is served, and how much of it one client may ask for.
+
+    Attributes:
+        has_ended: Whether `stop` left no thread at work.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -78,6 +81,7 @@ class Service:
         self.started = time.time()
         self._loaded = threading.Event()
         self._is_stopped = False
+        self.has_ended = True
 
     # life
 
@@ -98,12 +102,14 @@ class Service:
         self._loaded.set()
 
     def stop(self) -> None:
-        """Refuse what waits, let the model end what it does, close the stores."""
-        seconds = self.settings.limits.stop_seconds
+        """Refuse what waits, let the model end what it does, close the stores; see `has_ended`."""
+        end = time.monotonic() + self.settings.limits.stop_seconds
         self._is_stopped = True
-        self.worker.stop(seconds)
-        self.intake.stop(seconds)
-        self.engine.close()
+        has_ended = self.worker.stop(self.settings.limits.stop_seconds)
+        has_ended &= self.intake.stop(max(0.0, end - time.monotonic()))
+        if has_ended:
+            self.engine.close()
+        self.has_ended = has_ended
 
     @property
     def is_ready(self) -> bool:
@@ -226,7 +232,7 @@ class Service:
 
     def _search(self, jobs: Sequence[Job]) -> list[Any]:
         with span("clara.search", questions=len(jobs)):
-            return [_caught(self.engine.search, job.payload) for job in jobs]
+            return self.engine.search_together([job.payload for job in jobs])
 
     def _embed(self, jobs: Sequence[Job]) -> list[Any]:
         """Embed the texts of all jobs, passages and questions each in one go."""

@@ -84,6 +84,10 @@ def serve(settings: Settings, told: Callable[[str], None], log: str | None = Non
         ended.set()
         listening.close()
         watching.join()
+        if not service.has_ended:
+            # Python would abort with a thread still within torch; what was uploaded is on the disk
+            logging.shutdown()
+            os._exit(0)
     if failed:
         raise failed[0]
 

@@ -89,6 +89,15 @@ def is_local(host: str) -> bool:
         return False
 
 
+def is_address(host: str) -> bool:
+    """Whether a host is an IP address and no name."""
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
 def store_names(stores: Sequence[Path]) -> dict[str, Path]:
     """Stores by the names that clients use: their folders' names, numbered where two are the same.
 

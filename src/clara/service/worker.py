@@ -83,8 +83,8 @@ class Worker:
         """Begin to work."""
         self._thread.start()
 
-    def stop(self, seconds: float) -> None:
-        """Take no more jobs, refuse those that wait, and let the one at work end."""
+    def stop(self, seconds: float) -> bool:
+        """Take no more jobs, refuse those that wait, let the one at work end; whether it did in that time."""
         with self._changed:
             self._is_stopped = True
             waiting = list(self._waiting)
@@ -94,6 +94,7 @@ class Worker:
             _fail(job, StoppedError("The server is stopping; ask again in a moment."))
         if self._thread.is_alive():
             self._thread.join(seconds)
+        return not self._thread.is_alive()
 
     @property
     def waiting(self) -> int:

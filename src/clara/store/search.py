@@ -51,7 +51,7 @@ _OPENED: WeakKeyDictionary[MemoryStore, _Opened] = WeakKeyDictionary()
 
 def search(
     store: MemoryStore,
-    query: NDArray[np.floating],
+    query: NDArray[np.floating] | None,
     k: int,
     *,
     question: str | None = None,
@@ -65,7 +65,7 @@ def search(
         store: The store.
         query: The question's embedding, shape (embedding_dim,), or for a store without embeddings the
             question's memory, shape (M, memory_dim), which is compared slot by slot, missing slots taken as
-            zeros. Its length does not matter.
+            zeros. Its length does not matter. None for lexical search alone, which needs `question`.
         k: How many passages to return, if there are as many.
         question: The question's text for hybrid search: the order is then made of cosines and BM25, and a
             score stays the cosine. None to search by the vectors alone.
@@ -89,7 +89,7 @@ def search(
 
 def explain(
     store: MemoryStore,
-    query: NDArray[np.floating],
+    query: NDArray[np.floating] | None,
     k: int,
     *,
     question: str | None = None,
@@ -98,6 +98,14 @@ def explain(
     index: bool | None = None,
 ) -> Explanation:
     """Search as `search` does, and tell what each step found."""
+    if query is None:
+        if question is None:
+            raise InputError("Neither a query vector nor a question is given; pass one of them.")
+        asked = question
+        with store.snapshot():
+            run = _Run(store, where, use_index=False)
+            run.trace.hits = run.hits(k, lambda depth: run.lexical(asked, depth))
+        return run.trace
     unit = _unit(query, store, k)
     with store.snapshot():
         run = _Run(store, where, index)
@@ -141,7 +149,8 @@ class _Run:
             while True:
                 ids, scores = ranking(depth)
                 hits = _hits(self._store, k, ids.tolist(), scores.tolist())
-                if len(hits) == k or len(ids) >= self.trace.allowed:
+                is_all = len(ids) >= self.trace.allowed or (len(ids) < depth and self._index is None)
+                if len(hits) == k or is_all:
                     return hits
                 if len(ids) < depth or depth > 2 * k:
                     self._index = None
@@ -173,10 +182,7 @@ class _Run:
             return self._by_vectors(unit, depth)
         depth = max(depth, LEXICAL_CANDIDATES)
         near = self._by_vectors(unit, depth)
-        with self.trace.step("lexical") as step:
-            lexical = self._store.lexical(query_terms(question), depth, self._allowed)
-            step.count = len(lexical[0])
-            step.rank(*lexical)
+        lexical = self.lexical(question, depth)
         with self.trace.step("fused") as step:
             together = _part(self._table, np.union1d(near[0], lexical[0]))
             cosines = best_of(together, unit, len(together.ids))
@@ -185,6 +191,14 @@ class _Run:
             step.rank(ids, scores)
         cosine_of = dict(zip(cosines[0].tolist(), cosines[1].tolist(), strict=True))
         return ids, np.array([cosine_of[id_] for id_ in ids.tolist()])
+
+    def lexical(self, question: str, depth: int) -> Ranking:
+        """The best `depth` passages by BM25."""
+        with self.trace.step("lexical") as step:
+            ranking = self._store.lexical(query_terms(question), depth, self._allowed)
+            step.count = len(ranking[0])
+            step.rank(*ranking)
+        return ranking
 
     def _by_vectors(self, unit: NDArray[np.float64], depth: int) -> Ranking:
         if self._index is None:

@@ -213,14 +213,14 @@ async function search(question, where) {
     element("p", { class: "dim" }, step.candidates.slice(0, 8).map((one) => `${named.get(one.id) || `passage ${one.id}`} (${one.score.toFixed(3)})`).join(", "))));
   $("found").replaceChildren(
     element("p", { class: "dim" }, `${found.allowed.toLocaleString()} of ${found.passages.toLocaleString()} passages could be found.`),
-    element("h3", {}, "How they were found"), element("ol", {}, ...steps),
-    element("h3", {}, "What was found"), ...found.results.map((one) => sourceCard(one, null)));
+    element("h3", {}, "What was found"), ...found.results.map((one) => sourceCard(one, null)),
+    element("h3", {}, "How it was found"), element("ol", {}, ...steps));
   tell(`${found.results.length} passages found.`);
 }
 
 // -- documents ---------------------------------------------------------------------------------------
 
-const size = (bytes) => bytes === null ? "" : bytes < 1e4 ? `${bytes} B` : bytes < 1e6 ? `${(bytes / 1e3).toFixed(0)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+const size = (bytes) => bytes === null ? "" : bytes < 1e3 ? `${bytes} B` : bytes < 1e6 ? `${(bytes / 1e3).toFixed(1)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
 const sending = new Map(); // files that are not all here yet: name -> share
 
 async function showDocuments() {
@@ -232,9 +232,9 @@ async function showDocuments() {
     element("td", { class: "number" }, one.passages.toLocaleString()),
     element("td", { class: "number" }, size(one.size)),
     element("td", {}, one.modified ? new Date(one.modified * 1000).toLocaleDateString() : ""),
-    element("td", {}, one.url ? original(one.url) : "",
+    element("td", { class: "actions" }, one.url ? original(one.url) : "",
       state.info?.writable ? element("button", { type: "button", "aria-label": `Remove ${one.name}`, onclick: guarded(() => removeDocument(one)) }, "Remove") : null)));
-  const heads = ["Document", "Passages", "Size", "Changed", "Actions"].map((name) => element("th", { scope: "col" }, name));
+  const heads = ["Document", "Passages", "Size", "Changed", "Actions"].map((name) => element("th", { scope: "col", class: ["Passages", "Size"].includes(name) ? "number" : "" }, name));
   $("documents").replaceChildren(
     element("p", { class: "dim" }, shown.length > 500 ? `The first 500 of ${shown.length.toLocaleString()}` : `${shown.length.toLocaleString()} documents`),
     element("table", {}, element("thead", {}, element("tr", {}, ...heads)), element("tbody", {}, ...rows)));

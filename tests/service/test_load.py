@@ -1,0 +1,137 @@
+"""Servers under load, and at their end: short versions of benchmarks/serving.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+
+QUESTION = "When was the Brooklyn Bridge opened?"
+
+
+@contextmanager
+def running(store: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A server's process and address; it is killed if it is still there at the end."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "clara", "serve", "--store", str(store), "--port", "0", "--json", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "XDG_RUNTIME_DIR": str(store.parent)},
+    )
+    assert process.stdout is not None
+    try:
+        yield process, json.loads(process.stdout.readline())["url"]
+    finally:
+        process.kill()
+        process.wait(30)
+        process.stdout.close()
+
+
+def wait_for(what: Any, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def number(url: str, name: str) -> float:
+    """A number of /metrics, 0 if it is not there yet."""
+    found = re.search(rf"(?m)^{re.escape(name)} (\S+)$", httpx2.get(f"{url}/metrics").text)
+    return float(found[1]) if found else 0.0
+
+
+def sent(url: str, path: str, body: dict[str, Any]) -> socket.socket:
+    """A request whose answer is not read."""
+    parts = urlsplit(url)
+    opened = socket.create_connection((parts.hostname, parts.port))
+    data = json.dumps(body).encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
+    opened.sendall(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
+    return opened
+
+
+def test_requests_of_clients_that_leave_are_not_worked_on(server: str) -> None:
+    waiting, asked = "clara_queue_jobs", 'clara_batch_jobs_sum{kind="ask"}'
+    httpx2.post(f"{server}/api/stores/notes/ask", json={"question": QUESTION}, timeout=60)
+    before = number(server, asked)
+    # passages enough for seconds of work, during which the others wait
+    texts = [f"{one}: {'the bridge spans the river. ' * 40}" for one in range(60)]
+    busy = sent(server, "/v1/embeddings", {"input": texts})
+    wait_for(lambda: number(server, 'clara_requests_total{route="/metrics",status="200"}') > 0)
+    opened = [
+        sent(server, "/api/stores/notes/ask", {"question": QUESTION, "stream": bool(one % 2)})
+        for one in range(12)
+    ]
+    wait_for(lambda: number(server, waiting) >= 12)
+    for one in opened:
+        one.close()
+    busy.settimeout(60)
+    assert busy.recv(15) == b"HTTP/1.1 200 OK"
+    busy.close()
+    wait_for(lambda: number(server, waiting) == 0)
+    time.sleep(0.3)
+    assert number(server, asked) == before
+    found = httpx2.post(f"{server}/api/stores/notes/ask", json={"question": QUESTION}, timeout=60).json()
+    assert "1883" in found["text"]
+    assert number(server, asked) == before + 1
+
+
+def test_a_full_queue_refuses_and_a_stop_lets_answers_end(store: Path) -> None:
+    with running(store, "--queue", "3") as (process, url):
+        answers: list[httpx2.Response] = []
+
+        def ask() -> None:
+            answers.append(
+                httpx2.post(f"{url}/api/stores/notes/ask", json={"question": QUESTION}, timeout=60)
+            )
+
+        busy = sent(url, "/v1/embeddings", {"input": [f"{one} bridge " * 100 for one in range(30)]})
+        time.sleep(0.2)
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        wait_for(lambda: len(answers) == 5)  # those that were refused; three wait
+        assert {answer.status_code for answer in answers} == {429}
+        assert {answer.headers["retry-after"] for answer in answers} == {"1"}
+        process.send_signal(signal.SIGTERM)
+        for thread in threads:
+            thread.join(60)
+        busy.close()
+        assert process.wait(60) == 0
+    assert [answer.status_code for answer in answers] == [429] * 5 + [200] * 3
+    assert {answer.json()["text"] for answer in answers[5:]} == {"24 May 1883"}
+
+
+def test_a_killed_server_loses_no_upload_that_it_confirmed(store: Path) -> None:
+    names = [f"note-{one}.txt" for one in range(6)]
+    with running(store) as (process, url):
+        for name in names:
+            text = f"{name} says that the cheese number {name} is green. " * 200
+            assert httpx2.post(f"{url}/api/stores/notes/uploads/{name}", content=text).status_code == 202
+        half = sent(url, "/api/stores/notes/uploads/half.txt", {"text": "half"})
+        process.kill()
+        process.wait(30)
+        half.close()
+
+    def stored() -> set[str]:
+        documents = httpx2.get(f"{url}/api/stores/notes/documents", timeout=60).json()["documents"]
+        return {document["name"] for document in documents}
+
+    with running(store) as (_, url):
+        wait_for(lambda: stored() >= set(names))
+        assert not list((store / "files").glob(".*"))
+        question = {"question": "Which cheese does note-3.txt say is green?"}
+        assert httpx2.post(f"{url}/api/stores/notes/ask", json=question, timeout=60).status_code == 200
