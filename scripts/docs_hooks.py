@@ -18,22 +18,9 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-OPTIONAL_PAGES = {
-    "serving.md": ("How-to guides", "Serve over HTTP"),
-    "integrations.md": ("How-to guides", "Use from other frameworks"),
-}
-"""Pages that stand in the navigation where they exist."""
 
 _MATH = re.compile(r"\$\$(.+?)\$\$|(?<![\w$\\])\$([^$\n]+?)\$(?![\w$])", re.DOTALL)
 _CODE = re.compile(r"(^```.*?^```$|`[^`\n]+`)", re.DOTALL | re.MULTILINE)
-
-
-def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Put optional pages that exist into the navigation."""
-    for page, (section, title) in OPTIONAL_PAGES.items():
-        if (Path(config.docs_dir) / page).is_file() and page not in json.dumps(config.nav):
-            next(entry[section] for entry in config.nav or [] if section in entry).append({title: page})
-    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -62,3 +62,13 @@ def test_importing_the_package_is_quick_and_loads_nothing_heavy() -> None:
 def test_sources_and_filters_load_no_torch() -> None:
     code = "clara.Answer, clara.Source, clara.Filter.parse('format=pdf'); print('torch' in sys.modules)"
     assert run(f"import sys, clara; {code}") == "False"
+
+
+def test_the_reference_documents_every_name() -> None:
+    page = Path(__file__).parents[1] / "docs" / "reference" / "api.md"
+    documented = [
+        line.removeprefix("::: clara.")
+        for line in page.read_text(encoding="utf-8").splitlines()
+        if line.startswith("::: ")
+    ]
+    assert sorted(documented) == sorted(clara.__all__)
