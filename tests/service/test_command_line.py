@@ -258,7 +258,8 @@ def test_the_background_server_is_shown_found_again_and_stopped(
     assert served.notes[0].stat().st_mode & 0o077 == 0
     unknown = served.clara("serve", "--stop", "--store", tmp_path / "nowhere")
     assert unknown.returncode == 1
-    assert unknown.stderr.startswith("Error: No server of ")
+    assert unknown.stderr.startswith("Error: No server ")
+    assert "nowhere" in unknown.stderr
     stopped = served.clara("serve", "--stop", "--store", served.store)
     assert (stopped.returncode, stopped.stdout) == (0, f"Stopped {served.url}.\n")
     end = time.monotonic() + 10
