@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 import clara
-from clara.device import bfloat16_pays
+from clara.device import native_precision
 
 
 def parser(description: str | None, name: str) -> argparse.ArgumentParser:
@@ -31,13 +31,15 @@ def parser(description: str | None, name: str) -> argparse.ArgumentParser:
 
 def conditions(model: str) -> dict[str, Any]:
     """Machine, versions, commit, and whether a float32 model's layers compute in bfloat16 here by default."""
+    precision = native_precision(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     return {
         "clara": clara.__version__,
         "commit": _commit(),
         "model": model,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
-        "bfloat16_pays": bfloat16_pays(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
+        "bfloat16": precision.bfloat16,
+        "bfloat16_reason": precision.reason,
         "machine": platform.machine(),
         "processor": _processor(),
         "python": platform.python_version(),

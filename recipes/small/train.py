@@ -23,7 +23,7 @@ from data import SOURCES
 from transformers import AutoTokenizer, BertLMHeadModel
 
 from clara import loading, roles
-from clara.device import bfloat16_pays, set_attention
+from clara.device import native_precision, set_attention
 from clara.errors import ClaraError, InputError
 from clara.extractive.configuration import ExtractiveConfig
 from clara.extractive.loop import LoopOptions, TrainingLoop
@@ -384,7 +384,7 @@ def main() -> None:
         model, processor = loading.load(arguments.continue_from)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.train().to(device)
-    autocast = bfloat16_pays(device)
+    autocast = native_precision(device).bfloat16
     set_attention(model.base, device, autocast)
     steps = {
         name: train(model, processor, part_examples(PARTS[name], examples), PARTS[name], arguments, autocast)

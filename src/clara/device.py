@@ -2,19 +2,52 @@
 
 from __future__ import annotations
 
-import time
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel
 
+_CPU_FLAGS = ("amx_bf16", "avx512_bf16")
 
-def bfloat16_pays(device: torch.device) -> bool:
-    """Whether matrices multiply faster in bfloat16 than in float32 here: some processors only emulate it."""
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """The type that a device multiplies float32 weights in by default.
+
+    Attributes:
+        bfloat16: Whether it is bfloat16; float32 otherwise.
+        reason: The capability that decides, for reports.
+    """
+
+    bfloat16: bool
+    reason: str
+
+
+def native_precision(device: torch.device) -> Precision:
+    """The default precision of a device, from what its processor can do, so that it is the same in every run.
+
+    bfloat16 needs an instruction for it: many processors only emulate the type, which is slower than float32.
+    """
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type == "cpu":
-        return _product_seconds(torch.bfloat16) < _product_seconds(torch.float32)
-    return False
+        major, minor = torch.cuda.get_device_capability(device)
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return Precision(bool(native), f"CUDA capability {major}.{minor}")
+    if device.type != "cpu":
+        return Precision(False, f"device {device.type}")
+    flags = _cpu_flags()
+    found = next((flag for flag in _CPU_FLAGS if flag in flags), None)
+    return Precision(found is not None, f"CPU has {found or 'neither ' + ' nor '.join(_CPU_FLAGS)}")
+
+
+def _cpu_flags() -> frozenset[str]:
+    """Instruction sets of the CPU, from torch or, in its older versions, from Linux; else none."""
+    capabilities = getattr(torch.cpu, "get_capabilities", None)
+    if capabilities is not None:
+        return frozenset(name for name, value in capabilities().items() if value is True)
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
+    return frozenset(next((line for line in lines if line.startswith("flags")), "").split())
 
 
 def set_attention(base: PreTrainedModel, device: torch.device, bfloat16: bool) -> None:
@@ -30,14 +63,3 @@ def set_attention(base: PreTrainedModel, device: torch.device, bfloat16: bool) -
     """
     if device.type == "cpu" and bfloat16:
         base.set_attn_implementation("eager")
-
-
-def _product_seconds(dtype: torch.dtype) -> float:
-    """Least time of a few products on the CPU: large enough to tell, small enough where emulated."""
-    matrix = torch.ones(256, 256, dtype=dtype)
-    times = []
-    for _ in range(4):
-        started = time.perf_counter()
-        matrix @ matrix
-        times.append(time.perf_counter() - started)
-    return min(times)

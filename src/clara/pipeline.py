@@ -17,7 +17,7 @@ from transformers import LogitsProcessorList
 from clara import loading, roles
 from clara.batching import by_length
 from clara.checkpoints.fingerprint import fingerprint
-from clara.device import bfloat16_pays
+from clara.device import native_precision
 from clara.errors import InputError, PromptError
 from clara.model.compression import Memories
 from clara.model.generation import Written, generate, stream
@@ -72,6 +72,9 @@ class Clara:
         model: The model; put into evaluation mode.
         processor: Of the same configuration; InputError if it is of another.
         name: What to call the model in messages and stores.
+
+    Raises:
+        InputError: The processor's configuration contradicts the model's.
     """
 
     def __init__(self, model: ClaraModel, processor: ClaraProcessor, name: str) -> None:
@@ -103,7 +106,7 @@ class Clara:
             base: Where the base model is, if not where the checkpoint says.
             device: torch device; the first GPU if there is one, else the CPU, by default.
             dtype: Of the weights, and of all that is computed. By default the checkpoint's own, and where
-                that is float32 and the machine is faster so, the layers multiply in bfloat16.
+                that is float32 and the device has bfloat16 (`native_precision`), the layers multiply in it.
             revision: Of the hub's repository.
             merge: Add each adapter to a copy of the base's weights, one copy per role, which answers faster
                 and takes more memory; by default where the base has at most `MERGED_PARAMETERS`.
@@ -119,7 +122,7 @@ class Clara:
         if merge or (merge is None and size <= MERGED_PARAMETERS):
             model.merge()
         model.reads_in_bfloat16 = (
-            dtype is None and model.dtype == torch.float32 and bfloat16_pays(model.device)
+            dtype is None and model.dtype == torch.float32 and native_precision(model.device).bfloat16
         )
         name = "small" if name_or_path is None else str(name_or_path)
         clara = cls(model, processor, f"{name}/{subfolder}" if subfolder else name)

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from clara import pipeline
-from clara.device import bfloat16_pays
+from clara import device, pipeline
+from clara.device import Precision, native_precision
+from clara.errors import InputError
 from clara.model.modeling import ClaraModel
 from clara.pipeline import Clara
 from clara.processing import collate_texts
@@ -54,7 +55,7 @@ def test_a_training_keeps_its_own_precision() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "faster", "expected"),
+    ("dtype", "native", "expected"),
     [
         (None, True, "bfloat16"),
         (None, False, "float32"),
@@ -62,17 +63,44 @@ def test_a_training_keeps_its_own_precision() -> None:
         (torch.bfloat16, False, "bfloat16"),
     ],
 )
-def test_a_model_computes_in_what_is_faster_unless_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype | None, faster: bool, expected: str
+def test_a_model_computes_in_the_native_precision_unless_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype | None, native: bool, expected: str
 ) -> None:
     model, processor = tiny_model("bert")
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
-    monkeypatch.setattr(pipeline, "bfloat16_pays", lambda device: faster)
+    monkeypatch.setattr(pipeline, "native_precision", lambda device: Precision(native, ""))
     clara = Clara.from_pretrained(tmp_path, device="cpu", dtype=dtype)
     assert clara.precision == expected
     assert clara.model.dtype == (dtype or torch.float32)
 
 
 def test_a_device_that_is_not_known_stays_exact() -> None:
-    assert not bfloat16_pays(torch.device("mps"))
+    assert not native_precision(torch.device("mps")).bfloat16
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ({"avx2", "amx_bf16", "avx512_bf16"}, Precision(True, "CPU has amx_bf16")),
+        ({"avx2", "avx512_bf16"}, Precision(True, "CPU has avx512_bf16")),
+        ({"avx2", "avx512_fp16"}, Precision(False, "CPU has neither amx_bf16 nor avx512_bf16")),
+    ],
+)
+def test_a_cpu_is_judged_by_its_instructions(
+    monkeypatch: pytest.MonkeyPatch, flags: set[str], expected: Precision
+) -> None:
+    monkeypatch.setattr(device, "_cpu_flags", lambda: frozenset(flags))
+    assert native_precision(torch.device("cpu")) == expected
+
+
+def test_a_processor_that_contradicts_the_model_is_an_error(tmp_path: Path) -> None:
+    model, processor = tiny_model("mistral")
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    changed = ClaraModel.from_pretrained(tmp_path, compression_rate=8)
+    with pytest.raises(InputError, match="compression_rate 4, but the model 8"):
+        Clara(changed, processor, "changed")
+    changed.config.save_pretrained(tmp_path)
+    # a folder has one configuration, which the processor is built from
+    assert Clara.from_pretrained(tmp_path).processor.compression_rate == 8

@@ -20,7 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from clara.device import bfloat16_pays
+from clara.device import native_precision
 from clara.errors import InputError, TrainingError
 
 StepLoss = Callable[[int], tuple[Tensor, dict[str, float]]]
@@ -44,7 +44,7 @@ class LoopOptions:
             times the rate.
         report_every: Steps between lines of metrics.
         save_every: Steps between checkpoints.
-        autocast: Run the forward pass in bfloat16; None: where `bfloat16_pays` says so.
+        autocast: Run the forward pass in bfloat16; None: where `native_precision` says so.
     """
 
     steps: int
@@ -133,7 +133,7 @@ class TrainingLoop:
         self.folder.mkdir(parents=True, exist_ok=True)
         device = next(iter(self.parameters.values())).device
         autocast = self.options.autocast
-        autocast = bfloat16_pays(device) if autocast is None else autocast
+        autocast = native_precision(device).bfloat16 if autocast is None else autocast
         window: list[dict[str, float]] = []
         started, first = time.perf_counter(), self.step
         while self.step < self.options.steps:

@@ -28,7 +28,7 @@ from transformers import TrainerCallback, TrainingArguments, set_seed
 from transformers.trainer_utils import SchedulerType
 
 from clara import loading
-from clara.device import bfloat16_pays, set_attention
+from clara.device import native_precision, set_attention
 from clara.errors import InputError, MissingExtraError
 from clara.model.modeling import ClaraModel
 from clara.processing import ClaraProcessor
@@ -171,7 +171,9 @@ def _arguments(settings: Settings, num_examples: int) -> TrainingArguments:
     micro = next(size for size in range(min(share, wanted.micro_batch_size), 0, -1) if share % size == 0)
     steps = wanted.steps or max(1, round(wanted.epochs * num_examples / wanted.batch_size))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    bfloat16 = bfloat16_pays(device) if wanted.precision == "auto" else wanted.precision == "bfloat16"
+    bfloat16 = (
+        native_precision(device).bfloat16 if wanted.precision == "auto" else wanted.precision == "bfloat16"
+    )
     return TrainingArguments(
         output_dir=str(run.folder / CHECKPOINTS),
         max_steps=steps,
