@@ -188,11 +188,10 @@ def test_it_learns_eight_examples_and_leaves_the_rest_alone(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("chosen", [True, False, None])
-def test_the_forward_pass_is_in_bfloat16_where_asked_or_faster(
+def test_the_forward_pass_is_in_bfloat16_where_asked_or_native(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chosen: bool | None
 ) -> None:
-    seconds = {torch.bfloat16: 1.0, torch.float32: 2.0}
-    monkeypatch.setattr("clara.device._product_seconds", seconds.__getitem__)
+    monkeypatch.setattr("clara.device._cpu_flags", lambda: frozenset({"amx_bf16"}))
     weight = torch.nn.Parameter(torch.ones(2, 2))
     kinds: list[torch.dtype] = []
 

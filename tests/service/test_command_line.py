@@ -267,7 +267,7 @@ def test_the_background_server_is_shown_found_again_and_stopped(
         time.sleep(0.05)
     assert not is_alive(one["pid"])
     assert served.notes == []
-    assert served.clara("serve", "--status").stdout == "No server runs.\n"
+    assert served.clara("serve", "--status").stdout == "No server is running.\n"
     assert json.loads(served.clara("serve", "--status", "--json").stdout) == []
 
 
