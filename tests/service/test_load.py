@@ -110,15 +110,18 @@ def test_a_stop_lets_answers_end(store: Path) -> None:
 
 def test_a_stop_during_long_work_ends_in_time_and_says_so(store: Path) -> None:
     with running(store) as (process, url):
-        busy = sent(url, "/v1/embeddings", {"input": ["the bridge spans the river. " * 60] * 500})
+        texts = ["the bridge spans the river. " * 60] * 500
+        opened = [sent(url, "/v1/embeddings", {"input": texts}) for _ in range(6)]
         time.sleep(1)
         started = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
-        assert time.monotonic() - started < 40
-        # what a fast machine finishes in time is answered; nothing is dropped without a word
-        assert busy.recv(12) in (b"HTTP/1.1 503", b"HTTP/1.1 200")
-        busy.close()
+        status = process.wait(60)
+        seconds = time.monotonic() - started
+        said = {one.recv(12) for one in opened}
+        for one in opened:
+            one.close()
+    assert (status, seconds < 40) == (0, True)
+    assert said <= {b"HTTP/1.1 200", b"HTTP/1.1 503"}  # done in time, or refused; never a fault or nothing
 
 
 def test_a_killed_server_loses_no_upload_that_it_confirmed(store: Path) -> None:
