@@ -16,8 +16,8 @@ import torch
 from conditions import conditions, parser, write
 
 from clara import loading, roles
-from clara.extractive.reading import ReadingForm, reading_loss
 from clara.training.examples import read_reading_examples
+from recipes.small.reading import ReadingForm, reading_loss
 
 FORMS = {"one passage": ReadingForm(16), "four passages": ReadingForm(6, documents=4)}
 WAYS = {

@@ -8,6 +8,7 @@ import os
 import platform
 import resource
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import torch
 
 import clara
 from clara.device import native_precision
+
+sys.path.append(str(Path(__file__).parent.parent))  # for the package `recipes`
 
 
 def parser(description: str | None, name: str) -> argparse.ArgumentParser:

@@ -26,13 +26,13 @@ from numpy.typing import NDArray
 from retrieval import figures, found, read
 
 from clara import roles
-from clara.extractive.loop import LoopOptions, TrainingLoop
 from clara.pipeline import Clara
 from clara.records import with_title
 from clara.store.search import RERANKED
 from clara.training.examples import EndToEndExample, ReadingExample, read_reading_examples
 from clara.training.memory_cache import MemoryCache
 from clara.training.objectives import ObjectiveOptions, end_to_end_loss
+from recipes.small.loop import LoopOptions, TrainingLoop
 
 CANDIDATES = 10
 WAYS = ("answers", "labels")

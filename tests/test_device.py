@@ -10,11 +10,11 @@ import torch
 
 from clara import loading
 from clara.device import set_attention
-from clara.extractive.reading import ReadingForm, reading_loss
 from clara.model.modeling import ClaraModel
 from clara.processing import ClaraProcessor
 from clara.training.examples import ReadingExample
 from conftest import WORDS, tiny_model
+from recipes.small.reading import ReadingForm, reading_loss
 
 CPU = torch.device("cpu")
 

@@ -20,17 +20,17 @@ from pathlib import Path
 
 import torch
 from data import SOURCES
+from loop import LoopOptions, TrainingLoop
+from reading import ReadingForm, reading_loss
+from searching import SearchForm, search_loss
 from transformers import AutoTokenizer, BertLMHeadModel
 
 from clara import loading, roles
 from clara.device import native_precision, set_attention
 from clara.errors import ClaraError, InputError
 from clara.extractive.configuration import ExtractiveConfig
-from clara.extractive.loop import LoopOptions, TrainingLoop
 from clara.extractive.model import ExtractiveModel
 from clara.extractive.processor import ExtractiveProcessor
-from clara.extractive.reading import ReadingForm, reading_loss
-from clara.extractive.searching import SearchForm, search_loss
 from clara.processing import collate_texts
 from clara.training.examples import ReadingExample
 

@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from clara.errors import InputError, TrainingError
-from clara.extractive.loop import LoopOptions, TrainingLoop, averaged_steps, learning_rate
-from clara.extractive.reading import ReadingForm, reading_loss
-from clara.extractive.searching import SearchForm, search_loss
 from clara.model.modeling import ClaraModel
 from clara.processing import ClaraProcessor
 from clara.training.examples import EndToEndExample, ReadingExample
 from clara.training.objectives import ObjectiveOptions, end_to_end_loss
 from conftest import WORDS, tiny_model
+from recipes.small.loop import LoopOptions, TrainingLoop, averaged_steps, learning_rate
+from recipes.small.reading import ReadingForm, reading_loss
+from recipes.small.searching import SearchForm, search_loss
 
 
 def examples() -> list[ReadingExample]:
