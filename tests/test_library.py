@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
 from clara.errors import InputError, PromptError, StoreError, StoreMismatchError
 from clara.library import Library, Progress
@@ -41,6 +43,32 @@ def folder(tmp_path: Path) -> Path:
 def library(clara: Clara, tmp_path: Path) -> Iterator[Library]:
     with Library(clara, tmp_path / "store") as opened:
         yield opened
+
+
+class _FirstOperation(TorchFunctionMode):
+    """Notes the frames between a function and the first operation on tensors below it."""
+
+    def __init__(self, top: Callable[..., object]) -> None:
+        super().__init__()
+        self.top = top.__code__
+        self.frames: list[str] = []
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if not self.frames:
+            frame = sys._getframe(1)
+            while frame.f_back and frame.f_code is not self.top:
+                self.frames.append(frame.f_code.co_qualname)
+                frame = frame.f_back
+        return function(*args, **(kwargs or {}))
+
+
+def test_a_question_reaches_the_first_tensor_operation_within_ten_frames(
+    library: Library, folder: Path
+) -> None:
+    library.add(folder)
+    with _FirstOperation(Library.ask) as first:
+        library.ask("w3 w10 w17")
+    assert 0 < len(first.frames) <= 10, first.frames
 
 
 def test_search_is_the_brute_force_ranking(clara: Clara, library: Library, folder: Path) -> None:

@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import load_file
 
 from clara import loading
-from clara.checkpoints.fingerprint import fingerprint
 from clara.errors import InputError
+from clara.model.fingerprint import fingerprint
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "small"
 FACTS = [

@@ -25,9 +25,9 @@ def modules() -> dict[str, ast.Module]:
 SOURCES = modules()
 
 
-def imports(node: ast.AST) -> Iterator[str]:
-    """Dotted names that a module imports when it runs; imports for types alone do not count."""
-    if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+def imports(node: ast.AST, types: bool = False) -> Iterator[str]:
+    """Dotted names that a module imports when it runs, and with `types` those of annotations too."""
+    if not types and isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
         return
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
@@ -35,7 +35,7 @@ def imports(node: ast.AST) -> Iterator[str]:
         names = [f"{node.module}.{alias.name}" for alias in node.names]
         yield from (name if name in SOURCES else node.module for name in names)
     for child in ast.iter_child_nodes(node):
-        yield from imports(child)
+        yield from imports(child, types)
 
 
 GRAPH = {
@@ -56,6 +56,30 @@ def reached(name: str) -> set[str]:
     return seen
 
 
+LAYERS = (
+    ("clara",),  # the version and the names of the public door, which it imports on demand
+    ("errors", "files", "batching", "ahead"),
+    ("records", "prompts", "roles", "configuration", "device", "json_lines", "provenance"),
+    ("documents", "store", "surface", "checkpoints"),
+    ("support", "vanished", "model"),
+    ("processing",),
+    ("extractive",),
+    ("loading",),
+    ("pipeline",),
+    ("indexing", "ranking"),
+    ("library", "training", "evaluation"),
+    ("rendering", "service", "integrations"),
+    ("cli",),
+    ("__main__",),
+)
+"""Packages and modules from the lowest layer to the highest; each imports from lower layers only."""
+
+
+def unit(name: str) -> str:
+    """The package or module directly below `clara` that a module belongs to."""
+    return ".".join(name.split(".")[1:2]) or "clara"
+
+
 def test_imports_have_no_circles() -> None:
     # the package itself imports its parts on demand only
     list(
@@ -63,7 +87,22 @@ def test_imports_have_no_circles() -> None:
     )
 
 
-def test_documents_store_and_words_know_no_network() -> None:
+def test_every_import_points_to_a_lower_layer() -> None:
+    layer = {name: number for number, names in enumerate(LAYERS) for name in names}
+    assert {unit(name) for name in SOURCES} == set(layer)
+    upward = [
+        f"{name} -> {other}"
+        for name, tree in SOURCES.items()
+        for other in imports(tree, types=True)
+        if other in SOURCES
+        and name != "clara"
+        and unit(name) != unit(other)
+        and layer[unit(name)] <= layer[unit(other)]
+    ]
+    assert upward == []
+
+
+def test_light_parts_reach_neither_torch_nor_the_model() -> None:
     light = [
         "errors",
         "records",

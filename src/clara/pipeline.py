@@ -16,10 +16,10 @@ from transformers import LogitsProcessorList
 
 from clara import loading, roles
 from clara.batching import by_length
-from clara.checkpoints.fingerprint import fingerprint
 from clara.device import native_precision
 from clara.errors import InputError, PromptError
 from clara.model.compression import Memories
+from clara.model.fingerprint import fingerprint
 from clara.model.generation import Written, generate, stream
 from clara.model.modeling import ClaraModel
 from clara.model.prompts import PromptBatch

@@ -13,8 +13,8 @@ from torch import Tensor
 
 import clara
 from clara import loading
-from clara.checkpoints.fingerprint import fingerprint
 from clara.checkpoints.storage import read_tensors
+from clara.model.fingerprint import fingerprint
 from clara.model.modeling import ClaraModel
 from clara.processing import MemorySlot, collate_prompts, collate_texts
 from tests.golden.__main__ import main

@@ -9,7 +9,7 @@ import torch
 
 from clara import roles
 from clara.checkpoints import fingerprint as module
-from clara.checkpoints.fingerprint import fingerprint
+from clara.model.fingerprint import fingerprint
 
 
 @pytest.mark.parametrize("kind", ["mistral", "bert"])

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig
 
-from clara.checkpoints.fingerprint import fingerprint
 from clara.configuration import ClaraConfig
+from clara.model.fingerprint import fingerprint
 from clara.model.generation import NoAnswer
 from clara.model.modeling import ClaraModel
 from clara.model.prompts import PromptBatch

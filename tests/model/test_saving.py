@@ -15,8 +15,8 @@ from transformers import AutoConfig, AutoModel, AutoProcessor
 
 import clara
 from clara import loading
-from clara.checkpoints.fingerprint import fingerprint
 from clara.errors import CheckpointError
+from clara.model.fingerprint import fingerprint
 from clara.model.modeling import ClaraModel
 from clara.processing import MemorySlot, collate_prompts, collate_texts
 

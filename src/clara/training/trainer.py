@@ -23,8 +23,8 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 
-from clara.checkpoints.fingerprint import fingerprint
 from clara.errors import TrainingError
+from clara.model.fingerprint import fingerprint
 from clara.training.data import ExampleFile, StageExample
 from clara.training.sharding import full_state, is_sharded, load_optimizer, optimizer_state, whole_model
 from clara.training.stages import StageModule, measure
