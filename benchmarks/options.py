@@ -146,7 +146,7 @@ class Comparison:
         model: dict[str, Any],
         chosen: dict[str, Any],
         measured: Callable[[Path], Values],
-        optimiser: dict[str, Any] | None = None,
+        optimizer: dict[str, Any] | None = None,
         seeds: int | None = None,
     ) -> list[Values]:
         """Per seed, what was measured of every question."""
@@ -155,7 +155,7 @@ class Comparison:
             run = f"{name}-{seed}".replace(", ", "+")
             known = self.work / run / "values.json"
             if not known.is_file():
-                trained = self._train(run, stage, model, chosen, seed, optimiser or {})
+                trained = self._train(run, stage, model, chosen, seed, optimizer or {})
                 known.write_text(json.dumps(measured(trained)))
             found.append(json.loads(known.read_text()))
         return found
@@ -167,7 +167,7 @@ class Comparison:
         model: dict[str, Any],
         chosen: dict[str, Any],
         seed: int,
-        optimiser: dict[str, Any] | None = None,
+        optimizer: dict[str, Any] | None = None,
     ) -> Path:
         defaults = {"steps": self.steps, "batch_size": 4, "micro_batch_size": 4, "learning_rate": 1e-4}
         settings = Settings.model_validate(
@@ -175,7 +175,7 @@ class Comparison:
                 "run": {"folder": str(self.work / name), "seed": seed, "save_every": 10**6},
                 "model": model,
                 "data": {"train": [str(self.work / f"{stage}.jsonl")]},
-                "optimiser": defaults | (optimiser or {}),
+                "optimizer": defaults | (optimizer or {}),
                 "options": chosen,
             }
         )

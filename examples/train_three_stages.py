@@ -127,7 +127,7 @@ lora_rank = 16
 lora_dropout = 0.0
 alignment_weight = 0.0
 
-[optimiser]
+[optimizer]
 batch_size = 20
 micro_batch_size = 20
 precision = "float32"
@@ -135,14 +135,14 @@ precision = "float32"
 [stages.compression-pretraining.data]
 train = ["{folder}/pretraining.jsonl"]
 
-[stages.compression-pretraining.optimiser]
+[stages.compression-pretraining.optimizer]
 learning_rate = 1e-3
 steps = 60
 
 [stages.instruction-tuning.data]
 train = ["{folder}/tuning.jsonl"]
 
-[stages.instruction-tuning.optimiser]
+[stages.instruction-tuning.optimizer]
 learning_rate = 5e-3
 steps = 500
 
@@ -153,7 +153,7 @@ validation = ["{folder}/held_out.jsonl"]
 [stages.end-to-end.model]
 selection_temperature = 0.2
 
-[stages.end-to-end.optimiser]
+[stages.end-to-end.optimizer]
 batch_size = 16
 micro_batch_size = 16
 learning_rate = 4e-3

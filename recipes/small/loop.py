@@ -1,7 +1,7 @@
 """The loop: optimise step by step, report, save, and go on where a killed run stopped.
 
 A run is a folder: `metrics.jsonl` (one line per report) and `state.safetensors` (trained parameters and the
-optimiser's moments, replaced atomically; its metadata have the step and what the run was begun with). What a
+optimizer's moments, replaced atomically; its metadata have the step and what the run was begun with). What a
 step computes may depend only on its number, so a resumed run repeats what the killed one would have done.
 """
 

@@ -113,7 +113,7 @@ class ClaraConfig(PreTrainedConfig):
         self.text_config = copy.deepcopy(text_config)
         known = ("compressor", "query_reasoner", "generator")
         given = dict.fromkeys(known, "lora") if roles is None else dict(roles)
-        # always in the same order, which is that of the parameters and so of an optimiser's state
+        # always in the same order, which is that of the parameters and so of an optimizer's state
         self.roles = dict(
             sorted(given.items(), key=lambda role: known.index(role[0]) if role[0] in known else len(known))
         )

@@ -299,7 +299,7 @@ num_selected = 2
 lora_dropout = 0.0
 [data]
 train = []
-[optimiser]
+[optimizer]
 learning_rate = 3e-3
 batch_size = 4
 micro_batch_size = 2

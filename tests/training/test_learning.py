@@ -77,7 +77,7 @@ lora_dropout = 0.0
 alignment_weight = 0.0
 [data]
 train = ["{written(tmp_path / "reading.jsonl", [corpus.reading() for _ in range(2000)])}"]
-[optimiser]
+[optimizer]
 steps = 400
 batch_size = 20
 micro_batch_size = 20
@@ -103,10 +103,10 @@ precision = "float32"
     held_out = written(tmp_path / "held_out.jsonl", [others.question() for _ in range(100)])
     changes = [
         f'data.validation=["{held_out}"]',
-        "optimiser.learning_rate=2e-3",
-        "optimiser.batch_size=16",
-        "optimiser.micro_batch_size=16",
-        "optimiser.steps=300",
+        "optimizer.learning_rate=2e-3",
+        "optimizer.batch_size=16",
+        "optimizer.micro_batch_size=16",
+        "optimizer.steps=300",
     ]
     asking: list[dict[str, float]] = []
     train(read_settings(recipe, "end-to-end", changes), "end-to-end", resume=False, report=asking.append)

@@ -89,7 +89,7 @@ num_selected = 2
 lora_dropout = 0.0
 [data]
 train = []
-[optimiser]
+[optimizer]
 learning_rate = 3e-3
 batch_size = 4
 micro_batch_size = 2
@@ -121,12 +121,12 @@ def of_roles(model: ClaraModel, names: tuple[str, ...]) -> dict[str, torch.Tenso
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_overfits_eight_examples_and_leaves_the_rest_alone(place: Path, stage: str) -> None:
     changes = (
-        "optimiser.steps=120",
-        "optimiser.batch_size=8",
-        "optimiser.micro_batch_size=8",
+        "optimizer.steps=120",
+        "optimizer.batch_size=8",
+        "optimizer.micro_batch_size=8",
         "run.save_every=500",
     )
-    lines = run(place, stage, *changes, "optimiser.learning_rate=1e-2", "run.log_every=20")
+    lines = run(place, stage, *changes, "optimizer.learning_rate=1e-2", "run.log_every=20")
     first, last = lines[0]["answer"], lines[-1]["answer"]
     assert last < 0.35 * first
     model, processor = load(place / "run" / "model")
@@ -160,7 +160,7 @@ def test_the_query_reasoner_starts_from_the_compressor(place: Path) -> None:
     )
     (place / "recipe.toml").write_text(general)
     del alone
-    small = ("optimiser.learning_rate=1e-12", "optimiser.steps=1", f"run.folder={place / 'next'}")
+    small = ("optimizer.learning_rate=1e-12", "optimizer.steps=1", f"run.folder={place / 'next'}")
     run(place, STAGES[2], path, *small)
     model, _ = load(place / "next" / "model")
     compressor, reasoner = (list(of_roles(model, (name,)).values()) for name in roles.ROLES[:2])
@@ -198,11 +198,11 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(place: Path, stage: str) -> 
 
 
 def test_a_resumed_run_must_be_the_same(place: Path) -> None:
-    run(place, STAGES[1], "optimiser.steps=2")
+    run(place, STAGES[1], "optimizer.steps=2")
     (place / "other").mkdir()
     (place / "other" / "file").write_text("x")
-    with pytest.raises(InputError, match=r"started with another optimiser\.learning_rate"):
-        run(place, STAGES[1], "optimiser.steps=2", "optimiser.learning_rate=0.1", resume=True)
+    with pytest.raises(InputError, match=r"started with another optimizer\.learning_rate"):
+        run(place, STAGES[1], "optimizer.steps=2", "optimizer.learning_rate=0.1", resume=True)
     with pytest.raises(InputError, match="something other than a training run"):
         run(place, STAGES[1], f"run.folder={place / 'other'}")
 
@@ -210,7 +210,7 @@ def test_a_resumed_run_must_be_the_same(place: Path) -> None:
 def test_a_folder_says_what_was_run(place: Path) -> None:
     lines = run(place, STAGES[2])
     folder = place / "run"
-    assert json.loads((folder / "settings.json").read_text())["optimiser"]["steps"] == 6
+    assert json.loads((folder / "settings.json").read_text())["optimizer"]["steps"] == 6
     provenance = json.loads((folder / "provenance.json").read_text())
     assert provenance["examples"] == 8
     assert len(next(iter(provenance["data"].values()))) == 64
@@ -228,7 +228,7 @@ def test_a_folder_says_what_was_run(place: Path) -> None:
 
 def test_event_files_are_written_where_asked(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TENSORBOARD_LOGGING_DIR", raising=False)
-    run(place, STAGES[1], "run.tensorboard=true", "optimiser.steps=2")
+    run(place, STAGES[1], "run.tensorboard=true", "optimizer.steps=2")
     monkeypatch.delenv("TENSORBOARD_LOGGING_DIR")
     (events,) = (place / "run" / "tensorboard").iterdir()
     assert events.stat().st_size > 0
@@ -274,7 +274,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(place: Path, monkeypatch: pytes
 
 def test_ctrl_c_saves(place: Path) -> None:
     arguments = ["train", STAGES[1], str(place / "recipe.toml"), "--set", "run.save_every=1000"]
-    steps = ["--set", "optimiser.steps=100000", "--set", "optimiser.schedule=constant"]
+    steps = ["--set", "optimizer.steps=100000", "--set", "optimizer.schedule=constant"]
     process = subprocess.Popen(
         [sys.executable, "-m", "clara", *arguments, *steps],
         stderr=subprocess.PIPE,
@@ -295,14 +295,14 @@ def test_ctrl_c_saves(place: Path) -> None:
 
 def test_gradient_checkpointing_changes_nothing(place: Path) -> None:
     for stage in STAGES:
-        plain = losses(run(place, stage, f"run.folder={place / stage / 'plain'}", "optimiser.steps=3"))
+        plain = losses(run(place, stage, f"run.folder={place / stage / 'plain'}", "optimizer.steps=3"))
         saving = losses(
             run(
                 place,
                 stage,
                 f"run.folder={place / stage / 'saving'}",
-                "optimiser.steps=3",
-                "optimiser.gradient_checkpointing=true",
+                "optimizer.steps=3",
+                "optimizer.gradient_checkpointing=true",
             )
         )
         assert saving == pytest.approx(plain, abs=1e-6)
@@ -313,7 +313,7 @@ def test_two_processes_are_one_with_their_batches_together(place: Path, sharding
     for stage, settings in read_recipe(place / "recipe.toml").items():
         train(settings, stage, resume=False, report=lambda line: None)
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "clara", "train"]
-    options = [f"run.folder={place / 'two'}", f"optimiser.sharding={sharding}"]
+    options = [f"run.folder={place / 'two'}", f"optimizer.sharding={sharding}"]
     changes = [part for option in options for part in ("--set", option)]
     result = subprocess.run(
         [sys.executable, *command, "recipe", str(place / "recipe.toml"), *changes],

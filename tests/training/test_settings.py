@@ -16,7 +16,7 @@ folder = "run"
 base = "somewhere"
 [data]
 train = ["a.jsonl"]
-[optimiser]
+[optimizer]
 learning_rate = 1e-3
 batch_size = 4
 """
@@ -31,10 +31,10 @@ def written(folder: Path, text: str) -> Path:
 def test_a_file_is_read_and_overridden(tmp_path: Path) -> None:
     path = written(tmp_path, GOOD)
     settings = read_settings(
-        path, "end-to-end", ["optimiser.steps=7", "run.folder=other", "data.train=['b']"]
+        path, "end-to-end", ["optimizer.steps=7", "run.folder=other", "data.train=['b']"]
     )
-    assert settings.optimiser.learning_rate == 1e-3
-    assert settings.optimiser.steps == 7
+    assert settings.optimizer.learning_rate == 1e-3
+    assert settings.optimizer.steps == 7
     assert settings.run.folder == Path("other")
     assert settings.data.train == [Path("b")]
 
@@ -42,15 +42,15 @@ def test_a_file_is_read_and_overridden(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "line", "reason"),
     [
-        ("batch_size = 4", "batch_sise = 4", 9, "optimiser.batch_sise is not a setting"),
+        ("batch_size = 4", "batch_sise = 4", 9, "optimizer.batch_sise is not a setting"),
         (
             "batch_size = 4",
             'batch_size = "4"',
             9,
-            "optimiser.batch_size is '4': input should be a valid integer",
+            "optimizer.batch_size is '4': input should be a valid integer",
         ),
         ("batch_size = 4", "batch_size = 0", 9, "greater than or equal to 1"),
-        ("1e-3", "true", 8, "optimiser.learning_rate is True"),
+        ("1e-3", "true", 8, "optimizer.learning_rate is True"),
         ("[data]", "[date]", 5, "date is not a setting"),
         ('train = ["a.jsonl"]', "train = []", 6, "at least 1 item"),
         ('base = "somewhere"', 'base = "a"\npath = "b"', 3, "give either path"),
@@ -61,7 +61,7 @@ def test_a_file_is_read_and_overridden(tmp_path: Path) -> None:
             "lora_rank cannot change in a model that exists",
         ),
         ("batch_size = 4", 'sharding = "fsdp"\ndeepspeed = "a.json"', 7, "not both"),
-        ("batch_size = 4", 'precision = "float16"', 9, "optimiser.precision is 'float16'"),
+        ("batch_size = 4", 'precision = "float16"', 9, "optimizer.precision is 'float16'"),
         ("batch_size = 4", "[options]\nnested_rates = [4, 0]", 9, "nested_rates are"),
     ],
 )
@@ -82,7 +82,7 @@ def test_what_is_no_settings_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not TOML"):
         read_settings(written(tmp_path, "= 3"), "end-to-end")
     path = written(tmp_path, GOOD)
-    for change in ("steps", "optimiser..steps=1", "run.folder.x=1"):
+    for change in ("steps", "optimizer..steps=1", "run.folder.x=1"):
         with pytest.raises(InputError, match="--set has"):
             read_settings(path, "end-to-end", [change])
 
@@ -90,7 +90,7 @@ def test_what_is_no_settings_file_is_refused(tmp_path: Path) -> None:
 RECIPE = (
     GOOD
     + """\
-[stages.end-to-end.optimiser]
+[stages.end-to-end.optimizer]
 learning_rate = 1e-5
 [stages.compression-pretraining.data]
 train = ["p.jsonl"]
@@ -105,9 +105,9 @@ def test_a_recipe_chains_its_stages(tmp_path: Path) -> None:
     assert (first.model.base, first.model.path) == ("somewhere", None)
     assert (last.model.base, last.model.path) == (None, "run/compression-pretraining/model")
     assert (first.data.train, last.data.train) == ([Path("p.jsonl")], [Path("a.jsonl")])
-    assert (first.optimiser.learning_rate, last.optimiser.learning_rate) == (1e-3, 1e-5)
+    assert (first.optimizer.learning_rate, last.optimizer.learning_rate) == (1e-3, 1e-5)
     alone = read_settings(written(tmp_path, RECIPE), "end-to-end")
-    assert alone.optimiser.learning_rate == 1e-5
+    assert alone.optimizer.learning_rate == 1e-5
 
 
 def test_a_later_stage_of_a_recipe_takes_what_is_said_of_any_model(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_later_stage_of_a_recipe_takes_what_is_said_of_any_model(tmp_path: Pat
 
 
 def test_a_fault_in_a_recipe_is_named_with_its_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"line 11: optimiser\.learning_rate is -1"):
+    with pytest.raises(InputError, match=r"line 11: optimizer\.learning_rate is -1"):
         read_recipe(written(tmp_path, RECIPE.replace("1e-5", "-1")))
     with pytest.raises(InputError, match=r"line 10: 'end2end' is not a stage"):
         read_recipe(written(tmp_path, RECIPE.replace("stages.end-to-end", "stages.end2end")))

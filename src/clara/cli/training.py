@@ -39,7 +39,7 @@ def train(
     config: Annotated[Path, typer.Argument(help="TOML file with the settings.")],
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Override a setting, such as optimiser.steps=100; repeatable."),
+        typer.Option("--set", help="Override a setting, such as optimizer.steps=100; repeatable."),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue from the last checkpoint in the run's folder.")

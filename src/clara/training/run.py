@@ -85,7 +85,7 @@ def train(settings: Settings, stage: str, *, resume: bool, report: Report) -> Pa
         cache = files.enter_context(MemoryCache(folder / "scratch")) if stage == "end-to-end" else None
         module = _module(settings, STAGE_OF[stage], checkpoint, cache)
         set_attention(module.model.base, arguments.device, arguments.bf16)
-        if settings.optimiser.sharding == "fsdp" and dist.is_initialized():
+        if settings.optimizer.sharding == "fsdp" and dist.is_initialized():
             module.options = replace(module.options, rounds=most)
             shard(module.to(arguments.device), module.model.base.base_model)
         clock = _Clock(report, folder / METRICS_FILE)
@@ -120,7 +120,7 @@ def _module(
     """What is trained, as the settings or the checkpoint has it."""
     set_seed(settings.run.seed)
     model, processor = _load_model(settings, stage, checkpoint)
-    if settings.optimiser.gradient_checkpointing:
+    if settings.optimizer.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     return StageModule(model, processor, stage, _options(settings), settings.options.nested_rates, cache)
 
@@ -160,11 +160,11 @@ def _load_model(
 
 
 def _arguments(settings: Settings, num_examples: int) -> TrainingArguments:
-    wanted, run = settings.optimiser, settings.run
+    wanted, run = settings.optimizer, settings.run
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     if wanted.batch_size % processes:
         raise InputError(
-            f"optimiser.batch_size is {wanted.batch_size}, but must be a multiple of the {processes} "
+            f"optimizer.batch_size is {wanted.batch_size}, but must be a multiple of the {processes} "
             "processes."
         )
     share = wanted.batch_size // processes
@@ -242,10 +242,10 @@ _MAY_CHANGE = {
     ("run", "save_every"),
     ("run", "keep"),
     ("run", "tensorboard"),
-    ("optimiser", "micro_batch_size"),
-    ("optimiser", "gradient_checkpointing"),
-    ("optimiser", "sharding"),
-    ("optimiser", "deepspeed"),
+    ("optimizer", "micro_batch_size"),
+    ("optimizer", "gradient_checkpointing"),
+    ("optimizer", "sharding"),
+    ("optimizer", "deepspeed"),
 }
 """Settings that leave what is trained as it is."""
 

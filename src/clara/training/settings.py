@@ -1,7 +1,7 @@
 """What a training run is told: a TOML file, checked whole before anything is loaded.
 
 An unknown key, a value of another type or out of its range is refused with the line it stands in. A recipe
-is the same file with a table per stage: `[stages.end-to-end.optimiser]` says what differs in that stage.
+is the same file with a table per stage: `[stages.end-to-end.optimizer]` says what differs in that stage.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class DataSettings(_Section):
     validation: list[Path] = []
 
 
-class OptimiserSettings(_Section):
+class OptimizerSettings(_Section):
     """How the weights move.
 
     Attributes:
@@ -134,7 +134,7 @@ class OptimiserSettings(_Section):
     deepspeed: Path | None = None
 
     @model_validator(mode="after")
-    def _one_way_to_shard(self) -> OptimiserSettings:
+    def _one_way_to_shard(self) -> OptimizerSettings:
         if self.deepspeed is not None and self.sharding != "none":
             raise ValueError("give either sharding or deepspeed, not both")
         return self
@@ -188,7 +188,7 @@ class Settings(_Section):
     run: RunSettings
     model: ModelSettings
     data: DataSettings
-    optimiser: OptimiserSettings = OptimiserSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
     options: OptionSettings = OptionSettings()
 
 
@@ -267,7 +267,7 @@ def _apply(table: Table, changes: Sequence[str]) -> None:
         name, found, value = change.partition("=")
         keys = name.strip().split(".")
         if not found or not all(keys):
-            raise InputError(f"--set has {change!r}, but takes table.key=value, as optimiser.steps=100.")
+            raise InputError(f"--set has {change!r}, but takes table.key=value, as optimizer.steps=100.")
         try:
             parsed = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:

@@ -70,7 +70,7 @@ def whole_model(model: ClaraModel, state: dict[str, Tensor]) -> ClaraModel:
 
 
 def optimizer_state(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """The optimiser's whole state on the main process. All must call it."""
+    """The optimizer's whole state on the main process. All must call it."""
     return get_optimizer_state_dict(module, optimizer, options=_WHOLE)
 
 

@@ -211,7 +211,7 @@ class StageTrainer(Trainer):
 
     @property
     def _inner_optimizer(self) -> torch.optim.Optimizer:
-        """The optimiser without accelerate's wrapper."""
+        """The optimizer without accelerate's wrapper."""
         return cast(torch.optim.Optimizer, cast(Any, self.optimizer).optimizer)
 
     @property
