@@ -41,8 +41,8 @@ def main() -> None:
     for source in answer.sources:
         place = f"page {source.page}" if source.page else f"lines {source.lines}" if source.lines else ""
         print(f"{source.rank}. {source.score:.3f} {source.file} {source.heading} {place}")
-        if source.support is not None:
-            print(f"   {source.support.text}")
+        if source.evidence is not None:
+            print(f"   {source.evidence.text}")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ with tempfile.TemporaryDirectory() as folder:
     source = next(document for document in answer.documents if document.id == answer.meta["taken_from"])
     place = source.meta
     print(f"{answer.data}  ({Path(place['file']).name}, {place['heading']}, lines {place['lines']})")
-    print(f"    {place['support']}")
+    print(f"    {place['evidence']}")
 
     pipeline = Pipeline()
     of_year = {"field": "meta.year", "operator": ">=", "value": 2020}

@@ -31,7 +31,7 @@ with tempfile.TemporaryDirectory() as folder:
     told = answer.response_metadata
     source = next(one for one in told["sources"] if one["id"] == told["taken_from"])
     print(f"{answer.text}  ({Path(source['file']).name}, {source['heading']}, lines {source['lines']})")
-    print(f"    {source['support']}")
+    print(f"    {source['evidence']}")
 
     question = "How long is the main span of the Golden Gate Bridge?"
     found = ClaraRetriever(library=library, k=10, where={"title": {"$like": "bridge"}}).invoke(question)

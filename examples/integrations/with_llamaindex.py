@@ -25,7 +25,7 @@ with tempfile.TemporaryDirectory() as folder:
     source = next(one for one in response.source_nodes if one.node_id == response.metadata["taken_from"])
     place = source.metadata
     print(f"{response}  ({Path(place['file']).name}, {place['heading']}, lines {place['lines']})")
-    print(f"    {place['support']}")
+    print(f"    {place['evidence']}")
 
     query = QueryBundle("How long is the main span of the Golden Gate Bridge?")
     nodes = ClaraRetriever(library, similarity_top_k=10, filters={"title": {"$like": "bridge"}}).retrieve(

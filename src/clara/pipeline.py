@@ -18,6 +18,7 @@ from clara import loading, roles
 from clara.batching import by_length
 from clara.device import native_precision
 from clara.errors import InputError, PromptError
+from clara.evidence import with_evidence
 from clara.model.compression import Memories
 from clara.model.fingerprint import fingerprint
 from clara.model.generation import Written, generate, stream
@@ -35,7 +36,6 @@ from clara.processing import (
 from clara.records import Answer, Hit, Passage, Reply, Source
 from clara.store import Explanation, Filter, MemoryStore, explain
 from clara.store.search import Rerank
-from clara.support import with_support
 from clara.surface import as_written
 
 logger = logging.getLogger(__name__)
@@ -623,7 +623,7 @@ class Clara:
         return Answer(
             question,
             text,
-            with_support(sources, question, text),
+            with_evidence(sources, question, text),
             confidence=written.confidence,
             taken_from=None if taken is None else sources[taken].id,
             is_doubtful=self.is_doubtful(written.confidence, taken),

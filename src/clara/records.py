@@ -143,7 +143,7 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
-class Support:
+class Evidence:
     """The sentence of a passage that best supports an answer.
 
     Attributes:
@@ -175,7 +175,7 @@ class Source:
         rank: 1 for the best.
         read_as: "memory", or "text" if the prompt contained the passage's text.
         metadata: Fields of the record or the front matter.
-        support: The sentence that best supports the answer, if there is one.
+        evidence: The sentence that best supports the answer, if there is one.
         also_in: Other documents with the same passage.
     """
 
@@ -190,7 +190,7 @@ class Source:
     rank: int
     read_as: str
     metadata: Metadata = field(default_factory=dict)
-    support: Support | None = None
+    evidence: Evidence | None = None
     also_in: tuple[str, ...] = ()
 
     @classmethod

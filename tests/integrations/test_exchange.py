@@ -112,7 +112,7 @@ def test_found_passages_tell_file_place_score_and_support(library: Library) -> N
     }
     assert told["lines"] == list(source.lines or ())
     assert told["score"] == library.search(QUESTION, 1)[0].score
-    assert told["support"] in source.text
+    assert told["evidence"] in source.text
 
 
 def test_filters_of_names_and_values() -> None:

@@ -36,7 +36,7 @@ def test_retriever_finds_what_the_library_finds_with_its_metadata(store: ClaraDo
     assert [document.score for document in found] == [hit.score for hit in hits]
     assert found[0].meta["file"] == BRIDGE
     assert found[0].meta["heading"] == "Opening"
-    assert found[0].meta["support"] in found[0].content
+    assert found[0].meta["evidence"] in found[0].content
     assert asyncio.run(ClaraRetriever(store).run_async(QUESTION, top_k=4))["documents"] == found
 
 
@@ -68,7 +68,7 @@ def test_answers_from_the_store_with_its_sources(store: ClaraDocumentStore) -> N
     assert (answer.data, answer.query) == (ANSWER, QUESTION)
     taken = next(document for document in answer.documents if document.id == answer.meta["taken_from"])
     assert taken.meta["file"] == BRIDGE
-    assert ANSWER in taken.meta["support"]
+    assert ANSWER in taken.meta["evidence"]
     assert not answer.meta["is_doubtful"]
     later = asyncio.run(ClaraAnswerer(store).run_async(QUESTION))
     assert later["answers"][0].data == ANSWER

@@ -33,7 +33,7 @@ def test_retriever_finds_what_the_library_finds_with_its_metadata(library: Libra
     assert [one.metadata["score"] for one in found] == [hit.score for hit in hits]
     assert found[0].metadata["file"] == BRIDGE
     assert found[0].metadata["heading"] == "Opening"
-    assert found[0].metadata["support"] in found[0].page_content
+    assert found[0].metadata["evidence"] in found[0].page_content
     assert asyncio.run(ClaraRetriever(library=library, k=4).ainvoke(QUESTION)) == found
 
 
@@ -112,7 +112,7 @@ def test_chat_answers_the_last_question_with_its_sources(library: Library) -> No
     assert not told["is_doubtful"]
     taken = next(source for source in told["sources"] if source["id"] == told["taken_from"])
     assert taken["file"] == BRIDGE
-    assert ANSWER in taken["support"]
+    assert ANSWER in taken["evidence"]
     assert ANSWER in taken["text"]
     with pytest.raises(InputError, match="has no question"):
         chat.invoke([SystemMessage("Be short.")])

@@ -42,11 +42,11 @@ def test_retriever_finds_what_the_library_finds_with_its_metadata(library: Libra
     assert [node.score for node in nodes] == [hit.score for hit in hits]
     assert nodes[0].metadata["file"] == nodes[0].node.ref_doc_id == BRIDGE
     assert nodes[0].metadata["heading"] == "Opening"
-    assert nodes[0].metadata["support"] in nodes[0].text
+    assert nodes[0].metadata["evidence"] in nodes[0].text
     assert len({node.node_id for node in nodes}) == 4
     read = nodes[0].node.get_content(MetadataMode.LLM)
     assert "heading: Opening" in read
-    assert "support:" not in read
+    assert "evidence:" not in read
     again = asyncio.run(ClaraRetriever(library, 4).aretrieve(QueryBundle(QUESTION)))
     assert [node.node_id for node in again] == [node.node_id for node in nodes]
 
@@ -96,7 +96,7 @@ def test_query_engine_answers_with_its_sources(library: Library) -> None:
     assert response.metadata is not None
     taken = next(one for one in response.source_nodes if one.node_id == response.metadata["taken_from"])
     assert taken.metadata["file"] == BRIDGE
-    assert ANSWER in taken.metadata["support"]
+    assert ANSWER in taken.metadata["evidence"]
     assert not response.metadata["is_doubtful"]
     assert str(asyncio.run(engine.aquery(QUESTION))) == ANSWER
 

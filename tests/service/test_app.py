@@ -45,8 +45,8 @@ def test_an_answer_is_the_librarys(client: TestClient, library: Library) -> None
     assert found["text"] == expected.text
     assert found["confidence"] == pytest.approx(expected.confidence)
     assert [one["id"] for one in found["sources"]] == [one.id for one in expected.sources]
-    supports = [one["support"] and one["support"]["text"] for one in found["sources"]]
-    assert supports == [one.support and one.support.text for one in expected.sources]
+    evidence = [one["evidence"] and one["evidence"]["text"] for one in found["sources"]]
+    assert evidence == [one.evidence and one.evidence.text for one in expected.sources]
 
 
 def test_a_stream_holds_sources_then_text_then_the_answer(client: TestClient, library: Library) -> None:

@@ -219,8 +219,8 @@ def search(
     as_json: JsonOption = False,
 ) -> None:
     """Show the best passages for a question."""
+    from clara.evidence import with_evidence
     from clara.records import Source
-    from clara.support import with_support
 
     check_question(question)
     client = find_client(store, model, subfolder, base, device)
@@ -242,7 +242,7 @@ def search(
         return
     with open_library(store, model, subfolder, base, device) as library:
         found = library.explain(question, k, where=where or (), hybrid=hybrid)
-        sources = with_support([Source.of(hit, "memory") for hit in found.hits], question)
+        sources = with_evidence([Source.of(hit, "memory") for hit in found.hits], question)
         around = _around(library, sources, context)
     if as_json:
         from clara.rendering.basics import print_json

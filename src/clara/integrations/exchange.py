@@ -15,10 +15,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from clara.errors import InputError
+from clara.evidence import with_evidence
 from clara.integrations.conditions import Where, expressions
 from clara.library import Library
 from clara.records import Answer, Document, Metadata, Section, Source, StoredPassage, with_title
-from clara.support import with_support
 
 _LATER = re.compile(r"(?P<source>.*)#passage-(?P<position>[1-9][0-9]*)", re.DOTALL)
 _NESTED = "nested_json"
@@ -27,7 +27,7 @@ _LONGEST_HEAD = 200
 """Longest title or heading, in characters, that is stored as such; a longer one stays in the metadata."""
 
 Placed = tuple[str, Source]
-"""A passage's id in a framework, and the passage with its score and support."""
+"""A passage's id in a framework, and the passage with its score and evidence."""
 
 
 # -- from a framework ------------------------------------------------------------------------------------
@@ -126,7 +126,7 @@ def search(library: Library, question: str, k: int | None, where: Where | None) 
         InputError: The question is empty or too long, or a condition cannot be understood.
     """
     hits = library.search(question, k, where=expressions(where))
-    sources = with_support([Source.of(hit, "memory") for hit in hits], question)
+    sources = with_evidence([Source.of(hit, "memory") for hit in hits], question)
     return [(passage_id(hit.stored), source) for hit, source in zip(hits, sources, strict=True)]
 
 
@@ -191,8 +191,8 @@ def found_metadata(source: Source) -> dict[str, Any]:
         source.file, source.title, source.heading, source.page, source.lines, source.metadata
     )
     described |= {"score": source.score, "rank": source.rank}
-    if source.support is not None:
-        described["support"] = source.support.text
+    if source.evidence is not None:
+        described["evidence"] = source.evidence.text
     if source.also_in:
         described["also_in"] = list(source.also_in)
     return described

@@ -228,7 +228,7 @@ class ClaraDocumentStore:
 class ClaraRetriever:
     """Finds passages of a document store.
 
-    The `meta` of a document that it returns has `score`, `rank` and `support` (the sentence that shares
+    The `meta` of a document that it returns has `score`, `rank` and `evidence` (the sentence that shares
     most with the question), and of a file's passage `file`, `title`, `heading`, `page` and `lines`.
 
     Args:

@@ -41,7 +41,7 @@ __all__ = ["ChatClara", "ClaraDocumentCompressor", "ClaraEmbeddings", "ClaraRetr
 class ClaraRetriever(BaseRetriever):
     """Finds passages of a library.
 
-    The metadata of a document that it returns has `score`, `rank` and `support` (the sentence that shares
+    The metadata of a document that it returns has `score`, `rank` and `evidence` (the sentence that shares
     most with the question), and of a file's passage `file`, `title`, `heading`, `page` and `lines`.
 
     Attributes:

@@ -44,7 +44,7 @@ except ImportError as error:
 
 __all__ = ["ClaraPostprocessor", "ClaraQueryEngine", "ClaraRetriever", "add_nodes", "delete_nodes"]
 
-_FOR_PEOPLE = ["lines", "score", "rank", "support", "also_in"]
+_FOR_PEOPLE = ["lines", "score", "rank", "evidence", "also_in"]
 """Metadata that a language model or an embedding is not given with a node's text."""
 
 _OPERATORS = {
@@ -65,7 +65,7 @@ Filters: TypeAlias = MetadataFilters | Where
 class ClaraRetriever(BaseRetriever):
     """Finds passages of a library.
 
-    A node's metadata has `score`, `rank` and `support` (the sentence that shares most with the question), and
+    A node's metadata has `score`, `rank` and `evidence` (the sentence that shares most with the question), and
     of a file's passage `file`, `title`, `heading`, `page` and `lines`. Its `ref_doc_id` is the document's id.
 
     Args:

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clara.errors import InputError
+from clara.evidence import with_evidence
 from clara.pipeline import Clara
 from clara.records import Source
-from clara.support import with_support
 
 
 def scores(clara: Clara, question: str, texts: Sequence[str]) -> list[float]:
@@ -88,8 +88,8 @@ def sentences(
         Source(0, "", "", "", None, None, text, 0.0, rank, "text") for rank, text in enumerate(texts, 1)
     ]
     return [
-        source.support.text if source.support else source.text
-        for source in with_support(sources, question, answer)
+        source.evidence.text if source.evidence else source.text
+        for source in with_evidence(sources, question, answer)
     ]
 
 

@@ -123,15 +123,15 @@ def _print_indented(shown: Console, text: Text) -> None:
 def _excerpt(source: Source, *, full: bool) -> Text:
     """A passage on one line, or the part of it around the sentence that supports the answer."""
     text = Text(visible(source.text), style="dim")
-    support = source.support
-    if support is not None:
-        text.stylize("not dim", support.start, support.stop)
-        if support.answer is not None:
-            text.stylize("bold not dim", *support.answer)
+    evidence = source.evidence
+    if evidence is not None:
+        text.stylize("not dim", evidence.start, evidence.stop)
+        if evidence.answer is not None:
+            text.stylize("bold not dim", *evidence.answer)
     start, stop = 0, len(source.text)
     if not full and len(source.text) > EXCERPT_CHARACTERS:
         start, stop = _window(
-            source.text, *((support.start, support.stop) if support is not None else (0, 0))
+            source.text, *((evidence.start, evidence.stop) if evidence is not None else (0, 0))
         )
     shown = Text(" ").join(_shortened(word) for word in text[start:stop].split() if word)
     before, after = ("… " if start else ""), (" …" if stop < len(source.text) else "")

@@ -82,7 +82,7 @@ def agent_server(service: Service, *, allow_writes: bool = False, base: str = ""
                     "id": f"{name}:{source.id}",
                     "title": place_of(source),
                     "url": url(name, source),
-                    "text": source.support.text if source.support else source.text[:300],
+                    "text": source.evidence.text if source.evidence else source.text[:300],
                     "score": round(source.score, 4),
                 }
                 for source in found.sources
@@ -121,7 +121,7 @@ def agent_server(service: Service, *, allow_writes: bool = False, base: str = ""
                     "id": f"{name}:{source.id}",
                     "title": place_of(source),
                     "url": url(name, source),
-                    "text": source.support.text if source.support else source.text[:300],
+                    "text": source.evidence.text if source.evidence else source.text[:300],
                 }
                 for source in answer.sources
             ],

@@ -75,6 +75,6 @@ def cited(answer: Answer) -> list[Source]:
     holding = [
         source
         for source in answer.sources
-        if source.support is not None and source.support.answer is not None
+        if source.evidence is not None and source.evidence.answer is not None
     ]
     return taken or holding or list(answer.sources[:1])

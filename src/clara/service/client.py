@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from clara.errors import ClaraError, InputError
-from clara.records import Answer, Source, Support
+from clara.records import Answer, Evidence, Source
 from clara.service.running import Note
 
 _SECONDS = 300.0
@@ -86,11 +86,11 @@ class Client:
 
 def _source(values: dict[str, Any]) -> Source:
     """A source as it was before it became JSON."""
-    support = values["support"]
-    if support is not None:
-        place = support["answer"]
-        support = Support(
-            support["text"], support["start"], support["stop"], None if place is None else tuple(place)
+    evidence = values["evidence"]
+    if evidence is not None:
+        place = evidence["answer"]
+        evidence = Evidence(
+            evidence["text"], evidence["start"], evidence["stop"], None if place is None else tuple(place)
         )
     return Source(
         id=values["id"],
@@ -104,7 +104,7 @@ def _source(values: dict[str, Any]) -> Source:
         rank=values["rank"],
         read_as=values["read_as"],
         metadata=values["metadata"],
-        support=support,
+        evidence=evidence,
         also_in=tuple(values["also_in"]),
     )
 

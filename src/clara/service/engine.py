@@ -166,11 +166,11 @@ class Engine:
             asked: The question.
             query: Of `Clara.queries`; None to encode it here.
         """
-        from clara.support import with_support
+        from clara.evidence import with_evidence
 
         library = self.library(asked.store)
         found = library.explain(asked.question, asked.k, **asked.search_options(), query=query)
-        sources = with_support([Source.of(hit, "memory") for hit in found.hits], asked.question)
+        sources = with_evidence([Source.of(hit, "memory") for hit in found.hits], asked.question)
         return Found(sources, found.passages, found.allowed, [asdict(step) for step in found.steps])
 
     def search_together(self, asked: Sequence[Asked]) -> list[Found | Exception]:
@@ -219,7 +219,7 @@ class Engine:
 
     def _ask_group(self, asked: Sequence[Asked]) -> list[Answer | Exception]:
         """Answers to questions to one store, each searched for and then all read in one batch."""
-        from clara.support import with_support
+        from clara.evidence import with_evidence
         from clara.surface import as_written
 
         library, clara = self.library(asked[0].store), self.clara
@@ -263,7 +263,7 @@ class Engine:
             answers[at] = Answer(
                 one.question,
                 text,
-                with_support(sources, one.question, text),
+                with_evidence(sources, one.question, text),
                 confidence=reply.confidence,
                 taken_from=None if taken is None else sources[taken].id,
                 is_doubtful=clara.is_doubtful(reply.confidence, taken),
@@ -276,7 +276,7 @@ class Engine:
             answer = self.ask(asked)
             yield from whole(answer)
             return
-        from clara.support import with_support
+        from clara.evidence import with_evidence
 
         library = self.library(asked.store)
         hits = library.search(asked.question, asked.k, **asked.search_options())
@@ -286,7 +286,7 @@ class Engine:
         for piece in library.ask_stream(asked.question, asked.k, **asked.ask_options()):
             text += piece
             yield piece
-        yield Answer(asked.question, text, with_support(sources, asked.question, text))
+        yield Answer(asked.question, text, with_evidence(sources, asked.question, text))
 
     @property
     def answers_at_once(self) -> bool:

@@ -69,12 +69,12 @@ function guarded(action) {
 // -- sources -----------------------------------------------------------------------------------------
 
 // places count characters as Python does, where a character may be two of JavaScript's
-function marked(text, support) {
+function marked(text, evidence) {
   const all = Array.from(text);
   const piece = (from, to) => all.slice(from, to).join("");
   const shown = element("p", { class: "text" });
-  if (!support) return shown.append(text), shown;
-  const { start, stop, answer } = support;
+  if (!evidence) return shown.append(text), shown;
+  const { start, stop, answer } = evidence;
   const evidence = element("mark", { "data-kind": "evidence" });
   if (answer) evidence.append(piece(start, answer[0]), element("mark", { "data-kind": "answer" }, piece(...answer)), piece(answer[1], stop));
   else evidence.append(piece(start, stop));
@@ -110,7 +110,7 @@ function sourceCard(source, takenFrom) {
       element("label", {}, "Fits the question ", element("meter", { min: 0, max: 1, value: score }, score.toFixed(3))), ` ${source.score.toFixed(3)}`,
       source.id === takenFrom ? " · the answer is from here" : null,
       source.read_as === "text" ? " · read as text" : null),
-    marked(source.text, source.support),
+    marked(source.text, source.evidence),
     source.also_in.length ? element("p", { class: "dim" }, `Also in ${source.also_in.length} other document(s)`) : null,
     element("div", { class: "row" },
       original(source.url),

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from clara.evidence import sentence_spans, with_evidence
 from clara.records import Source
 from clara.rendering.answers import print_sources
-from clara.support import sentence_spans, with_support
 from clara.surface import find_written
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "squad11_dev.jsonl.xz"
@@ -29,30 +29,30 @@ def source(text: str) -> Source:
 
 
 def test_the_sentence_that_holds_the_answer_and_fits_the_question_wins() -> None:
-    support = with_support([source(TEXT)], "When was the bridge opened?", "24 may 1883")[0].support
-    assert support is not None
-    assert support.text == "It was opened on 24 May 1883 by President Arthur."
-    assert support.answer is not None
-    assert TEXT[slice(*support.answer)] == "24 May 1883"
+    evidence = with_evidence([source(TEXT)], "When was the bridge opened?", "24 may 1883")[0].evidence
+    assert evidence is not None
+    assert evidence.text == "It was opened on 24 May 1883 by President Arthur."
+    assert evidence.answer is not None
+    assert TEXT[slice(*evidence.answer)] == "24 May 1883"
 
 
 def test_without_an_answer_the_question_decides() -> None:
-    support = with_support([source(TEXT)], "Whose foot did a ferry crush?")[0].support
-    assert support is not None
-    assert (support.text, support.answer) == ("A ferry crushed the engineer's foot.", None)
+    evidence = with_evidence([source(TEXT)], "Whose foot did a ferry crush?")[0].evidence
+    assert evidence is not None
+    assert (evidence.text, evidence.answer) == ("A ferry crushed the engineer's foot.", None)
 
 
 def test_an_answer_over_two_lines_is_held_whole() -> None:
-    support = with_support([source(TEXT)], "What did Smith see?", "saw 24 may 1883")[0].support
-    assert support is not None
-    assert support.text.endswith("saw 24\nMay 1883")
-    assert support.answer is not None
-    assert support.stop == support.answer[1]
+    evidence = with_evidence([source(TEXT)], "What did Smith see?", "saw 24 may 1883")[0].evidence
+    assert evidence is not None
+    assert evidence.text.endswith("saw 24\nMay 1883")
+    assert evidence.answer is not None
+    assert evidence.stop == evidence.answer[1]
 
 
 def test_what_shares_nothing_supports_nothing() -> None:
-    supports = [one.support for one in with_support([source(TEXT), source("")], "zebras", "stripes")]
-    assert supports == [None, None]
+    evidence = [one.evidence for one in with_evidence([source(TEXT), source("")], "zebras", "stripes")]
+    assert evidence == [None, None]
 
 
 @given(st.lists(st.sampled_from(["Dr. Who", "came.", "at 5 p.m.", "(no", "end", "\n", "\n\n", "¿Qué?", "…"])))
@@ -66,7 +66,7 @@ def test_sentences_are_in_order_and_hold_every_word(words: list[str]) -> None:
 
 def test_a_terminal_shows_the_sentence_and_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
     far = "Nothing of note stands here at all. " * 20
-    print_sources(with_support([source(far + TEXT)], "When was it opened?", "24 May 1883"))
+    print_sources(with_evidence([source(far + TEXT)], "When was it opened?", "24 May 1883"))
     out = " ".join(capsys.readouterr().out.split())
     assert "It was opened on 24 May 1883 by President Arthur." in out
     assert "lines 3-9" in out
@@ -106,7 +106,7 @@ def test_the_answer_stands_out(monkeypatch: pytest.MonkeyPatch) -> None:
 
     console = Console(force_terminal=True, record=True, width=200, color_system="standard")
     monkeypatch.setattr(answers, "console", lambda: console)
-    print_sources(with_support([source(TEXT)], "When was the bridge opened?", "24 May 1883"))
+    print_sources(with_evidence([source(TEXT)], "When was the bridge opened?", "24 May 1883"))
     assert "\x1b[1m24 May 1883\x1b[0m" in console.export_text(styles=True)
 
 
@@ -118,6 +118,6 @@ def test_the_sentence_is_the_right_one_of_squad() -> None:
     asked = [(record["passage"], qa) for record in records for qa in record["qas"] if qa["answers"]]
     right = []
     for passage, qa in random.Random(0).sample(asked, 200):
-        support = with_support([source(passage)], qa["question"])[0].support
-        right.append(support is not None and any(find_written(one, support.text) for one in qa["answers"]))
+        evidence = with_evidence([source(passage)], qa["question"])[0].evidence
+        right.append(evidence is not None and any(find_written(one, evidence.text) for one in qa["answers"]))
     assert sum(right) / len(right) > 0.8

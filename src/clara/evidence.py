@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from clara.records import Source, Support
+from clara.records import Evidence, Source
 from clara.surface import find_written
 
 _WORD = re.compile(r"\w+")
@@ -21,7 +21,7 @@ _STEM = 5
 """Letters that two forms of a word share, roughly: "opened" and "opening", "bridges" and "bridge"."""
 
 
-def with_support(sources: Sequence[Source], question: str, answer: str = "") -> tuple[Source, ...]:
+def with_evidence(sources: Sequence[Source], question: str, answer: str = "") -> tuple[Source, ...]:
     """The sources, each with the sentence of it that best supports the answer.
 
     Args:
@@ -30,7 +30,7 @@ def with_support(sources: Sequence[Source], question: str, answer: str = "") -> 
         answer: What was answered; empty where passages were searched for alone.
 
     Returns:
-        The same sources with `Source.support`; None where a passage shares no word with question or answer.
+        The same sources with `Source.evidence`; None where a passage shares no word with question or answer.
     """
     sentences = [list(sentence_spans(source.text)) for source in sources]
     stems = [
@@ -41,11 +41,11 @@ def with_support(sources: Sequence[Source], question: str, answer: str = "") -> 
     total = sum(map(len, stems))
     weights = {stem: math.log(1 + total / count) for stem, count in counts.items()}
     asked = _stems(question)
-    supported = []
+    made = []
     for source, spans, of_sentences in zip(sources, sentences, stems, strict=True):
         shared = [sum(weights[stem] for stem in asked & found) for found in of_sentences]
-        supported.append(replace(source, support=_best(source.text, spans, shared, answer)))
-    return tuple(supported)
+        made.append(replace(source, evidence=_best(source.text, spans, shared, answer)))
+    return tuple(made)
 
 
 def sentence_spans(text: str) -> Iterator[tuple[int, int]]:
@@ -64,7 +64,7 @@ def sentence_spans(text: str) -> Iterator[tuple[int, int]]:
 
 def _best(
     text: str, spans: Sequence[tuple[int, int]], shared: Sequence[float], answer: str
-) -> Support | None:
+) -> Evidence | None:
     """The best of a passage's sentences by what each shares with the question."""
     places = find_written(answer, text)
     held = [next((place for place in places if start <= place[0] < stop), None) for start, stop in spans]
@@ -75,7 +75,7 @@ def _best(
     place = held[ranked]
     if place is not None:
         stop = max(stop, place[1])  # an answer may go on over what was taken for a sentence's end
-    return Support(text[start:stop], start, stop, place)
+    return Evidence(text[start:stop], start, stop, place)
 
 
 def _stems(text: str) -> set[str]:
