@@ -27,7 +27,7 @@ def main() -> None:
     options = parser.parse_args()
 
     with Library(Clara.from_pretrained(), options.store) as library:
-        report = library.add(options.folder, remove_vanished=True)
+        report = library.add(options.folder, remove_missing=True)
         print(f"{report.added} added, {report.replaced} replaced, {report.unchanged} unchanged")
         for file, reason in report.refused:
             print(f"refused: {file}: {reason}")

@@ -72,7 +72,7 @@ def test_index_tells_what_it_did(
     assert "The store holds 2 documents" in out
     (documents / "c.txt").write_text("w3", encoding="utf-8")
     (documents / "a.txt").unlink()
-    arguments = ("index", documents, "--store", store, "--model", model, "--remove-vanished", "--json")
+    arguments = ("index", documents, "--store", store, "--model", model, "--remove-missing", "--json")
     assert run(monkeypatch, *arguments) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["added"], report["unchanged"], report["removed"]) == (1, 1, 1)
@@ -678,7 +678,7 @@ def test_files_of_no_kind_to_read_are_counted_by_their_ending(
     assert "1 .zip (d.zip).\n" in err
 
 
-def test_a_folder_that_is_gone_is_removed_with_remove_vanished(
+def test_a_folder_that_is_gone_is_removed_with_remove_missing(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     documents: Path,
@@ -687,7 +687,7 @@ def test_a_folder_that_is_gone_is_removed_with_remove_vanished(
     shutil.rmtree(documents)
     assert run(monkeypatch, "index", documents, *asking) == 1
     capsys.readouterr()
-    assert run(monkeypatch, "index", documents, "--remove-vanished", *asking) == 0
+    assert run(monkeypatch, "index", documents, "--remove-missing", *asking) == 0
     assert "Documents: 2 removed." in capsys.readouterr().out
 
 
@@ -789,7 +789,7 @@ def test_strict_fails_where_something_was_not_taken(
     assert "Documents: 1 added, 1 unchanged." in capsys.readouterr().out
     (files / "b.md").unlink()
     assert run(monkeypatch, "index", files, *options, "--no-ignore") == 0
-    assert says(capsys.readouterr().err, "1 stored document", f"({files / 'b.md'})", "--remove-vanished")
+    assert says(capsys.readouterr().err, "1 stored document", f"({files / 'b.md'})", "--remove-missing")
     (files / "a.md").rename(files / "c.md")
     assert run(monkeypatch, "index", files, *options, "--no-ignore") == 0
     assert f"Moved: {files / 'a.md'} is now {files / 'c.md'}.\n" in capsys.readouterr().err

@@ -192,7 +192,7 @@ def test_only_what_changed_is_compressed_again(library: Library, folder: Path) -
     assert (changed.added, changed.replaced, changed.unchanged, changed.removed) == (1, 1, 1, 0)
     assert len(library.store.documents()) == 4
 
-    removed = library.add(folder, remove_vanished=True)
+    removed = library.add(folder, remove_missing=True)
     assert (removed.unchanged, removed.removed) == (3, 1)
     assert {Path(document.source).name for document in library.store.documents()} == {
         "0.txt",
@@ -217,7 +217,7 @@ def test_what_cannot_be_looked_at_is_kept(
         return look(path, **options)
 
     monkeypatch.setattr(Path, "stat", refused)
-    report = library.add([folder / "1.txt", folder], remove_vanished=True)
+    report = library.add([folder / "1.txt", folder], remove_missing=True)
     assert report.removed == 1
     assert str(closed) in library.store.sources()
     assert f"files cannot be looked at: 1, the first of them {closed}." in caplog.text
@@ -226,21 +226,21 @@ def test_what_cannot_be_looked_at_is_kept(
 def test_a_file_whose_name_is_not_utf8_stays_while_it_is_there(library: Library, folder: Path) -> None:
     file = Path(os.fsdecode(os.fsencode(folder) + b"/bad\xffname.txt"))
     file.write_text("w1 w2 w3", encoding="utf-8")
-    assert library.add(folder, remove_vanished=True).added == 4
+    assert library.add(folder, remove_missing=True).added == 4
     for _ in range(2):
-        report = library.add(folder, remove_vanished=True)
+        report = library.add(folder, remove_missing=True)
         assert (report.added, report.unchanged, report.removed) == (0, 4, 0)
     (stored,) = (one.source for one in library.documents() if "bad" in one.source)
     assert stored == f"{folder}/bad\\udcffname.txt"
     assert [hit.stored.source for hit in library.search("w1", k=9, where="file~bad")] == [stored]
     file.unlink()
-    assert library.add(folder, remove_vanished=True).removed == 1
+    assert library.add(folder, remove_missing=True).removed == 1
 
 
 def test_a_name_that_looks_like_an_escape_is_one_of_its_own(library: Library, folder: Path) -> None:
     (folder / "odd\\udcffname.txt").write_text("w1 w2 w3", encoding="utf-8")
     library.add(folder)
-    assert library.add(folder, remove_vanished=True).removed == 0
+    assert library.add(folder, remove_missing=True).removed == 0
 
 
 @pytest.mark.parametrize("is_emptied", [False, True])
@@ -258,21 +258,21 @@ def test_a_folder_that_is_gone_takes_its_documents_along(
     with pytest.raises(InputError, match=fault):
         library.add("documents")
     with pytest.raises(InputError, match=r"nothing does not exist"):
-        library.add(["documents", "nothing"], remove_vanished=True)
+        library.add(["documents", "nothing"], remove_missing=True)
     with pytest.raises(InputError, match="pattern"):
-        library.add("documents", ignore=["!"], remove_vanished=True)
+        library.add("documents", ignore=["!"], remove_missing=True)
     assert len(library.documents()) == 4
-    report = library.add(["documents", other], remove_vanished=True)
+    report = library.add(["documents", other], remove_missing=True)
     assert (report.removed, report.unchanged) == (3, 1)
     assert [one.source for one in library.documents()] == [str(other)]
     with pytest.raises(InputError, match=fault):  # nothing of it is known any more
-        library.add("documents", remove_vanished=True)
+        library.add("documents", remove_missing=True)
 
 
 def test_a_file_that_is_gone_is_removed_by_its_name(library: Library, folder: Path) -> None:
     library.add(folder)
     (folder / "0.txt").unlink()
-    report = library.add(folder / "0.txt", remove_vanished=True)
+    report = library.add(folder / "0.txt", remove_missing=True)
     assert (report.removed, report.unchanged, len(library.documents())) == (1, 0, 2)
 
 
@@ -409,7 +409,7 @@ def test_copies_are_stored_once_and_take_the_place_of_what_vanishes(library: Lib
     original = next(file for file in ("0.txt", "again.txt") if not copied.endswith(file))
     passages = library.store.num_passages
     (folder / original).unlink()
-    assert library.add(folder, remove_vanished=True).removed == 1
+    assert library.add(folder, remove_missing=True).removed == 1
     assert library.store.num_passages == passages
     assert copied in {document.source for document in library.store.documents()}
 
@@ -451,11 +451,11 @@ def test_parts_of_a_file_that_shrank_are_removed(
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "other.txt").write_text("w1", encoding="utf-8")
-    report = library.add(elsewhere, remove_vanished=True)
+    report = library.add(elsewhere, remove_missing=True)
     assert (report.added, report.removed, report.gone) == (1, 0, [])  # it lies elsewhere, as on a drive
     (tmp_path / "third.txt").write_text("w2", encoding="utf-8")
     assert library.add(tmp_path).gone == [str(file)]
-    assert library.add(tmp_path, remove_vanished=True).removed == 1
+    assert library.add(tmp_path, remove_missing=True).removed == 1
 
 
 def test_a_file_that_was_moved_is_not_compressed_again(library: Library, folder: Path) -> None:

@@ -61,7 +61,7 @@ LAYERS = (
     ("errors", "files", "batching", "ahead"),
     ("records", "prompts", "roles", "configuration", "device", "json_lines", "provenance"),
     ("documents", "store", "surface", "checkpoints"),
-    ("evidence", "vanished", "model"),
+    ("evidence", "missing_files", "model"),
     ("processing",),
     ("extractive",),
     ("loading",),

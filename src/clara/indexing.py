@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from clara.ahead import ahead
 from clara.documents import FoundFiles, ReadOptions, cut, file_of, file_parts, read_part
 from clara.errors import DocumentError, InputError
+from clara.missing_files import is_gone
 from clara.pipeline import Clara
 from clara.records import Document, Passage
 from clara.store import MemoryStore, NewDocument
-from clara.vanished import is_gone
 
 PASSAGES_PER_COMMIT = 256
 """Passages that are compressed and committed together; at most this work is repeated after a kill."""
@@ -63,7 +63,7 @@ class AddReport:
         replaced: Documents that had changed.
         unchanged: Documents that were skipped since nothing changed.
         copies: Files with the bytes of another, with which they are stored once.
-        removed: Documents whose files have vanished (only when asked for).
+        removed: documents whose files no longer exist (only when asked for).
         passages: Passages compressed.
         kept: Passages of changed documents that had not changed and were not compressed again.
         refused: Files and folders that could not be read, each with the reason.

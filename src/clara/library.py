@@ -14,10 +14,10 @@ from clara.documents import ReadOptions, find_files
 from clara.documents.ignore import Rules
 from clara.errors import InputError
 from clara.indexing import AddReport, Progress, cut_document, index_documents, index_files
+from clara.missing_files import AnyPath, files_of, missing_files
 from clara.pipeline import Clara
 from clara.records import Answer, Document, Hit, Section, StoredDocument
 from clara.store import Explanation, MemoryStore
-from clara.vanished import AnyPath, files_of, vanished
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class Library:
         only: Sequence[str] = (),
         read: ReadOptions | None = None,
         heed: bool = True,
-        remove_vanished: bool = False,
+        remove_missing: bool = False,
         progress: Callable[[Progress], None] = lambda _: None,
     ) -> AddReport:
         """Read files and folders, compress their passages, store the memories.
@@ -99,7 +99,7 @@ class Library:
             only: Patterns; other files are skipped.
             read: Fields of records (CSV, JSON) to use as text, title and metadata.
             heed: Apply the files `.gitignore` and `.claraignore`.
-            remove_vanished: Also remove stored documents below `paths` whose files no longer exist. A missing
+            remove_missing: Also remove stored documents below `paths` whose files no longer exist. A missing
                 path or an empty folder is then no error if documents of it are stored. Documents whose
                 files cannot be accessed are kept.
             progress: Called repeatedly during the work, with the same object each time.
@@ -108,15 +108,15 @@ class Library:
             InputError: A path does not exist, or nothing readable is there.
         """
         given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
-        if remove_vanished:
+        if remove_missing:
             files = self._files_that_are_left(given, ignore, only, heed)
         else:
             files = find_files(given, ignore, only, heed=heed)
         report = index_files(self.clara, self.store, files, progress, read)
-        if remove_vanished:
-            report.removed = self._remove_vanished(given)
+        if remove_missing:
+            report.removed = self._remove_missing(given)
         else:
-            report.gone = vanished(self.store.sources(), given)[0]
+            report.gone = missing_files(self.store.sources(), given)[0]
         return report
 
     def add_documents(self, documents: Iterable[Document]) -> AddReport:
@@ -185,19 +185,19 @@ class Library:
     def _files_that_are_left(
         self, given: Sequence[AnyPath], ignore: Sequence[str], only: Sequence[str], heed: bool
     ) -> list[Path]:
-        """The files to read, where paths of which nothing but vanished documents are known hold none."""
+        """The files to read, where paths of which only documents without files are known hold none."""
         try:
             return find_files(given, ignore, only, heed=heed)
         except InputError:
             Rules(ignore, only)  # a faulty pattern stays an error
-            gone = [file for source in vanished(self.store.sources())[0] for file in files_of(source)]
+            gone = [file for source in missing_files(self.store.sources())[0] for file in files_of(source)]
             left = [path for path in given if _is_filled(path, ignore, only) or not _holds(path, gone)]
             if len(left) == len(given):
                 raise
             return find_files(left, ignore, only, heed=heed) if left else []
 
-    def _remove_vanished(self, paths: Sequence[AnyPath]) -> int:
-        gone, unseen = vanished(self.store.sources(), paths)
+    def _remove_missing(self, paths: Sequence[AnyPath]) -> int:
+        gone, unseen = missing_files(self.store.sources(), paths)
         if unseen:
             logger.warning(
                 "Documents that are kept since their files cannot be looked at: %d, the first of them %s.",

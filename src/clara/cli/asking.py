@@ -45,10 +45,10 @@ def index(
         ),
     ],
     store: StoreOption = DEFAULT_STORE,
-    remove_vanished: Annotated[
+    remove_missing: Annotated[
         bool,
         typer.Option(
-            "--remove-vanished",
+            "--remove-missing",
             help="Also remove stored documents below the paths whose files no longer exist.",
         ),
     ] = False,
@@ -113,7 +113,7 @@ def index(
     is_typed = len(files) < len(paths)
     ending, called = _ending(suffix, is_read=is_typed), _called(name, is_read=is_typed)
     patterns: dict[str, Any] = {"ignore": ignore or (), "only": only or (), "heed": not no_ignore}
-    if files and not remove_vanished:  # with it, paths that are gone may be what is meant
+    if files and not remove_missing:  # with it, paths that are gone may be what is meant
         find_files(files, **patterns)  # a wrong path is told at once, before the model is loaded
     typed = None
     if is_typed:
@@ -126,7 +126,7 @@ def index(
                 report = library.add_documents([typed] if typed else [])
                 if files:
                     report += library.add(
-                        files, **patterns, read=options, remove_vanished=remove_vanished, progress=show
+                        files, **patterns, read=options, remove_missing=remove_missing, progress=show
                     )
             built = _refresh_index(library, quiet=as_json)
         print_report(library, report, built, as_json=as_json)

@@ -102,7 +102,7 @@ def _met(report: indexing.AddReport) -> Iterator[str]:
     if report.gone:
         yield (
             f"Missing: {counted(len(report.gone), 'stored document')} whose files no longer exist "
-            f"({names_of(report.gone)}); remove them with --remove-vanished."
+            f"({names_of(report.gone)}); remove them with --remove-missing."
         )
 
 

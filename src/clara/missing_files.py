@@ -14,7 +14,9 @@ AnyPath = str | os.PathLike[str]
 _ESCAPED_BYTE = re.compile(r"\\udc([89a-f][0-9a-f])")
 
 
-def vanished(sources: Iterable[str], below: Sequence[AnyPath] | None = None) -> tuple[list[str], list[str]]:
+def missing_files(
+    sources: Iterable[str], below: Sequence[AnyPath] | None = None
+) -> tuple[list[str], list[str]]:
     """Names of what is stored whose files do not exist, and of what cannot be looked at.
 
     Args:
@@ -39,7 +41,7 @@ def vanished(sources: Iterable[str], below: Sequence[AnyPath] | None = None) -> 
 
 def is_gone(source: str) -> bool:
     """Whether the file of a stored document is known not to exist."""
-    return bool(vanished([source])[0])
+    return bool(missing_files([source])[0])
 
 
 def files_of(source: str) -> list[Path]:
