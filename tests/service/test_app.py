@@ -356,7 +356,7 @@ def test_uploads_that_an_earlier_server_left_are_added(store: Path) -> None:
     service.start()
     service.wait()
     end = time.monotonic() + 30
-    while service.intake.all("notes")[0].state != "done" and time.monotonic() < end:
+    while service.uploads.all("notes")[0].state != "done" and time.monotonic() < end:
         time.sleep(0.02)
     assert any(one.source.endswith("left.txt") for one in service.engine.documents("notes"))
     assert [file.name for file in (store / "files").iterdir()] == ["left.txt"]

@@ -3,8 +3,8 @@
 settings    what a server is told
 engine      the only module that calls `Clara` and `Library`
 worker      one thread that runs the model, several waiting requests at a time
-intake      uploaded files: kept first, then added to a store
-service     engine, worker and intake for asynchronous callers
+uploads     uploaded files: kept first, then added to a store
+service     engine, worker and uploads for asynchronous callers
 protocols   the bodies of OpenAI's, Jina's and the page's requests
 security    keys, hosts, origins, sizes, request ids
 app         the routes

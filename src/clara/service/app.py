@@ -19,13 +19,13 @@ from clara import __version__
 from clara.errors import CheckpointError, ClaraError, StoreError
 from clara.service.agents import http_agents
 from clara.service.engine import UnknownError
-from clara.service.intake import TooLargeError
 from clara.service.metrics import CONTENT_TYPE
 from clara.service.routes_openai import openai_routes
 from clara.service.routes_page import ReadOnlyError, page_routes
 from clara.service.security import Gate, problem
 from clara.service.service import NotReadyError, Service
 from clara.service.settings import Settings
+from clara.service.uploads import TooLargeError
 from clara.service.worker import BusyError, StoppedError
 
 logger = logging.getLogger(__name__)

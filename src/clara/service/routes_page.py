@@ -119,7 +119,7 @@ def page_routes(service: Service) -> APIRouter:
         base = str(request.base_url)
         return {
             "documents": [_document(document, store, base) for document in found],
-            "additions": [one.to_dict() for one in service.intake.all(store)],
+            "additions": [one.to_dict() for one in service.uploads.all(store)],
         }
 
     @router.get("/api/stores/{store}/documents/{document}")
@@ -146,7 +146,7 @@ def page_routes(service: Service) -> APIRouter:
         def forget() -> int:
             source = engine.document(store, document).source
             count = engine.remove(store, [source])
-            service.intake.forget(store, source)
+            service.uploads.forget(store, source)
             return count
 
         return {"removed": await service.in_thread(forget)}
@@ -170,18 +170,18 @@ def page_routes(service: Service) -> APIRouter:
         check_writes()
         engine.check_store(store)
         await service.ready()
-        return (await service.intake.receive(store, name, request.stream())).to_dict()
+        return (await service.uploads.receive(store, name, request.stream())).to_dict()
 
     @router.get("/api/additions/{number}")
     async def addition(number: str) -> dict[str, Any]:
         """How far a file is on its way into a store."""
-        return service.intake.get(number).to_dict()
+        return service.uploads.get(number).to_dict()
 
     @router.post("/api/additions/{number}/retry", status_code=202)
     async def retry(number: str) -> dict[str, Any]:
         """Add a file again that could not be added."""
         check_writes()
-        return service.intake.retry(number).to_dict()
+        return service.uploads.retry(number).to_dict()
 
     @router.get("/api/stores/{store}/passages/{number}/memory")
     async def memory(store: str, number: Number, request: Request) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Engine, worker and intake for asynchronous callers: limits of time, cancellation, pieces as they come."""
+"""Engine, worker and uploads for asynchronous callers: limits of time, cancellation, pieces as they come."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 from clara.errors import ClaraError
 from clara.records import Answer, Source
 from clara.service.engine import Asked, Engine, Found, whole
-from clara.service.intake import Intake
 from clara.service.metrics import Metrics
 from clara.service.settings import Settings
 from clara.service.tracing import span
+from clara.service.uploads import Uploads
 from clara.service.worker import Job, Worker
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class Service:
         self.settings = settings
         self.engine = Engine(settings)
         self.metrics = Metrics()
-        self.intake = Intake(self.engine, settings.limits.upload_bytes)
+        self.uploads = Uploads(self.engine, settings.limits.upload_bytes)
         self.worker = Worker(
             {
                 "ask": self._ask,
@@ -93,7 +93,7 @@ class Service:
         try:
             self.engine.load()
             self.worker.start()
-            self.intake.start()
+            self.uploads.start()
         except ClaraError as error:
             self.error = error
         except Exception as error:
@@ -106,7 +106,7 @@ class Service:
         end = time.monotonic() + self.settings.limits.stop_seconds
         self._is_stopped = True
         has_ended = self.worker.stop(self.settings.limits.stop_seconds)
-        has_ended &= self.intake.stop(max(0.0, end - time.monotonic()))
+        has_ended &= self.uploads.stop(max(0.0, end - time.monotonic()))
         if has_ended:
             self.engine.close()
         self.has_ended = has_ended

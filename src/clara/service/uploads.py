@@ -65,7 +65,7 @@ class Addition:
         return asdict(self)
 
 
-class Intake:
+class Uploads:
     """Keeps uploads and adds them to their stores, one after the other, in a thread of its own.
 
     Args:
@@ -78,7 +78,7 @@ class Intake:
         self._largest = largest
         self._additions: OrderedDict[str, Addition] = OrderedDict()
         self._queue: SimpleQueue[Addition | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="clara-intake", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="clara-uploads", daemon=True)
 
     def start(self) -> None:
         """Begin, with what an earlier server left undone; the engine must be loaded."""
