@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from clara.errors import InputError
-from clara.evaluation.forms import Item, read_items, read_passage
+from clara.evaluation.formats import Item, read_items, read_passage
 from clara.evaluation.questions import CONTAINING, LABELLED, read_evaluation_set
 
 DATA = Path(__file__).parents[3] / "shared" / "data"

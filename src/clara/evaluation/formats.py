@@ -1,6 +1,6 @@
-"""The public forms of question answering records, each told by its keys and read as the same items.
+"""The public formats of question answering records, each told by its keys and read as the same items.
 
-| form | a record |
+| format | a record |
 |---|---|
 | SQuAD | `{"title", "paragraphs": [{"context", "qas"}]}`, on the hub `{"context", "question", "answers"}` |
 | passages with questions | `{"title", "passage", "qas": [{"question", "answers"}]}` |
@@ -56,13 +56,13 @@ def read_items(record: Record) -> Iterator[Item]:
     """The questions of a record.
 
     Raises:
-        InputError: The record has no known form or is faulty; the message is the reason alone.
+        InputError: The record has no known format or is faulty; the message is the reason alone.
     """
-    form = next((read for keys, read in _FORMS if all(key in record for key in keys)), None)
-    if form is None:
+    read = next((read for keys, read in _FORMATS if all(key in record for key in keys)), None)
+    if read is None:
         raise InputError(f"a record with the keys {', '.join(record) or '(none)'} has an unknown format")
     try:
-        yield from form(record)
+        yield from read(record)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise InputError(f"the record does not match its keys ({type(error).__name__}: {error})") from error
 
@@ -181,7 +181,7 @@ def _alone(record: Record) -> Iterator[Item]:
     )
 
 
-_FORMS: tuple[tuple[tuple[str, ...], Callable[[Record], Iterator[Item]]], ...] = (
+_FORMATS: tuple[tuple[tuple[str, ...], Callable[[Record], Iterator[Item]]], ...] = (
     (("paragraphs", "question"), _musique),
     (("paragraphs",), _squad_article),
     (("context", "supporting_facts"), _supporting_facts),
