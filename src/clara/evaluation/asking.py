@@ -8,8 +8,8 @@ from typing import Any
 
 from clara import roles
 from clara.evaluation import metrics
-from clara.evaluation.bank import MemoryBank
 from clara.evaluation.conditions import BASE, MEMORY, MIXED, SHORTENED, TEXT, Condition
+from clara.evaluation.corpus_index import CorpusIndex
 from clara.evaluation.questions import Question
 from clara.evaluation.shortening import Shortener
 from clara.pipeline import Clara, Document
@@ -25,7 +25,7 @@ class Asker:
         condition: How passages are read.
         passages: The corpus.
         lengths: Tokens of every passage.
-        bank: Memories of the corpus at the condition's rate; at the model's own where it has none.
+        index: Memories of the corpus at the condition's rate; at the model's own where it has none.
         max_new_tokens: Longest answer.
         shortener: Of texts, for that condition.
     """
@@ -34,7 +34,7 @@ class Asker:
     condition: Condition
     passages: Sequence[str]
     lengths: Sequence[int]
-    bank: MemoryBank
+    index: CorpusIndex
     max_new_tokens: int
     shortener: Shortener | None = None
 
@@ -89,7 +89,7 @@ class Asker:
         if not self.clara.model.reads_scores:
             return None
         scores = [
-            self.bank.scores(question.text, group) for question, group in zip(questions, groups, strict=True)
+            self.index.scores(question.text, group) for question, group in zip(questions, groups, strict=True)
         ]
         return [own or [0.0] * len(group) for own, group in zip(scores, groups, strict=True)]
 
@@ -99,7 +99,7 @@ class Asker:
         if self.condition.reading == SHORTENED and self.shortener is not None:
             rate = self.condition.rate or 1
             return [self.shortener(self.passages[number], rate) for number in texts]
-        return [*documents, *self.bank.memories(memories)]
+        return [*documents, *self.index.memories(memories)]
 
     def _split(self, numbers: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
         """Those that are read as text, and those that are read as memories."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from clara.errors import InputError, MissingExtraError
-from clara.evaluation.bank import MemoryBank, stored_passages
+from clara.evaluation.corpus_index import CorpusIndex, stored_passages
 from clara.evaluation.questions import EvaluationSet, read_evaluation_set
 from clara.evaluation.report import write_report
 from clara.evaluation.run import EvaluationOptions, EvaluationRun, Report
@@ -75,7 +75,7 @@ def evaluate(
             f"Evaluation needs more packages ({', '.join(missing)}); run: pip install 'clara-rag[evaluate]'."
         )
     with ExitStack() as opened:
-        bank = None
+        index = None
         if store is None:
             questions = read_evaluation_set(data, corpus)
             clara = load()
@@ -86,8 +86,8 @@ def evaluate(
             questions, numbers = _over_store(data, held)
             clara = load()
             held.check_model(clara.fingerprint)
-            bank = MemoryBank(clara, held, numbers, None)
-        run = EvaluationRun(clara, questions, folder, chosen, resume=resume, store=bank, report=report)
+            index = CorpusIndex(clara, held, numbers, None)
+        run = EvaluationRun(clara, questions, folder, chosen, resume=resume, store=index, report=report)
         run.execute()
     figures = summarise(folder)
     return write_report(figures, folder), figures

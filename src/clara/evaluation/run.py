@@ -27,7 +27,6 @@ from clara.batching import by_length
 from clara.errors import InputError, PromptError
 from clara.evaluation import metrics
 from clara.evaluation.asking import Asker
-from clara.evaluation.bank import MemoryBank
 from clara.evaluation.conditions import (
     BM25,
     DENSE,
@@ -41,6 +40,7 @@ from clara.evaluation.conditions import (
     own_search,
     reranking,
 )
+from clara.evaluation.corpus_index import CorpusIndex
 from clara.evaluation.inspection import inspect_document, inspect_question
 from clara.evaluation.questions import EvaluationSet, Question
 from clara.evaluation.shortening import Shortener
@@ -153,7 +153,7 @@ class EvaluationRun:
         folder: Of the run.
         options: What to measure.
         resume: Go on with what the folder holds.
-        store: Bank of a user's own store in place of banks of the run, at the model's own rate.
+        store: Index of a user's own store in place of indexes of the run, at the model's own rate.
         report: Told how far the run has come.
 
     Raises:
@@ -170,7 +170,7 @@ class EvaluationRun:
         options: EvaluationOptions,
         *,
         resume: bool = False,
-        store: MemoryBank | None = None,
+        store: CorpusIndex | None = None,
         report: Report = lambda *_: None,
     ) -> None:
         if store is not None and options.passages is not None:
@@ -251,23 +251,23 @@ class EvaluationRun:
 
     def execute(self) -> None:
         """Do all that is not done yet."""
-        banks = dict(self._banks())
+        indexes = dict(self._indexes())
         try:
-            self._rank(banks)
+            self._rank(indexes)
             with self.clara.model.reading_once():
-                self._answer(banks)
-            self._paraphrase(banks)
-            self._measure(banks)
-            self._map(banks[self.plan.rates[0]])
+                self._answer(indexes)
+            self._paraphrase(indexes)
+            self._measure(indexes)
+            self._map(indexes[self.plan.rates[0]])
             self._inspect()
-            self._time(banks)
+            self._time(indexes)
         finally:
-            for bank in banks.values():
-                bank.close()
+            for index in indexes.values():
+                index.close()
 
     # -- memories and rankings ----------------------------------------------------------------------------
 
-    def _banks(self) -> Iterator[tuple[int, MemoryBank]]:
+    def _indexes(self) -> Iterator[tuple[int, CorpusIndex]]:
         passages = self.data.passages
         for rate in self.plan.rates:
             if self._store is not None:
@@ -278,9 +278,9 @@ class EvaluationRun:
                 self._report(what, done, len(passages), 0)
 
             folder = self.folder / "memories" / f"{rate}x"
-            yield rate, MemoryBank.filled(self.clara, folder, passages, rate, progress)
+            yield rate, CorpusIndex.filled(self.clara, folder, passages, rate, progress)
 
-    def _rank(self, banks: dict[int, MemoryBank]) -> None:
+    def _rank(self, indexes: dict[int, CorpusIndex]) -> None:
         passages, depth = self.data.passages, min(RANKED, len(self.data.passages))
         self._rank_by(BM25, lambda: _one_by_one(bm25_ranker(passages), depth))
         if self.options.encoder is not None:
@@ -289,17 +289,17 @@ class EvaluationRun:
         if not self.has_search:
             return
         by_words = self.ranking(BM25)
-        for rate, bank in banks.items():
+        for rate, index in indexes.items():
 
-            def search(question: Question, bank: MemoryBank = bank) -> list[int]:
-                return bank.search(question.text, depth)
+            def search(question: Question, index: CorpusIndex = index) -> list[int]:
+                return index.search(question.text, depth)
 
-            def join(question: Question, bank: MemoryBank = bank) -> list[int]:
-                return bank.joined(question.text, depth)
+            def join(question: Question, index: CorpusIndex = index) -> list[int]:
+                return index.joined(question.text, depth)
 
-            def rerank(question: Question, bank: MemoryBank = bank) -> list[int]:
+            def rerank(question: Question, index: CorpusIndex = index) -> list[int]:
                 found = candidates_of(question, {BM25: by_words[question.id]}, self.options.candidates)
-                return bank.search(question.text, len(found), among=found)
+                return index.search(question.text, len(found), among=found)
 
             self._rank_by(own_search(rate), partial(_itself, search))
             if self.plan.hybrid:
@@ -328,7 +328,7 @@ class EvaluationRun:
 
     # -- answers ------------------------------------------------------------------------------------------
 
-    def _answer(self, banks: dict[int, MemoryBank]) -> None:
+    def _answer(self, indexes: dict[int, CorpusIndex]) -> None:
         lengths = self._lengths()
         asked = [question for question in self.data.questions if question.answers is not None]
         wrong = dict(zip((question.id for question in asked), others(asked), strict=True))
@@ -351,7 +351,7 @@ class EvaluationRun:
                 condition,
                 self.data.passages,
                 lengths,
-                banks[condition.rate or self.plan.rates[0]],
+                indexes[condition.rate or self.plan.rates[0]],
                 self.options.max_new_tokens,
                 self._shortener,
             )
@@ -389,17 +389,17 @@ class EvaluationRun:
 
     # -- paraphrases and times ----------------------------------------------------------------------------
 
-    def _paraphrase(self, banks: dict[int, MemoryBank]) -> None:
+    def _paraphrase(self, indexes: dict[int, CorpusIndex]) -> None:
         count = min(self.options.paraphrases, len(self.data.passages))
         chosen = random.Random(self.options.seed).sample(range(len(self.data.passages)), count)
-        for rate, bank in banks.items():
+        for rate, index in indexes.items():
             lines = _Lines(self.folder / "paraphrases" / f"{rate}x.jsonl")
             missing = [number for number in chosen if str(number) not in lines.done]
             for start in range(0, len(missing), 16):
                 self._report(f"paraphrasing from {rate}x", len(lines.done), count, 0)
                 batch = missing[start : start + 16]
                 try:
-                    texts = self.clara.paraphrase(bank.memories(batch), rate=rate)
+                    texts = self.clara.paraphrase(index.memories(batch), rate=rate)
                 except PromptError:  # the prompt format has no paraphrases
                     return
                 lines.add(
@@ -418,21 +418,21 @@ class EvaluationRun:
         """Tokens of every passage."""
         return [len(ids) for ids in self.clara.processor.encode_documents(self.data.passages)]
 
-    def _measure(self, banks: dict[int, MemoryBank]) -> None:
+    def _measure(self, indexes: dict[int, CorpusIndex]) -> None:
         """Note what the memories take, beside the tokens that they were made of."""
         tokens = sum(self._lengths())
         figures = {
             str(rate): {
                 "tokens": tokens,
-                "memory_tokens": bank.memory_tokens,
-                "effective_rate": round(tokens / bank.memory_tokens, 3),
-                "bytes_per_passage": round(bank.bytes_per_passage),
+                "memory_tokens": index.memory_tokens,
+                "effective_rate": round(tokens / index.memory_tokens, 3),
+                "bytes_per_passage": round(index.bytes_per_passage),
             }
-            for rate, bank in banks.items()
+            for rate, index in indexes.items()
         }
         write_json(self.folder / RATES_FILE, figures)
 
-    def _map(self, bank: MemoryBank) -> None:
+    def _map(self, index: CorpusIndex) -> None:
         """Note the vectors of some questions with their gold passages, among others of the corpus."""
         file = self.folder / POINTS_FILE
         questions = [question for question in self.data.questions if question.gold][:MAPPED_QUESTIONS]
@@ -442,7 +442,7 @@ class EvaluationRun:
         rng = random.Random(self.options.seed)
         count = min(MAPPED_PASSAGES, len(self.data.passages))
         numbers = list(dict.fromkeys([*golds, *rng.sample(range(len(self.data.passages)), count)]))
-        passages = bank.vectors(numbers)
+        passages = index.vectors(numbers)
         asked = np.stack([self.clara.encode_query(question.text).ravel() for question in questions])
         temporary = file.with_suffix(".new.npz")
         np.savez(
@@ -466,7 +466,7 @@ class EvaluationRun:
             found.append(inspect_document(self.clara, self.data.passages[question.gold[0]]).to_dict())
         write_json(file, {"inspections": found})
 
-    def _time(self, banks: dict[int, MemoryBank]) -> None:
+    def _time(self, indexes: dict[int, CorpusIndex]) -> None:
         """Answer single questions from stored memories, from memories made on the spot, and from text."""
         file = self.folder / LATENCY_FILE
         if file.is_file() or not self.conditions:
@@ -478,13 +478,13 @@ class EvaluationRun:
         for at, question in enumerate([*chosen[:1], *chosen]):  # the first warms up
             self._report("timing", max(0, at - 1), len(chosen), 0)
             numbers = ranking[question.id][: self.k]
-            for name, took in self._timed(question.text, numbers, banks):
+            for name, took in self._timed(question.text, numbers, indexes):
                 if at:
                     seconds.setdefault(name, []).append(took)
         write_json(file, {"k": self.k, "seconds": seconds})
 
     def _timed(
-        self, question: str, numbers: Sequence[int], banks: dict[int, MemoryBank]
+        self, question: str, numbers: Sequence[int], indexes: dict[int, CorpusIndex]
     ) -> Iterator[tuple[str, float]]:
         """Seconds of answering a question in each way."""
         texts = [self.data.passages[number] for number in numbers]
@@ -495,8 +495,8 @@ class EvaluationRun:
             return time.perf_counter() - started
 
         yield "text", took(lambda: texts)
-        for rate, bank in banks.items():
-            yield f"{rate}x memories, stored", took(partial(bank.memories, numbers), rate)
+        for rate, index in indexes.items():
+            yield f"{rate}x memories, stored", took(partial(index.memories, numbers), rate)
             yield (
                 f"{rate}x memories, made on the spot",
                 took(partial(self._made, texts, rate), rate),

@@ -17,7 +17,7 @@ from clara.store.search import RERANKED, explain
 PASSAGES_AT_ONCE = 256
 
 
-class MemoryBank:
+class CorpusIndex:
     """The passages of a corpus as memories.
 
     Args:
@@ -42,8 +42,8 @@ class MemoryBank:
         passages: Sequence[str],
         rate: int | None,
         progress: Callable[[int], None] = lambda _: None,
-    ) -> MemoryBank:
-        """The bank in a folder, of which what is missing is computed; killed, it goes on where it was.
+    ) -> CorpusIndex:
+        """The index in a folder, of which what is missing is computed; killed, it goes on where it was.
 
         Args:
             clara: The model.
