@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from conditions import conditions, parser, write
 
+from clara.answer_text import as_written
 from clara.evaluation import metrics
 from clara.evaluation.statistics import Estimate, paired_difference
 from clara.pipeline import Clara
@@ -29,7 +30,6 @@ from clara.records import Document, Passage
 from clara.store import MemoryStore, NewDocument, search
 from clara.store.codecs import MEMORY_DTYPES
 from clara.store.maintenance import compact
-from clara.surface import as_written
 from clara.training.examples import ReadingExample, read_reading_examples
 
 K = 5

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from clara.answer_text import find_written
 from clara.evidence import sentence_spans, with_evidence
 from clara.records import Source
 from clara.rendering.answers import print_sources
-from clara.surface import find_written
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "squad11_dev.jsonl.xz"
 TEXT = (

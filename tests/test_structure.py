@@ -60,7 +60,7 @@ LAYERS = (
     ("clara",),  # the version and the names of the public door, which it imports on demand
     ("errors", "files", "batching", "ahead"),
     ("records", "prompts", "roles", "configuration", "device", "json_lines", "provenance"),
-    ("documents", "store", "surface", "checkpoints"),
+    ("documents", "store", "answer_text", "checkpoints"),
     ("evidence", "missing_files", "model"),
     ("processing",),
     ("extractive",),
@@ -107,7 +107,7 @@ def test_light_parts_reach_neither_torch_nor_the_model() -> None:
         "errors",
         "records",
         "prompts",
-        "surface",
+        "answer_text",
         "evidence",
         "batching",
         "documents",

@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from clara.answer_text import find_written
 from clara.records import Evidence, Source
-from clara.surface import find_written
 
 _WORD = re.compile(r"\w+")
 _LINE = re.compile(r"[^\n]+")

@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import LogitsProcessorList
 
 from clara import loading, roles
+from clara.answer_text import as_written
 from clara.batching import by_length
 from clara.device import native_precision
 from clara.errors import InputError, PromptError
@@ -36,7 +37,6 @@ from clara.processing import (
 from clara.records import Answer, Hit, Passage, Reply, Source
 from clara.store import Explanation, Filter, MemoryStore, explain
 from clara.store.search import Rerank
-from clara.surface import as_written
 
 logger = logging.getLogger(__name__)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from clara.answer_text import as_written
 from clara.errors import InputError, PromptError
 from clara.evaluation import metrics
 from clara.evaluation.asking import score
@@ -20,7 +21,6 @@ from clara.evaluation.run import EvaluationOptions, EvaluationRun, read_lines
 from clara.evaluation.summary import read_figures, summarise
 from clara.pipeline import Clara
 from clara.ranking import model_ranker
-from clara.surface import as_written
 from conftest import WORDS, tiny_model
 
 QUESTIONS = 6

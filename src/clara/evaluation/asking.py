@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from clara import roles
+from clara.answer_text import as_written
 from clara.evaluation import metrics
 from clara.evaluation.conditions import BASE, MEMORY, MIXED, SHORTENED, TEXT, Condition
 from clara.evaluation.corpus_index import CorpusIndex
 from clara.evaluation.questions import Question
 from clara.evaluation.shortening import Shortener
 from clara.pipeline import Clara, Document
-from clara.surface import as_written
 
 
 @dataclass(frozen=True, slots=True)

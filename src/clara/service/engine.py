@@ -219,8 +219,8 @@ class Engine:
 
     def _ask_group(self, asked: Sequence[Asked]) -> list[Answer | Exception]:
         """Answers to questions to one store, each searched for and then all read in one batch."""
+        from clara.answer_text import as_written
         from clara.evidence import with_evidence
-        from clara.surface import as_written
 
         library, clara = self.library(asked[0].store), self.clara
         count = asked[0].text_passages

@@ -2,7 +2,7 @@
 
 import pytest
 
-from clara.surface import as_written
+from clara.answer_text import as_written
 
 
 @pytest.mark.parametrize(
