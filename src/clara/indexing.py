@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clara.ahead import ahead
 from clara.documents import FoundFiles, ReadOptions, cut, file_of, file_parts, read_part
 from clara.errors import DocumentError, InputError
 from clara.missing_files import is_gone
 from clara.pipeline import Clara
+from clara.prefetch import prefetch
 from clara.records import Document, Passage
 from clara.store import MemoryStore, NewDocument
 
@@ -198,7 +198,7 @@ def index_files(
         state.passages += count
         progress(state)
 
-    with ahead(_read_all(clara, files, known, options or ReadOptions()), READ_AHEAD) as items:
+    with prefetch(_read_all(clara, files, known, options or ReadOptions()), READ_AHEAD) as items:
         index_documents(clara, store, taken(items), report, compressed)
     report.moved = _moved(store, known, copies)
     report.copies = store.add_copies(copies) - len(report.moved)

@@ -65,8 +65,8 @@ Filters: TypeAlias = MetadataFilters | Where
 class ClaraRetriever(BaseRetriever):
     """Finds passages of a library.
 
-    The metadata of a node has `score`, `rank`, `evidence` (the sentence that shares most with the question),
-    of a file's passage `file`, `title`, `heading`, `page` and `lines`. Its `ref_doc_id` is the document's id.
+    The metadata of a node has `score`, `rank`, `evidence` (the sentence that shares most with the question).
+    A file's passage has `file`, `title`, `heading`, `page` and `lines` too. Its `ref_doc_id` is the document's id.
 
     Args:
         library: What is searched.

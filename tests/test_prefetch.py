@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from clara.ahead import ahead
+from clara.prefetch import prefetch
 
 
 @pytest.mark.parametrize("count", [1, 3, 100])
 def test_items_come_whole_and_in_order(count: int) -> None:
-    with ahead(range(50), count) as items:
+    with prefetch(range(50), count) as items:
         assert list(items) == list(range(50))
 
 
@@ -27,7 +27,7 @@ def test_no_more_than_asked_are_made_before() -> None:
                 waiting.set()
             yield number
 
-    with ahead(numbers(), 2) as items:
+    with prefetch(numbers(), 2) as items:
         assert next(items) == 0
         assert waiting.wait(10)
         assert made == [0, 1, 2, 3]
@@ -39,7 +39,7 @@ def test_an_error_comes_after_the_items_before_it() -> None:
         yield 1
         raise ValueError("the second one")
 
-    with ahead(faulty(), 5) as items:
+    with prefetch(faulty(), 5) as items:
         assert next(items) == 1
         with pytest.raises(ValueError, match="the second one"):
             next(items)
@@ -47,6 +47,6 @@ def test_an_error_comes_after_the_items_before_it() -> None:
 
 def test_leaving_early_ends_the_thread() -> None:
     before = threading.active_count()
-    with ahead(iter(int, 1), 2) as items:
+    with prefetch(iter(int, 1), 2) as items:
         assert next(items) == 0
     assert threading.active_count() == before

@@ -14,7 +14,7 @@ _WAIT_SECONDS = 0.1
 
 
 @contextmanager
-def ahead(items: Iterable[T], count: int) -> Iterator[Iterator[T]]:
+def prefetch(items: Iterable[T], count: int) -> Iterator[Iterator[T]]:
     """The items of an iterable, of which up to `count` are made before they are asked for.
 
     What the iterable raises is raised where its next item was asked for. When the block ends early, the
