@@ -66,7 +66,7 @@ class ClaraRetriever(BaseRetriever):
     """Finds passages of a library.
 
     The metadata of a node has `score`, `rank`, `evidence` (the sentence that shares most with the question).
-    A file's passage has `file`, `title`, `heading`, `page` and `lines` too. Its `ref_doc_id` is the document's id.
+    A file's passage has `file`, `title`, `heading`, `page` and `lines` too. `ref_doc_id` is the document.
 
     Args:
         library: What is searched.
