@@ -13,6 +13,9 @@ from clara.documents.reading import UnreadableError
 MAX_UNPACKED_BYTES = 50_000_000
 """Text that an archive may hold when unpacked; images, sound and fonts are never unpacked."""
 
+ENTITIES = "defines XML entities, which no office program writes; open it and save it anew"
+"""Why XML that defines names for text, which can grow without bound, is refused."""
+
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _NEVER_UNPACKED = (
     ".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".bmp", ".tif", ".tiff", ".emf", ".wmf", ".ttf", ".otf",
@@ -67,7 +70,5 @@ def read_xml(archive: ZipFile, name: str) -> ElementTree.Element:
     """
     data = archive.read(name)
     if b"<!ENTITY" in data:
-        raise UnreadableError(
-            "defines XML entities, which no office program writes; open it and save it anew"
-        )
+        raise UnreadableError(ENTITIES)
     return ElementTree.fromstring(data)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import email
 import email.policy
 from collections.abc import Iterator
+from email.errors import MessageError
 from email.message import EmailMessage
 from typing import Any
 
@@ -77,9 +78,10 @@ def _parsed(data: bytes) -> EmailMessage:
 
 def _header(message: EmailMessage, name: str) -> str:
     try:
-        return " ".join(str(message.get(name, "")).split())
-    except Exception:  # noqa: BLE001  # the parser of headers raises nearly anything on broken ones
-        return ""
+        value = message.get(name, "")
+    except (MessageError, ValueError, LookupError, AttributeError, TypeError):  # as it is written, then
+        value = next((text for key, text in message.raw_items() if key.lower() == name.lower()), "")
+    return " ".join(str(value).split())
 
 
 def _first_body(message: EmailMessage) -> EmailMessage | None:

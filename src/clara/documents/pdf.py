@@ -64,7 +64,7 @@ def read_pdf(data: bytes, context: Context) -> Reading:
         try:
             title, values = _properties(document)
             pages, extras = _pages(document, context.losses)
-            attached = list(attachments(document))
+            attached = list(attachments(document, context.losses))
         finally:
             document.close()
     heads = without_running_heads(pages)

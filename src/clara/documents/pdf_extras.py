@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from clara.documents.pdf_glyphs import Piece
+from clara.documents.reading import Losses
 from clara.documents.text import squeeze
 
 if TYPE_CHECKING:
@@ -61,14 +62,16 @@ def extras_of(page: PdfPage, document: PdfDocument) -> PageExtras:
     return extras
 
 
-def attachments(document: PdfDocument) -> Iterator[tuple[str, bytes]]:
-    """The names and bytes of attached files."""
+def attachments(document: PdfDocument, losses: Losses) -> Iterator[tuple[str, bytes]]:
+    """The names and bytes of attached files; damaged ones are told of."""
+    import pypdfium2
+
     for at in range(document.count_attachments()):
-        attachment = document.get_attachment(at)
         try:
+            attachment = document.get_attachment(at)
             yield attachment.get_name(), bytes(attachment.get_data())
-        except Exception:  # a damaged attachment  # noqa: BLE001
-            yield attachment.get_name(), b""
+        except pypdfium2.PdfiumError:
+            losses.count("damaged attachment")
 
 
 def _add_field(extras: PageExtras, form: Any, annotation: Any) -> None:

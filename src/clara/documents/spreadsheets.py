@@ -15,6 +15,7 @@ from zipfile import ZipFile, is_zipfile
 from clara.documents.archives import opened, read_xml
 from clara.documents.columns import Header, find_header, name_of
 from clara.documents.fields import Record, record_sections
+from clara.documents.ods import MOST_CELLS, SCATTERED, capped
 from clara.documents.properties import core_properties, stated_section
 from clara.documents.reading import Context, Losses, Reading, UnreadableError
 from clara.documents.scalars import number
@@ -27,7 +28,6 @@ _SHEET = re.compile(r"xl/worksheets/[^/]+\.xml")
 _COMMENTS = re.compile(r"xl/comments/?[^/]*\.xml")
 _THREADS = re.compile(r"xl/threadedComments/[^/]+\.xml")
 _DEFAULT_NAME = re.compile(r"(?:sheet|tabelle|feuil|hoja|foglio|лист|blad|ark)\s?1", re.IGNORECASE)
-_MOST_CELLS = 5_000_000  # of the rectangle that a sheet's cells span
 _SAMPLE_ROWS = 100
 
 
@@ -46,8 +46,11 @@ def read_spreadsheet(data: bytes, context: Context) -> Reading:
     if is_zipfile(BytesIO(data)):
         with opened(data, _KIND) as archive:
             title, values = _properties(archive)
-            _refuse_scattered(archive)
-            comments = list(_comments(archive))
+            if "content.xml" in archive.namelist():
+                data, comments = capped(data, context.losses)
+            else:
+                _refuse_scattered(archive)
+                comments = list(_comments(archive))
     sections: list[Section] = []
     for name, rows in _sheets(data, context.losses):
         for section in _sheet_sections(rows, context):
@@ -65,16 +68,16 @@ def _sheets(data: bytes, losses: Losses) -> Iterator[tuple[str, list[list[str]]]
     try:
         book = python_calamine.CalamineWorkbook.from_filelike(BytesIO(data))
         names = list(book.sheet_names)
-    except Exception as error:  # of which calamine has one for each format
-        if "password" in str(error).lower():
-            raise UnreadableError("is an encrypted spreadsheet; save a copy without a password") from error
+    except python_calamine.PasswordError as error:
+        raise UnreadableError("is an encrypted spreadsheet; save a copy without a password") from error
+    except python_calamine.CalamineError as error:
         raise UnreadableError(f"is not {_KIND} or a damaged one; open it and save it anew") from error
     for name in names:
         try:
             sheet = book.get_sheet_by_name(name)
             rows = [[_written(cell) for cell in row] for row in sheet.to_python(skip_empty_area=False)]
             merged = sheet.merged_cell_ranges or ()
-        except Exception:  # noqa: BLE001  # a chart or a damaged sheet is no reason to read none of the others
+        except python_calamine.CalamineError:  # a chart or a damaged sheet
             losses.say(f"the sheet {name} was left out: it holds no cells that can be read")
             continue
         _expand(rows, merged)
@@ -159,10 +162,8 @@ def _refuse_scattered(archive: ZipFile) -> None:
         places = [(_column(match[1]), int(match[2])) for match in _CELL.finditer(archive.read(name))]
         if places:
             area = (max(at for at, _ in places) + 1) * max(at for _, at in places)
-            if area > _MOST_CELLS and area > 50 * len(places):
-                raise UnreadableError(
-                    "has a sheet whose cells lie too far apart; delete those at its far end"
-                )
+            if area > MOST_CELLS and area > 50 * len(places):
+                raise UnreadableError(SCATTERED)
 
 
 def _column(letters: bytes) -> int:
