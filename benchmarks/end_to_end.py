@@ -49,9 +49,9 @@ class Corpus:
     def ranked(self, clara: Clara, question: str) -> list[int]:
         """The best 50 by their keys, in the order of their match."""
         query = clara.query(question)
-        assert query.match is not None
+        assert query.rerank is not None
         best = np.argsort(-self._keys @ query.vector, kind="stable")[:RERANKED]
-        scores = query.match([self.memories[number] for number in best])
+        scores = query.rerank([self.memories[number] for number in best])
         return best[np.argsort(-scores, kind="stable")].tolist()  # type: ignore[no-any-return]
 
 

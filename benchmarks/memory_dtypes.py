@@ -75,7 +75,7 @@ def groups_of(
     groups, found = [], []
     for question, _, gold in asked:
         query = clara.query(question, rate)
-        best = [int(hit.stored.source) for hit in search(store, query.vector, K, rerank=query.match)]
+        best = [int(hit.stored.source) for hit in search(store, query.vector, K, rerank=query.rerank)]
         found.append(float(gold in best))
         groups.append(best if gold in best else [*best[:-1], gold])
     return groups, found
@@ -115,7 +115,7 @@ def of_rate(
             fingerprint=clara.fingerprint,
             model=clara.name,
             memory_dim=clara.model.hidden_size,
-            embedding_dim=clara.key_size,
+            embedding_dim=clara.embedding_dim,
         ) as store:
             fill(clara, store, contents, rate)
         for dtype in MEMORY_DTYPES:

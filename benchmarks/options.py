@@ -121,10 +121,10 @@ class Comparison:
         labels = {"contrastive_weight": 1.0, "in_batch_negatives": True}
         faster = {"learning_rate": 1e-3, "batch_size": 8}
         return {
-            f"key_slots {slots or 'all'}": self._values(
+            f"embedding_slots {slots or 'all'}": self._values(
                 f"keys-{slots}",
                 END_TO_END,
-                {**start, "key_slots": slots},
+                {**start, "embedding_slots": slots},
                 labels,
                 self.recall,
                 faster,
@@ -234,7 +234,7 @@ def recalls(folder: Path | str, records: Sequence[ReadingExample], pool: int) ->
     keys = compress_texts(model, processor, [passage.content for passage in passages]).keys
     ids, lengths = collate_texts(processor.encode_questions(questions))
     scores = selection.cosine_scores(
-        model.keys(model.encode_query(ids, lengths)), keys.expand(pool, *keys.shape)
+        model.embeddings(model.encode_query(ids, lengths)), keys.expand(pool, *keys.shape)
     )
     own = scores.diagonal().unsqueeze(1)
     ranks = (scores > own).sum(dim=1)
@@ -279,7 +279,7 @@ def main() -> None:
             "conditions": conditions(options.model or "the packaged small model") | sizes,
             "instruction tuning": table(comparison.tuned(), "baseline"),
             "end to end": table(comparison.searched(), "baseline"),
-            "retrieval key": table(comparison.keyed(), "key_slots all"),
+            "retrieval key": table(comparison.keyed(), "embedding_slots all"),
             "before training": {
                 "instruction tuning": table({"start": [comparison.losses(comparison.small)]}, "start"),
                 "end to end": table({"start": [comparison.recall(comparison.small)]}, "start"),

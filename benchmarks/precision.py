@@ -90,7 +90,7 @@ def main() -> None:
                 fingerprint=clara.fingerprint,
                 model=clara.name,
                 memory_dim=clara.model.hidden_size,
-                embedding_dim=clara.key_size,
+                embedding_dim=clara.embedding_dim,
             )
             for name, clara in models.items()
         }

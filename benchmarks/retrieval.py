@@ -129,7 +129,7 @@ def measure(clara: Clara, paths: Sequence[Path]) -> dict[str, Any]:
     }
     for question, own in zip(questions, words, strict=True):
         query = clara.query(question)
-        assert query.match is not None
+        assert query.rerank is not None
         cosines = unit @ (query.vector / np.linalg.norm(query.vector))
         candidates = {
             "keys": np.argsort(-cosines, kind="stable").tolist(),
@@ -137,7 +137,7 @@ def measure(clara: Clara, paths: Sequence[Path]) -> dict[str, Any]:
         }
         for name, matched in (("keys", "memories"), ("keys and BM25", "memories and BM25")):
             best = candidates[name][:RERANKED]
-            scores = query.match([memories[number] for number in best])
+            scores = query.rerank([memories[number] for number in best])
             ways[name].append(best)
             ways[matched].append([best[at] for at in np.argsort(-scores, kind="stable")])
     fusion = found(ways["MiniLM and BM25"], gold)

@@ -75,7 +75,7 @@ def filled(options: Namespace, size: int, folder: Path) -> dict[str, Any]:
         fingerprint=clara.fingerprint,
         model=clara.name,
         memory_dim=clara.model.hidden_size,
-        embedding_dim=clara.key_size,
+        embedding_dim=clara.embedding_dim,
         memory_dtype=options.memory_dtype,
     ) as store:
         for made, parents in made_of(keys, size):
@@ -174,7 +174,7 @@ def agreement(clara: Clara, store: MemoryStore, questions: list[str]) -> float:
             {
                 hit.stored.id
                 for hit in explain(
-                    store, query.vector, 20, question=question, rerank=query.match, index=index
+                    store, query.vector, 20, question=question, rerank=query.rerank, index=index
                 ).hits
             }
             for index in (None, False)

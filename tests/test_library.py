@@ -168,7 +168,7 @@ def test_compression_does_not_depend_on_the_batch_or_the_order(clara: Clara, tex
 
 
 def test_documents_can_be_found_by_keys_of_the_query_reasoner(texts: list[str]) -> None:
-    model, processor = tiny_model("bert", key_role="query_reasoner")
+    model, processor = tiny_model("bert", embedding_role="query_reasoner")
     _, keys = Clara(model, processor, "tiny").compress(texts)
     _, own = Clara(*tiny_model("bert"), "tiny").compress(texts)
     expected = model.encode_query(*collate_texts(processor.encode_documents(texts))).means

@@ -28,9 +28,9 @@ def test_words_match_as_in_each_question() -> None:
     memories, _ = clara.compress(["The bridge opened in 1883.", "Titan is the largest moon.", "A man did."])
     for question, query in zip(questions, clara.queries(questions), strict=True):
         alone = clara.query(question)
-        assert query.match is not None
-        assert alone.match is not None
-        np.testing.assert_allclose(query.match(memories), alone.match(memories), atol=2e-2)
+        assert query.rerank is not None
+        assert alone.rerank is not None
+        np.testing.assert_allclose(query.rerank(memories), alone.rerank(memories), atol=2e-2)
 
 
 def test_none_and_bad_ones(make_model: ModelMaker) -> None:

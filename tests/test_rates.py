@@ -79,9 +79,9 @@ def test_search_and_answer_read_memories_at_the_rate_of_the_store(
         library.add(folder)
         hits = library.search(QUESTION, 3)
         texts = [hit.stored.passage.content for hit in hits]
-        match = clara.query(QUESTION, 4).match
-        assert match is not None
-        scores = match(clara.compress(texts, rate=4)[0])
+        rerank = clara.query(QUESTION, 4).rerank
+        assert rerank is not None
+        scores = rerank(clara.compress(texts, rate=4)[0])
         assert [hit.score for hit in hits] == pytest.approx(scores.tolist(), abs=2e-3)
         answer = library.ask(QUESTION, 3, max_new_tokens=4)
         memories, _ = clara.compress(texts[1:], rate=4)

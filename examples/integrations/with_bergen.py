@@ -33,9 +33,9 @@ documents = [
     for number, paragraph in enumerate(text.split("\n\n"), 1)
 ]
 
-keys = retriever("doc", retriever.collate_fn(documents, "doc"))["embedding"]
+embeddings = retriever("doc", retriever.collate_fn(documents, "doc"))["embedding"]
 queries = retriever("query", retriever.collate_fn(QUESTIONS, "query"))["embedding"]
-best = torch.topk(retriever.similarity_fn(queries, keys), 5, dim=1).indices.tolist()
+best = torch.topk(retriever.similarity_fn(queries, embeddings), 5, dim=1).indices.tolist()
 rows = [
     {
         **question,

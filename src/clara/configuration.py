@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from transformers import AutoConfig, PreTrainedConfig
 
-KEY_ROLES = ("compressor", "query_reasoner")
+EMBEDDING_ROLES = ("compressor", "query_reasoner")
 ROLE_KINDS = ("lora", "full")
 
 
@@ -35,11 +35,11 @@ class ClaraConfig(PreTrainedConfig):
         query_prefix_ids: Tokens before a question, in the query reasoner and in prompts ("documents" format).
         no_answer_token_id: The token that answers where no document holds the answer; None if the model was
             not taught one.
-        key_role: Which role's memory of a document is compared with the question's. "compressor": the memory
-            that is stored (the paper). "query_reasoner": one of its own, made in the same pass over the
-            documents, so that reading and search need not share one vector; only its key is stored.
-        key_slots: How many of a memory's first slots are compared where the score is "slots", so that the
-            search index is small; None for all (the paper).
+        embedding_role: Which role's memory of a document is compared with the question's. "compressor": the
+            memory that is stored (the paper). "query_reasoner": one of its own, made in the same pass over
+            the documents, so that reading and search need not share one vector; only its embedding is stored.
+        embedding_slots: How many of a memory's first slots are compared where the score is "slots", so that
+            the search index is small; None for all (the paper).
         prompt_format: Which prompts `clara.prompts` builds.
         compression_rate: Text tokens per memory token.
         doc_max_tokens: Tokens of a document that are read, special tokens not counted.
@@ -78,8 +78,8 @@ class ClaraConfig(PreTrainedConfig):
         roles: dict[str, str] | None = None,
         compressor: str = "appended",
         score: str = "slots",
-        key_role: str = "compressor",
-        key_slots: int | None = None,
+        embedding_role: str = "compressor",
+        embedding_slots: int | None = None,
         prompt_format: str = "plain",
         memory_layer: int = 0,
         search_size: int = 256,
@@ -119,7 +119,7 @@ class ClaraConfig(PreTrainedConfig):
         )
         self.compressor = compressor
         self.score = score
-        self.key_role = key_role
+        self.embedding_role = embedding_role
         self.prompt_format = prompt_format
         self.memory_layer = memory_layer
         self.search_size = search_size
@@ -145,7 +145,7 @@ class ClaraConfig(PreTrainedConfig):
         for name, value, allowed in (
             ("compressor", compressor, self.compressors),
             ("score", score, self.scores),
-            ("key_role", key_role, KEY_ROLES),
+            ("embedding_role", embedding_role, EMBEDDING_ROLES),
             ("prompt_format", prompt_format, self.prompt_formats),
             *((f"roles[{role!r}]", kind, ROLE_KINDS) for role, kind in self.roles.items()),
         ):
@@ -164,11 +164,11 @@ class ClaraConfig(PreTrainedConfig):
                 f"memory_layer is {memory_layer} with compressor {compressor!r}, but must be "
                 + (f"from 1 to {layers - 1}." if compressor == "pooled" else "0.")
             )
-        self.set_key_slots(key_slots)
+        self.set_embedding_slots(embedding_slots)
         kwargs.setdefault("tie_word_embeddings", False)
         super().__init__(**kwargs)
 
-    def set_key_slots(self, count: int | None) -> None:
+    def set_embedding_slots(self, count: int | None) -> None:
         """Compare the first `count` slots alone from now on; None for all.
 
         Raises:
@@ -176,10 +176,10 @@ class ClaraConfig(PreTrainedConfig):
         """
         if count is not None and (self.score != "slots" or not 1 <= count <= self.max_memory_tokens):
             raise ValueError(
-                f"key_slots is {count} with score {self.score!r}, but must be from 1 to "
+                f"embedding_slots is {count} with score {self.score!r}, but must be from 1 to "
                 f"{self.max_memory_tokens} (the longest memory) with score 'slots'."
             )
-        self.key_slots = count
+        self.embedding_slots = count
 
     @property
     def max_memory_tokens(self) -> int:

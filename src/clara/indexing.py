@@ -332,14 +332,14 @@ def _compress(
         if passage.content not in kept
     ]
     memories: list[NDArray[np.float16]] = []
-    keys: list[NDArray[np.float16] | None] = []
+    embeddings: list[NDArray[np.float16] | None] = []
     for start in range(0, len(new), PASSAGES_PER_COMMIT):
         part = new[start : start + PASSAGES_PER_COMMIT]
-        part_memories, part_keys = clara.compress(part, rate=store.rate)
+        part_memories, part_embeddings = clara.compress(part, rate=store.rate)
         memories += part_memories
-        keys += [None] * len(part) if part_keys is None else list(part_keys)
+        embeddings += [None] * len(part) if part_embeddings is None else list(part_embeddings)
         compressed(len(part))
-    made = zip(memories, keys, strict=True)
+    made = zip(memories, embeddings, strict=True)
     items = []
     for item, kept in zip(batch, stored, strict=True):
         own = [
@@ -361,11 +361,11 @@ def _new_document(
     item: CutDocument,
     made: Sequence[tuple[NDArray[np.float16] | int, NDArray[np.float16] | None]],
 ) -> NewDocument:
-    if clara.key_size is None:
+    if clara.embedding_dim is None:
         return NewDocument(item.document, item.passages, [memory for memory, _ in made])
-    ignored = np.zeros(clara.key_size, np.float16)
-    keys = np.stack([ignored if key is None else key for _, key in made])
-    return NewDocument(item.document, item.passages, [memory for memory, _ in made], keys)
+    ignored = np.zeros(clara.embedding_dim, np.float16)
+    embeddings = np.stack([ignored if embedding is None else embedding for _, embedding in made])
+    return NewDocument(item.document, item.passages, [memory for memory, _ in made], embeddings)
 
 
 def _without_text(sources: Sequence[str]) -> str:

@@ -71,7 +71,7 @@ class Library:
                 fingerprint=clara.fingerprint,
                 model=clara.name,
                 memory_dim=clara.model.hidden_size,
-                embedding_dim=clara.key_size,
+                embedding_dim=clara.embedding_dim,
                 memory_dtype=memory_dtype,
                 rate=rate,
             )

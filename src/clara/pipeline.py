@@ -57,12 +57,12 @@ class Query:
     """A question as it is searched with.
 
     Attributes:
-        vector: Its key (H,), or its memory (M, H) where memories are compared.
-        match: Scores stored memories by the words that they hold, where the model does so.
+        vector: Its embedding (H,), or its memory (M, H) where memories are compared.
+        rerank: Scores stored memories by the words that they hold, where the model does so.
     """
 
     vector: NDArray[np.float32]
-    match: Rerank | None
+    rerank: Rerank | None
 
 
 class Clara:
@@ -146,7 +146,7 @@ class Clara:
     def compress(
         self, texts: Sequence[str], *, rate: int | None = None
     ) -> tuple[list[NDArray[np.float16]], NDArray[np.float16] | None]:
-        """Memories and search keys of texts, in their order.
+        """Memories and embeddings of texts, in their order.
 
         Texts are batched by length under a token budget; what comes out depends on the batch by
         rounding alone.
@@ -157,7 +157,7 @@ class Clara:
                 tokens takes the first of them, and has none for a lower rate than its own.
 
         Returns:
-            One (m, H) float16 memory per text, and their keys (n, H), float16 and of unit length; None
+            One (m, H) float16 memory per text, and their embeddings (n, H), float16 and of unit length; None
             where the score compares the memories themselves.
 
         Raises:
@@ -166,20 +166,19 @@ class Clara:
         count = self.memory_tokens(rate)
         encoded = self.processor.encode_documents(texts)
         memories: list[NDArray[np.float16]] = [np.empty((0, 0), np.float16)] * len(texts)
-        keys = np.zeros((len(texts), self.key_size), np.float16) if self.key_size else None
+        embeddings = np.zeros((len(texts), self.embedding_dim), np.float16) if self.embedding_dim else None
         for batch in by_length([len(ids) for ids in encoded], MAX_BATCH_TOKENS):
             ids, lengths = collate_texts([encoded[index] for index in batch], device=self.model.device)
             result = self.model.compress(ids, lengths, count, rate)
-            batch_keys = _unit(self.model.document_keys(ids, lengths, result)) if keys is not None else None
-            for row, (index, memory) in enumerate(zip(batch, result.unpadded(), strict=True)):
+            for index, memory in zip(batch, result.unpadded(), strict=True):
                 memories[index] = memory.half().cpu().numpy()
-                if keys is not None and batch_keys is not None:
-                    keys[index] = batch_keys[row]
-        return memories, keys
+            if embeddings is not None:
+                embeddings[batch] = _unit(self.model.document_embeddings(ids, lengths, result))
+        return memories, embeddings
 
     @property
-    def key_size(self) -> int | None:
-        """Length of a stored search key, None where the memories themselves are compared."""
+    def embedding_dim(self) -> int | None:
+        """Length of a stored embedding, None where the memories themselves are compared."""
         return self.model.embedding_dim
 
     @property
@@ -212,7 +211,7 @@ class Clara:
 
     @torch.inference_mode()
     def encode_query(self, question: str) -> NDArray[np.float32]:
-        """What a question is searched by: its key (H,), or its memory (M, H) where memories are compared.
+        """A question's embedding (H,), or its memory (M, H) where memories are compared.
 
         Raises:
             InputError: The question is empty or too long.
@@ -241,30 +240,30 @@ class Clara:
             return []
         ids, lengths = collate_texts(self.processor.encode_questions(questions), device=self.model.device)
         encoded = self.model.encode_query(ids, lengths)
-        compared = self.model.query_keys(encoded) if self.key_size else encoded.vectors
+        compared = self.model.query_embeddings(encoded) if self.embedding_dim else encoded.vectors
         vectors = compared.float().cpu().numpy()
-        if not self.model.matches:
+        if not self.model.reranks:
             return [Query(vector, None) for vector in vectors]
         return [
             Query(
                 vectors[row],
-                self._matcher(ids[row : row + 1], lengths[row : row + 1], encoded.row(row), rate),
+                self._reranker(ids[row : row + 1], lengths[row : row + 1], encoded.row(row), rate),
             )
             for row in range(len(questions))
         ]
 
-    def _matcher(self, ids: Tensor, lengths: Tensor, encoded: Memories, rate: int | None) -> Rerank:
+    def _reranker(self, ids: Tensor, lengths: Tensor, encoded: Memories, rate: int | None) -> Rerank:
         """What scores stored memories for a batch of one question."""
 
         @torch.inference_mode()
-        def match(memories: Sequence[NDArray[np.float16]]) -> NDArray[np.float32]:
+        def rerank(memories: Sequence[NDArray[np.float16]]) -> NDArray[np.float32]:
             documents = [self._tensor(memory) for memory in memories]
             scores: NDArray[np.float32] = (
-                self.model.match(ids, lengths, encoded, documents, rate)[0].cpu().numpy()
+                self.model.rerank(ids, lengths, encoded, documents, rate)[0].cpu().numpy()
             )
             return scores
 
-        return match
+        return rerank
 
     def search(
         self,
@@ -282,8 +281,8 @@ class Clara:
             question: The question.
             store: Written by this model.
             k: How many; the model's own K by default.
-            hybrid: Join the search by memories with one by words (BM25); None to do so where the key is that
-                of a sentence encoder, as the small model's, which it makes better.
+            hybrid: Join the search by memories with one by words (BM25); None to do so where the embedding is
+                that of a sentence encoder, as the small model's, which it makes better.
             where: Conditions that passages must meet, such as "format=pdf"; see `clara.store.Filter`.
             query: The question as `query` or `queries` gave it; encoded here if None.
 
@@ -319,7 +318,7 @@ class Clara:
             query.vector,
             self._count(k),
             question=question if is_hybrid else None,
-            rerank=query.match,
+            rerank=query.rerank,
             where=Filter.parse(where) if where else None,
         )
 
@@ -635,6 +634,6 @@ def _require_tokens(count: int) -> None:
         raise InputError(f"The longest answer is {count} tokens, but must be at least 1.")
 
 
-def _unit(keys: Tensor) -> NDArray[np.float16]:
+def _unit(embeddings: Tensor) -> NDArray[np.float16]:
     """Keys of unit length."""
-    return torch.nn.functional.normalize(keys.float(), dim=-1).half().cpu().numpy()
+    return torch.nn.functional.normalize(embeddings.float(), dim=-1).half().cpu().numpy()

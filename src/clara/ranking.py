@@ -115,9 +115,9 @@ def model_ranker(clara: Clara, corpus: Sequence[str]) -> Ranker:
         clara: With a query reasoner.
         corpus: The passages; compressed here.
     """
-    memories, keys = clara.compress(corpus)
+    memories, embeddings = clara.compress(corpus)
     # where memories themselves are compared they are of one length
-    unit = _unit(np.stack([memory.reshape(-1) for memory in memories]) if keys is None else keys)
+    unit = _unit(np.stack([memory.reshape(-1) for memory in memories]) if embeddings is None else embeddings)
 
     def rank(questions: Sequence[str], k: int) -> NDArray[np.int64]:
         queries = np.stack([clara.encode_query(question).reshape(-1) for question in questions])

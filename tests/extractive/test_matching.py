@@ -106,7 +106,7 @@ def test_a_match_reaches_both_compressor_and_query_reasoner(make_model: Any, tex
     model.memory.fit(model.input_rows)
     asked = collate_texts(processor.encode_questions(QUESTIONS))
     documents = model.compress(*collate_texts(processor.encode_documents(texts)))
-    scores = model.match(*asked, model.encode_query(*asked), documents.unpadded())
+    scores = model.rerank(*asked, model.encode_query(*asked), documents.unpadded())
     assert scores.shape == (len(QUESTIONS), len(texts))
     scores.square().sum().backward()
     reached = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
@@ -122,9 +122,9 @@ def test_a_match_does_not_depend_on_the_batch(make_model: Any, texts: list[str])
     model.memory.fit(model.input_rows)
     asked = collate_texts(processor.encode_questions(QUESTIONS))
     memories = model.compress(*collate_texts(processor.encode_documents(texts))).unpadded()
-    together = model.match(*asked, model.encode_query(*asked), memories)
+    together = model.rerank(*asked, model.encode_query(*asked), memories)
     for row, question in enumerate(QUESTIONS):
         one = collate_texts(processor.encode_questions([question]))
         for column, memory in enumerate(memories):
-            alone = model.match(*one, model.encode_query(*one), [memory])
+            alone = model.rerank(*one, model.encode_query(*one), [memory])
             torch.testing.assert_close(alone[0, 0], together[row, column], atol=1e-5, rtol=1e-4)

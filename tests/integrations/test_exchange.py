@@ -179,7 +179,7 @@ def test_embeddings_are_the_keys_of_the_store(clara: Clara, library: Library) ->
     np.testing.assert_allclose(vectors, kept, atol=2e-3)
     query = np.array(relevance.query_embedding(clara, QUESTION))
     assert np.linalg.norm(query) == pytest.approx(1, abs=1e-5)
-    assert query.shape == (clara.key_size,)
+    assert query.shape == (clara.embedding_dim,)
 
 
 def test_memories_are_compared_slot_by_slot() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from clara import roles
-from clara.checkpoints import fingerprint as module
+from clara.model import fingerprint as module
 from clara.model.fingerprint import fingerprint
 
 

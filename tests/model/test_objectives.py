@@ -49,7 +49,7 @@ def test_compress_texts_keeps_the_order(make_model: Any, texts: list[str], kind:
             found = compress_texts(model, processor, texts, ObjectiveOptions(max_tokens=budget))
             for left, right in zip(found.vectors, expected.unpadded(), strict=True):
                 torch.testing.assert_close(left, right, **CLOSE)
-            torch.testing.assert_close(found.keys, model.keys(expected), **CLOSE)
+            torch.testing.assert_close(found.embeddings, model.embeddings(expected), **CLOSE)
             torch.testing.assert_close(found.means, expected.means, **CLOSE)
             torch.testing.assert_close(found.text_means, expected.text_means, **CLOSE)
 
@@ -68,7 +68,7 @@ def test_end_to_end_equals_one_example_at_a_time(
             asked = collate_texts(processor.encode_questions([example.question]))
             query = model.encode_query(*asked)
             scores = (
-                model.match(*asked, query, documents.unpadded())
+                model.rerank(*asked, query, documents.unpadded())
                 if score == "words"
                 else model.score(query, documents)
             )

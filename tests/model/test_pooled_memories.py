@@ -114,7 +114,7 @@ def test_every_role_gets_a_gradient(model: ClaraModel) -> None:
     ids, lengths = torch.tensor([DOCUMENT, [*DOCUMENT[:5], 0, 0]]), torch.tensor([7, 5])
     memories = model.compress(ids, lengths)
     questions = model.encode_query(torch.tensor([[5, 20, 21]]), torch.tensor([3]))
-    scores = model.match(torch.tensor([[5, 20, 21]]), torch.tensor([3]), questions, memories.unpadded())
+    scores = model.rerank(torch.tensor([[5, 20, 21]]), torch.tensor([3]), questions, memories.unpadded())
     row = ([3, 4, 0, 0, 0, *QUESTION], [False, False, True, True, True, *[False] * 4])
     logits = model(prompt([row]), [memories.unpadded()[0]]).logits
     (logits.sum() + scores[0, 0] + model.score(questions, memories)[0, 1]).backward()

@@ -128,10 +128,11 @@ def test_search_is_a_softmax_over_the_passages_of_the_batch(
     for question, gold in (("w3 w4", 0), ("w9", 1)):
         ids, lengths = collate_texts(processor.encode_questions([question]))
         query = model.encode_query(ids, lengths)
-        scores = model.match(ids, lengths, query, [memory.vectors[0] for memory in memories], 2)[0]
+        scores = model.rerank(ids, lengths, query, [memory.vectors[0] for memory in memories], 2)[0]
         late.append(-(scores / 0.03).log_softmax(0)[gold])
-        key = model.query_keys(query)[0]
-        cosines = torch.stack([torch.cosine_similarity(key, model.keys(memory)[0], 0) for memory in memories])
+        asked = model.query_embeddings(query)[0]
+        stored = [model.embeddings(memory)[0] for memory in memories]
+        cosines = torch.stack([torch.cosine_similarity(asked, embedding, 0) for embedding in stored])
         single.append(-(cosines / 0.05).log_softmax(0)[gold])
     assert float(loss.terms["search"].mean) == pytest.approx(float(torch.stack(late).mean()), rel=1e-3)
     assert float(loss.terms["embedding"].mean) == pytest.approx(float(torch.stack(single).mean()), rel=1e-3)

@@ -82,7 +82,7 @@ def test_nested_rates_are_drawn_by_step_alone(make_model: Any, read: list[Compre
 
 
 def test_a_key_of_the_first_slots(make_model: Any, texts: list[str]) -> None:
-    model, processor = make_model("mistral", key_slots=2)
+    model, processor = make_model("mistral", embedding_slots=2)
     with torch.no_grad():
         memories = model.compress(*collate_texts(processor.encode_documents(texts)))
         query = model.encode_query(*collate_texts(processor.encode_questions(["w1 w2"])))
@@ -90,14 +90,14 @@ def test_a_key_of_the_first_slots(make_model: Any, texts: list[str]) -> None:
             query.vectors[:, :2].flatten(1), memories.vectors[:, :2].flatten(1)
         )
         torch.testing.assert_close(model.score(query, memories)[0], expected, **CLOSE)
-    whole = model.keys(memories).shape[1]
-    model.config.set_key_slots(None)
-    assert model.keys(memories).shape[1] == 2 * whole
+    whole = model.embeddings(memories).shape[1]
+    model.config.set_embedding_slots(None)
+    assert model.embeddings(memories).shape[1] == 2 * whole
     for wrong in (0, 5):
         with pytest.raises(ValueError, match="must be from 1 to 4"):
-            model.config.set_key_slots(wrong)
+            model.config.set_embedding_slots(wrong)
     with pytest.raises(ValueError, match="with score 'mean'"):
-        make_model("bert", key_slots=1)
+        make_model("bert", embedding_slots=1)
 
 
 def test_in_batch_negatives_are_everybody_elses_documents(
@@ -164,7 +164,7 @@ def test_the_contrastive_term_teaches_the_query_reasoner(
         with torch.no_grad():
             documents = model.compress(*collate_texts(processor.encode_documents(example.documents)))
         query = model.encode_query(*collate_texts(processor.encode_questions([example.question])))
-        scores = cosine_scores(model.keys(query), model.keys(documents))[0] / 0.2
+        scores = cosine_scores(model.embeddings(query), model.embeddings(documents))[0] / 0.2
         values.append(scores.logsumexp(0) - scores[list(example.positives)].logsumexp(0))
     term = loss.terms["contrastive"]
     torch.testing.assert_close(term.mean, torch.stack(values).mean(), **CLOSE)

@@ -112,9 +112,9 @@ def test_a_recipe_chains_its_stages(tmp_path: Path) -> None:
 
 def test_a_later_stage_of_a_recipe_takes_what_is_said_of_any_model(tmp_path: Path) -> None:
     own = "[stages.end-to-end.model]\nkeep_query_reasoner = true\n"
-    common = RECIPE.replace('base = "somewhere"', 'base = "somewhere"\nkey_slots = 2\nlora_rank = 4')
+    common = RECIPE.replace('base = "somewhere"', 'base = "somewhere"\nembedding_slots = 2\nlora_rank = 4')
     first, last = read_recipe(written(tmp_path, common + own)).values()
-    assert (first.model.lora_rank, first.model.key_slots, last.model.key_slots) == (4, 2, 2)
+    assert (first.model.lora_rank, first.model.embedding_slots, last.model.embedding_slots) == (4, 2, 2)
     assert last.model.keep_query_reasoner
     for wrong in ("bogus = 3", "lora_rank = 4"):
         with pytest.raises(InputError, match=rf"model.*{wrong.split()[0]}"):

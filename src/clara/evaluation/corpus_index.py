@@ -57,20 +57,20 @@ class CorpusIndex:
             fingerprint=f"{clara.fingerprint}-{rate or clara.model.config.compression_rate}",
             model=clara.name,
             memory_dim=clara.model.hidden_size,
-            embedding_dim=clara.key_size,
+            embedding_dim=clara.embedding_dim,
         )
         stored = {document.source for document in store.documents()}
         missing = [number for number in range(len(passages)) if str(number) not in stored]
         for start in range(0, len(missing), PASSAGES_AT_ONCE):
             progress(len(passages) - len(missing) + start)
             chosen = missing[start : start + PASSAGES_AT_ONCE]
-            memories, keys = clara.compress([passages[number] for number in chosen], rate=rate)
+            memories, embeddings = clara.compress([passages[number] for number in chosen], rate=rate)
             store.add(
                 NewDocument(
                     Document(str(number), str(number), (), ""),
                     [Passage(passages[number])],
                     [memories[at]],
-                    None if keys is None else keys[at : at + 1],
+                    None if embeddings is None else embeddings[at : at + 1],
                 )
                 for at, number in enumerate(chosen)
             )
@@ -89,25 +89,25 @@ class CorpusIndex:
             if among is not None:
                 wanted = {self._ids[number] for number in among}
                 table = table.take(np.flatnonzero([own in wanted for own in table.ids.tolist()]))
-            depth = k if query.match is None else max(k, RERANKED)
+            depth = k if query.rerank is None else max(k, RERANKED)
             ids, _ = best_of(table, vector / np.linalg.norm(vector), depth)
-            if query.match is not None:
-                scores = query.match(self._store.memories(ids.tolist()))
+            if query.rerank is not None:
+                scores = query.rerank(self._store.memories(ids.tolist()))
                 ids = ids[np.lexsort((ids, -scores))][:k]
         return list(dict.fromkeys(self._numbers[own] for own in ids.tolist()))
 
     def joined(self, question: str, k: int) -> list[int]:
         """Numbers of the k best passages, as `Clara.search` finds them when it joins a search by words."""
         query = self._clara.query(question, self.rate)
-        found = explain(self._store, query.vector, k, question=question, rerank=query.match)
+        found = explain(self._store, query.vector, k, question=question, rerank=query.rerank)
         return list(dict.fromkeys(self._numbers[hit.stored.id] for hit in found.hits))
 
     def scores(self, question: str, numbers: Sequence[int]) -> list[float] | None:
         """What a search gives passages for a question by the words of their memories; None if it does not."""
-        match = self._clara.query(question, self.rate).match
-        if match is None or not numbers:
+        rerank = self._clara.query(question, self.rate).rerank
+        if rerank is None or not numbers:
             return None
-        scores: list[float] = match(self.memories(numbers)).tolist()
+        scores: list[float] = rerank(self.memories(numbers)).tolist()
         return scores
 
     def memories(self, numbers: Sequence[int]) -> list[NDArray[np.float16]]:
@@ -115,7 +115,7 @@ class CorpusIndex:
         return self._store.memories([self._ids[number] for number in numbers])
 
     def vectors(self, numbers: Sequence[int]) -> NDArray[np.float32]:
-        """What the search compares of passages (n, W): their keys, or their memories in one line.
+        """What the search compares of passages (n, W): their embeddings, or their memories in one line.
 
         Memories that are compared are all of one length.
         """
@@ -138,7 +138,7 @@ class CorpusIndex:
 
     @property
     def bytes_per_passage(self) -> float:
-        """Stored bytes of memory and key, per passage."""
+        """Stored bytes of memory and embedding, per passage."""
         info = self._store.info()
         return (info.memory_bytes + info.embedding_bytes) / max(1, info.passages)
 

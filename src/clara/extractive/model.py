@@ -117,10 +117,10 @@ class ExtractiveModel(ClaraModel):
         return super().encode_query(ids, lengths, num_memory_tokens, rate)
 
     @property
-    def matches(self) -> bool:
+    def reranks(self) -> bool:
         return self.matching is not None
 
-    def match(
+    def rerank(
         self,
         ids: Tensor,
         lengths: Tensor,
@@ -130,7 +130,7 @@ class ExtractiveModel(ClaraModel):
     ) -> Tensor:
         """Scores (B, N), float32, of documents by matching a question's words with theirs.
 
-        Arguments as for `ClaraModel.match`.
+        Arguments as for `ClaraModel.rerank`.
         """
         assert self.matching is not None
         assert queries.states is not None

@@ -32,9 +32,9 @@ Evaluated = tuple[list[Any], list[str], list[str], list[str], list[list[str]], l
 
 
 class ClaraRetriever:
-    """Gives questions and documents the search keys of a model; BERGEN keeps and compares them.
+    """Gives questions and documents the embeddings of a model; BERGEN keeps and compares them.
 
-    BERGEN compares keys alone; a library's search also compares words.
+    BERGEN compares embeddings alone; a library's search also compares words.
 
     Args:
         model_name: What BERGEN calls it in the names of its files.
@@ -63,20 +63,20 @@ class ClaraRetriever:
         }
 
     def __call__(self, *given: Any) -> dict[str, Tensor]:
-        """The keys of a batch, float16 of shape (n, H) and of unit length.
+        """The embeddings of a batch, float16 of shape (n, H) and of unit length.
 
         Args:
             given: The batch of `collate_fn`, alone or after what its texts are.
 
         Raises:
-            InputError: The model compares memories and has no keys, or a question is empty or too long.
+            InputError: The model compares memories and has no embeddings, or a question is empty or too long.
         """
         batch = given[-1]
         if batch["is_query"]:
-            keys = [relevance.query_embedding(self.clara, text) for text in batch["texts"]]
+            embeddings = [relevance.query_embedding(self.clara, text) for text in batch["texts"]]
         else:
-            keys = relevance.embeddings(self.clara, batch["texts"])
-        return {"embedding": torch.tensor(keys, dtype=torch.float16)}
+            embeddings = relevance.embeddings(self.clara, batch["texts"])
+        return {"embedding": torch.tensor(embeddings, dtype=torch.float16)}
 
     def similarity_fn(self, query_embds: Tensor, doc_embds: Tensor) -> Tensor:
         """Cosines, float32 of shape (questions, documents)."""

@@ -395,7 +395,7 @@ class _Embedder:
 
 @component
 class ClaraDocumentEmbedder(_Embedder):
-    """Gives documents the search keys of a model, for other document stores.
+    """Gives documents the embeddings of a model, for other document stores.
 
     A document is read below the `title` and `heading` of its `meta`, as far as the model's passages reach.
 
@@ -412,7 +412,7 @@ class ClaraDocumentEmbedder(_Embedder):
             `documents`, copies with `embedding`, of unit length.
 
         Raises:
-            InputError: The model compares memories and has no keys.
+            InputError: The model compares memories and has no embeddings.
         """
         texts = [exchange.content(document.content or "", document.meta) for document in documents]
         vectors = relevance.embeddings(self.warm_up(), texts)
@@ -427,7 +427,7 @@ class ClaraDocumentEmbedder(_Embedder):
 
 @component
 class ClaraTextEmbedder(_Embedder):
-    """Gives a question its search key, beside documents of `ClaraDocumentEmbedder`; arguments as there."""
+    """Gives a question its embedding, beside documents of `ClaraDocumentEmbedder`; arguments as there."""
 
     @component.output_types(embedding=list[float])
     def run(self, text: str) -> dict[str, Any]:
@@ -437,7 +437,7 @@ class ClaraTextEmbedder(_Embedder):
             `embedding`, of unit length.
 
         Raises:
-            InputError: The model compares memories and has no keys, or the question is empty or too long.
+            InputError: The model has no embeddings, or the question is empty or too long.
         """
         return {"embedding": relevance.query_embedding(self.warm_up(), text)}
 

@@ -119,7 +119,7 @@ class ClaraDocumentCompressor(BaseDocumentCompressor):
 
 
 class ClaraEmbeddings(Embeddings):
-    """Search keys of a model whose score compares keys, as the small model's does.
+    """Embeddings of a model whose score compares embeddings, as the small model's does.
 
     A library's search is better than a search by these alone: it compares the words of memories too.
 
@@ -138,15 +138,15 @@ class ClaraEmbeddings(Embeddings):
         """Keys of passages, each of unit length.
 
         Raises:
-            InputError: The model compares memories and has no keys.
+            InputError: The model compares memories and has no embeddings.
         """
         return relevance.embeddings(self.clara, texts)
 
     def embed_query(self, text: str) -> list[float]:
-        """The key of a question, of unit length.
+        """The embedding of a question, of unit length.
 
         Raises:
-            InputError: The model compares memories and has no keys, or the question is empty or too long.
+            InputError: The model has no embeddings, or the question is empty or too long.
         """
         return relevance.query_embedding(self.clara, text)
 
@@ -252,7 +252,7 @@ class ClaraVectorStore(VectorStore):
 
     @property
     def embeddings(self) -> Embeddings:
-        """The search keys of the library's model."""
+        """The embeddings of the library's model."""
         return ClaraEmbeddings(self.library.clara)
 
     def add_texts(
@@ -354,7 +354,7 @@ class ClaraVectorStore(VectorStore):
 
         Args:
             texts: The texts.
-            embedding: Not used: the library's model makes the keys.
+            embedding: Not used: the library's model makes the embeddings.
             metadatas: Of each.
             ids: Of each.
             library: What holds them; required.

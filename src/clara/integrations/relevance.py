@@ -30,34 +30,34 @@ def scores(clara: Clara, question: str, texts: Sequence[str]) -> list[float]:
     if not texts:
         return []
     query = clara.query(question)
-    memories, keys = clara.compress(texts)
-    if query.match is not None:
-        return [float(score) for score in query.match(memories)]
-    compared = memories if keys is None else list(keys)
+    memories, embeddings = clara.compress(texts)
+    if query.rerank is not None:
+        return [float(score) for score in query.rerank(memories)]
+    compared = memories if embeddings is None else list(embeddings)
     return [_cosine(query.vector, one) for one in compared]
 
 
 def embeddings(clara: Clara, texts: Sequence[str]) -> list[list[float]]:
-    """The search keys of texts, each of unit length.
+    """The embeddings of texts, each of unit length.
 
     Raises:
-        InputError: The model compares memories and has no keys.
+        InputError: The model compares memories and has no embeddings.
     """
-    _, keys = clara.compress(texts)
-    if keys is None:
-        raise InputError(_without_keys(clara))
-    return [[float(number) for number in key] for key in keys]
+    _, embeddings = clara.compress(texts)
+    if embeddings is None:
+        raise InputError(_without_embeddings(clara))
+    return [[float(number) for number in embedding] for embedding in embeddings]
 
 
 def query_embedding(clara: Clara, question: str) -> list[float]:
-    """The search key of a question, of unit length.
+    """The embedding of a question, of unit length.
 
     Raises:
-        InputError: The model compares memories and has no keys, or the question is empty or too long.
+        InputError: The model compares memories and has no embeddings, or the question is empty or too long.
     """
     vector = clara.encode_query(question)
     if vector.ndim != 1:
-        raise InputError(_without_keys(clara))
+        raise InputError(_without_embeddings(clara))
     return [float(number) for number in vector / np.linalg.norm(vector)]
 
 
@@ -104,11 +104,11 @@ def best_first(values: Sequence[float], count: int | None) -> list[int]:
 
 
 def _cosine(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
-    """The cosine of two keys, or of two memories, of which the shorter is taken to end with zeros."""
+    """The cosine of two embeddings, or of two memories, of which the shorter is taken to end with zeros."""
     lengths = np.linalg.norm(one) * np.linalg.norm(other)
     rows = min(len(one), len(other))
     return float(np.sum(one[:rows].astype(np.float64) * other[:rows]) / lengths)
 
 
-def _without_keys(clara: Clara) -> str:
+def _without_embeddings(clara: Clara) -> str:
     return f"The model {clara.name} compares memories and has no embeddings; search with its library instead."

@@ -1,4 +1,4 @@
-"""A fingerprint of what determines memories and search keys, so that a store knows its model."""
+"""A fingerprint of what determines memories and embeddings, so that a store knows its model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ LENGTH = 32
 _CHOICES = (
     "compressor",
     "score",
-    "key_role",
     "prompt_format",
     "compression_rate",
     "doc_max_tokens",
@@ -51,7 +50,7 @@ _WHOLE, _SAMPLE = 2**20, 2**18
 
 
 def fingerprint(model: ClaraModel) -> str:
-    """Hexadecimal digits that two models share if and only if they write the same memories and keys.
+    """Hexadecimal digits that two models share if and only if they write the same memories and embeddings.
 
     Weights count as bfloat16, so that it does not matter in which floating-point type a checkpoint was
     loaded. It does not depend on the file format, on the generator's weights or on whether adapters were
@@ -72,12 +71,13 @@ def _choices(model: ClaraModel) -> dict[str, Any]:
     config = model.config
     return {
         **{name: getattr(config, name) for name in _CHOICES},
+        "key_role": config.embedding_role,
         "base": {name: getattr(config.text_config, name, None) for name in _BASE_CHOICES},
         "roles": {name: config.roles[name] for name in _READERS if name in config.roles},
         "scale": config.lora_alpha / config.lora_rank if "lora" in config.roles.values() else None,
         **({name: getattr(config, name) for name in _POOLED} if config.memory_layer else {}),
-        # absent in models made before it was a choice
-        **({"key_slots": config.key_slots} if config.key_slots else {}),
+        # absent in models made before it was a choice; the names of the digest stay, as stores know it
+        **({"key_slots": config.embedding_slots} if config.embedding_slots else {}),
     }
 
 

@@ -87,7 +87,7 @@ class ClaraModel(PreTrainedModel):
 
     Attributes:
         reads_in_bfloat16: Multiply matrices of the base's layers in bfloat16, whatever type the weights
-            have; memories, keys and scores are computed in that of the weights. False at first.
+            have; memories, embeddings and scores are computed in that of the weights. False at first.
     """
 
     config_class: ClassVar[type[ClaraConfig]] = ClaraConfig  # type: ignore[misc]
@@ -144,11 +144,12 @@ class ClaraModel(PreTrainedModel):
 
     @property
     def embedding_dim(self) -> int | None:
-        """Numbers of a stored search key; None where search compares the memories themselves."""
+        """Numbers of a stored embedding; None where search compares the memories themselves."""
         if self.pooling is not None:
             return int(self.config.search_size)
         if self.config.score == "slots":
-            return None if self.config.key_slots is None else self.config.key_slots * self.hidden_size
+            slots = self.config.embedding_slots
+            return None if slots is None else slots * self.hidden_size
         return self.hidden_size
 
     @property
@@ -173,10 +174,9 @@ class ClaraModel(PreTrainedModel):
         if self.config.compressor != "appended":
             return None
         count = max(1, int(self.config.doc_max_tokens) // rate)
-        if self.config.key_slots is not None and count < self.config.key_slots:
-            raise InputError(
-                f"The rate {rate} leaves {count} memory tokens, but search compares {self.config.key_slots}."
-            )
+        slots = self.config.embedding_slots
+        if slots is not None and count < slots:
+            raise InputError(f"The rate {rate} leaves {count} memory tokens, but search compares {slots}.")
         return count
 
     @property
@@ -185,7 +185,7 @@ class ClaraModel(PreTrainedModel):
         return False
 
     def memory_modules(self) -> dict[str, dict[str, Tensor]]:
-        """The weights besides base and roles that determine memories and keys, by module."""
+        """The weights besides base and roles that determine memories and embeddings, by module."""
         return {} if self.pooling is None else {"pooling": self.pooling.state_dict()}
 
     def spelled_tokens(self, memory: Tensor, rate: int) -> list[list[tuple[int, float]]] | None:
@@ -279,39 +279,39 @@ class ClaraModel(PreTrainedModel):
         self.require_role(roles.QUERY_REASONER, "Searching by memory")
         return self._memorise(roles.QUERY_REASONER, ids, lengths, num_memory_tokens, rate)
 
-    def keys(self, memories: Memories) -> Tensor:
+    def embeddings(self, memories: Memories) -> Tensor:
         """What is compared in search, by `config.score`: (D, H) means or (D, M * H) flattened memories.
 
-        M is `config.key_slots` where that is less. Pooled memories have projected means (D, S).
+        M is `config.embedding_slots` where that is less. Pooled memories have projected means (D, S).
         """
         if self.pooling is not None:
-            return self.pooling.document_key(memories)
+            return self.pooling.document_embedding(memories)
         if self.config.score == "slots":
-            return memories.vectors[:, : self.config.key_slots].flatten(1)
+            return memories.vectors[:, : self.config.embedding_slots].flatten(1)
         return memories.means if self.config.score == "mean" else memories.text_means
 
-    def query_keys(self, queries: Memories) -> Tensor:
-        """What of questions is compared with the `keys` of documents."""
-        return self.keys(queries) if self.pooling is None else self.pooling.query_key(queries)
+    def query_embeddings(self, queries: Memories) -> Tensor:
+        """What of questions is compared with the `embeddings` of documents."""
+        return self.embeddings(queries) if self.pooling is None else self.pooling.query_embedding(queries)
 
     @property
-    def matches(self) -> bool:
-        """Whether `match` orders the candidates that keys have found."""
+    def reranks(self) -> bool:
+        """Whether `rerank` orders the candidates that embeddings have found."""
         return self.pooling is not None
 
-    def document_keys(self, ids: Tensor, lengths: Tensor, memories: Memories | None = None) -> Tensor:
-        """The keys (D, ...) that documents are found by, of the role that `config.key_role` names.
+    def document_embeddings(self, ids: Tensor, lengths: Tensor, memories: Memories | None = None) -> Tensor:
+        """The embeddings (D, ...) that documents are found by, of the role `config.embedding_role`.
 
         Args:
             ids: (D, T) token ids of the documents, padded on the right.
             lengths: (D,) tokens of each.
             memories: Their memories, of `compress`, where they are at hand.
         """
-        if self.config.key_role == roles.COMPRESSOR:
-            return self.keys(self.compress(ids, lengths) if memories is None else memories)
-        return self.keys(self.encode_query(ids, lengths))
+        if self.config.embedding_role == roles.COMPRESSOR:
+            return self.embeddings(self.compress(ids, lengths) if memories is None else memories)
+        return self.embeddings(self.encode_query(ids, lengths))
 
-    def match(
+    def rerank(
         self,
         ids: Tensor,
         lengths: Tensor,
@@ -339,10 +339,10 @@ class ClaraModel(PreTrainedModel):
             documents: Memories of N documents that all questions share, or of B * N documents.
             num_candidates: N in the second case.
         """
-        keys = self.keys(documents)
+        embeddings = self.embeddings(documents)
         if num_candidates is not None:
-            keys = keys.unflatten(0, (len(queries), num_candidates))
-        return selection.cosine_scores(self.query_keys(queries), keys)
+            embeddings = embeddings.unflatten(0, (len(queries), num_candidates))
+        return selection.cosine_scores(self.query_embeddings(queries), embeddings)
 
     def select(self, scores: Tensor, k: int, mask: Tensor | None = None) -> tuple[Tensor | None, Tensor]:
         """The K best candidates: (weights (B, K, N) or None, indices (B, K)).

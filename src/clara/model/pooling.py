@@ -70,13 +70,13 @@ class PooledMemory(nn.Module):
             text_means=torch.einsum("dt,dth->dh", text, states.float()) / lengths.unsqueeze(1),
         )
 
-    def document_key(self, memories: Memories) -> Tensor:
+    def document_embedding(self, memories: Memories) -> Tensor:
         """(D, S) unit vectors: the projected mean of a memory's directions."""
-        return _key(self.document_projection, memories)
+        return _embedding(self.document_projection, memories)
 
-    def query_key(self, queries: Memories) -> Tensor:
+    def query_embedding(self, queries: Memories) -> Tensor:
         """(B, S) unit vectors of questions, whose `vectors` are the states of their tokens."""
-        return _key(self.query_projection, queries)
+        return _embedding(self.query_projection, queries)
 
     def late_interaction(self, queries: Memories, documents: Memories) -> Tensor:
         """(B, D) scores in [-1, 1]: the mean over a question's tokens of the best cosine with a memory token.
@@ -106,7 +106,7 @@ def _directions(projection: nn.Linear, vectors: Tensor) -> Tensor:
     return F.normalize(projection(unit.to(projection.weight.dtype)).float(), dim=-1)
 
 
-def _key(projection: nn.Linear, memories: Memories) -> Tensor:
+def _embedding(projection: nn.Linear, memories: Memories) -> Tensor:
     unit = F.normalize(memories.vectors.float(), dim=-1)
     mean = torch.einsum("dm,dmh->dh", memories.weights.float(), unit)
     return F.normalize(projection(mean.to(projection.weight.dtype)).float(), dim=-1)

@@ -11,11 +11,11 @@ from torch import Tensor
 
 
 def cosine_scores(queries: Tensor, documents: Tensor) -> Tensor:
-    """Cosine between the keys of questions and of their candidates.
+    """Cosine between the embeddings of questions and of their candidates.
 
     Args:
-        queries: (B, D) keys of the questions.
-        documents: (B, N, D) keys of each question's candidates, or (N, D) of candidates that all share.
+        queries: (B, D) embeddings of the questions.
+        documents: (B, N, D) embeddings of each question's candidates, or (N, D) of candidates that all share.
 
     Returns:
         (B, N) float32 scores in [-1, 1].

@@ -298,7 +298,7 @@ class Engine:
     @property
     def vector_size(self) -> int:
         """Numbers in an embedding; 0 where memories themselves are compared and there are none."""
-        return self.clara.key_size or 0
+        return self.clara.embedding_dim or 0
 
     def embed(self, texts: Sequence[str], *, are_questions: bool) -> NDArray[np.float32]:
         """Unit vectors (n, H) of passages or of questions; their products are search's cosines.
@@ -313,8 +313,8 @@ class Engine:
         if are_questions:
             vectors = np.stack([self.clara.encode_query(text) for text in texts]).astype(np.float32)
         else:
-            keys = self.clara.compress(texts)[1]
-            vectors = np.asarray(keys, np.float32)
+            embeddings = self.clara.compress(texts)[1]
+            vectors = np.asarray(embeddings, np.float32)
         lengths = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         unit: NDArray[np.float32] = vectors / lengths
         return unit
@@ -324,10 +324,10 @@ class Engine:
         import numpy as np
 
         query = self.clara.query(question)
-        memories, keys = self.clara.compress(documents)
-        if query.match is not None:
-            return [float(score) for score in query.match(memories)]
-        rows = np.stack([memory.reshape(-1) for memory in memories]) if keys is None else keys
+        memories, embeddings = self.clara.compress(documents)
+        if query.rerank is not None:
+            return [float(score) for score in query.rerank(memories)]
+        rows = np.stack([memory.reshape(-1) for memory in memories]) if embeddings is None else embeddings
         unit = np.asarray(rows, np.float32)
         unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
         vector = query.vector.reshape(-1)

@@ -263,8 +263,8 @@ def _add_search(
     queries = model.encode_query(ids, lengths)
     gold = torch.tensor([number for _, number in asked], device=model.device)
     positives = gold[:, None] == torch.arange(len(place), device=model.device)
-    late = model.match(ids, lengths, queries, memories.vectors, options.rate)
-    single = selection.cosine_scores(model.query_keys(queries), memories.keys)
+    late = model.rerank(ids, lengths, queries, memories.vectors, options.rate)
+    single = selection.cosine_scores(model.query_embeddings(queries), memories.embeddings)
     for name, scores, temperature in (
         ("search", late, LATE_TEMPERATURE),
         ("embedding", single, EMBEDDING_TEMPERATURE),

@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 class MemoryCache:
-    """Memories and keys by document, on disk.
+    """Memories and embeddings by document, on disk.
 
     Args:
         folder: Where the file lies; it is unlinked at once, so that it vanishes with the process.
@@ -44,16 +44,16 @@ class MemoryCache:
     def __len__(self) -> int:
         return len(self._places)
 
-    def add(self, document: Hashable, vectors: Tensor, key: Tensor) -> None:
-        """Keep a document's memory and its key, in their own types.
+    def add(self, document: Hashable, vectors: Tensor, embedding: Tensor) -> None:
+        """Keep a document's memory and its embedding, in their own types.
 
         Args:
             document: What it is found by.
             vectors: (m, H).
-            key: (...).
+            embedding: (...).
         """
         places = []
-        for tensor in (vectors, key):
+        for tensor in (vectors, embedding):
             content = tensor.detach().cpu().contiguous()
             written = os.pwrite(self._file.fileno(), content.view(torch.uint8).numpy().tobytes(), self._end)
             places.append((self._end, content.dtype, content.shape))
@@ -61,13 +61,13 @@ class MemoryCache:
         self._places[document] = places
 
     def get(self, document: Hashable, device: torch.device) -> tuple[Tensor, Tensor]:
-        """A kept document's memory (m, H) and key (...).
+        """A kept document's memory (m, H) and embedding (...).
 
         Raises:
             KeyError: It was not added.
         """
-        vectors, key = (self._read(*place).to(device) for place in self._places[document])
-        return vectors, key
+        vectors, embedding = (self._read(*place).to(device) for place in self._places[document])
+        return vectors, embedding
 
     def _read(self, start: int, dtype: torch.dtype, shape: torch.Size) -> Tensor:
         size = shape.numel() * dtype.itemsize

@@ -126,13 +126,13 @@ class CompressedTexts:
 
     Attributes:
         vectors: One (m, H) tensor per text.
-        keys: (D, ...) what is compared when searching.
+        embeddings: (D, ...) what is compared when searching.
         means: (D, H) mean of each memory.
         text_means: (D, H) mean state over each text.
     """
 
     vectors: list[Tensor]
-    keys: Tensor
+    embeddings: Tensor
     means: Tensor
     text_means: Tensor
 
@@ -160,15 +160,15 @@ def compress_texts(
         ids, lengths = collate_texts([encoded[index] for index in batch], device=model.device)
         memories = model.compress(ids, lengths, memory_length(model, options.rate), options.rate)
         vectors += memories.unpadded()
-        parts.append((model.document_keys(ids, lengths, memories), memories.means, memories.text_means))
+        parts.append((model.document_embeddings(ids, lengths, memories), memories.means, memories.text_means))
     # runs for the other processes' sake take part in the backward pass too
     vectors[0] = vectors[0] + 0 * idle
     order = [index for batch in batches for index in batch]
     places = [0] * len(order)
     for place, index in enumerate(order):
         places[index] = place
-    keys, means, text_means = (torch.cat(tensors)[places] for tensors in zip(*parts, strict=True))
-    return CompressedTexts([vectors[place] for place in places], keys, means, text_means)
+    embeddings, means, text_means = (torch.cat(tensors)[places] for tensors in zip(*parts, strict=True))
+    return CompressedTexts([vectors[place] for place in places], embeddings, means, text_means)
 
 
 def _idle_rounds(model: ClaraModel, processor: ClaraProcessor, own: int, options: ObjectiveOptions) -> Tensor:
@@ -274,10 +274,10 @@ def end_to_end_loss(
     encoded = processor.encode_questions([example.question for example in examples])
     ids, query_lengths = collate_texts(encoded, device=model.device)
     queries = model.encode_query(ids, query_lengths, memory_length(model, options.rate), options.rate)
-    if not model.matches:
-        scores = selection.cosine_scores(model.query_keys(queries), candidates.keys)
+    if not model.reranks:
+        scores = selection.cosine_scores(model.query_embeddings(queries), candidates.embeddings)
     else:
-        matches = model.match(ids, query_lengths, queries, candidates.distinct, options.rate)
+        matches = model.rerank(ids, query_lengths, queries, candidates.distinct, options.rate)
         scores = matches.gather(1, candidates.index)
     mask = candidates.mask
     weights, indices = selection.straight_through_top_k(
@@ -362,7 +362,7 @@ class _Candidates:
         mask: (B, N) bool, True where a candidate exists.
         memories: (B, N, M, H).
         lengths: (B, N) memory tokens.
-        keys: (B, N, ...).
+        embeddings: (B, N, ...).
         distinct: (m, H) memory of every distinct candidate.
         index: (B, N) number of each candidate among them.
         positives: (B, N) bool, True at documents that are known to hold the answer.
@@ -372,7 +372,7 @@ class _Candidates:
     mask: Tensor
     memories: Tensor
     lengths: Tensor
-    keys: Tensor
+    embeddings: Tensor
     distinct: list[Tensor]
     index: Tensor
     positives: Tensor
@@ -392,7 +392,7 @@ def _candidates(
     if options.in_batch_negatives:
         texts = [own + [text for text in number if text not in own] for own in map(list, texts)]
     with without_dropout(model):
-        vectors, document_keys = _frozen_memories(model, processor, list(number), options, cache)
+        vectors, document_embeddings = _frozen_memories(model, processor, list(number), options, cache)
     width = max(map(len, texts))
     device = model.device
     counts = torch.tensor([len(own) for own in texts], device=device)
@@ -411,7 +411,7 @@ def _candidates(
         mask=torch.arange(width, device=device) < counts.unsqueeze(1),
         memories=memories[index],
         lengths=lengths[index],
-        keys=document_keys[index],
+        embeddings=document_embeddings[index],
         distinct=vectors,
         index=index,
         positives=positives,
@@ -425,25 +425,25 @@ def _frozen_memories(
     options: ObjectiveOptions,
     cache: MemoryCache | None,
 ) -> tuple[list[Tensor], Tensor]:
-    """Memories (m, H) and keys (D, ...) of texts, those that were seen before from the cache."""
+    """Memories (m, H) and embeddings (D, ...) of texts, those that were seen before from the cache."""
     if cache is None or not cacheable(model):
         compressed = compress_texts(model, processor, texts, options)
-        return compressed.vectors, compressed.keys
+        return compressed.vectors, compressed.embeddings
     missing = [text for text in texts if (text, options.rate) not in cache]
     if missing:
         # one by one: in a batch, rounding would depend on its neighbours, and a resumed run has others
         compressed = compress_texts(model, processor, missing, replace(options, max_tokens=1))
-        for text, vectors, key in zip(missing, compressed.vectors, compressed.keys, strict=True):
-            cache.add((text, options.rate), vectors, key)
+        for text, vectors, embedding in zip(missing, compressed.vectors, compressed.embeddings, strict=True):
+            cache.add((text, options.rate), vectors, embedding)
     else:
         _idle_rounds(model, processor, 0, options)
     kept = [cache.get((text, options.rate), model.device) for text in texts]
-    return [vectors for vectors, _ in kept], torch.stack([key for _, key in kept])
+    return [vectors for vectors, _ in kept], torch.stack([embedding for _, embedding in kept])
 
 
 def cacheable(model: ClaraModel) -> bool:
-    """Whether the documents' keys stay as they are while the query reasoner trains."""
-    return bool(model.config.key_role != "query_reasoner")
+    """Whether the documents' embeddings stay as they are while the query reasoner trains."""
+    return bool(model.config.embedding_role != "query_reasoner")
 
 
 @contextmanager

@@ -152,8 +152,8 @@ def _load_model(
     for name in ("alignment_weight", "selection_temperature"):
         if (value := getattr(wanted, name)) is not None:
             setattr(model.config, name, value)
-    if wanted.key_slots is not None:
-        model.config.set_key_slots(wanted.key_slots or None)
+    if wanted.embedding_slots is not None:
+        model.config.set_embedding_slots(wanted.embedding_slots or None)
     keep = wanted.keep_query_reasoner or checkpoint is not None
     prepare(model, stage, keep_query_reasoner=keep)
     return model, processor

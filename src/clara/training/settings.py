@@ -55,7 +55,7 @@ class ModelSettings(_Section):
         lora_alpha: Of a new model.
         lora_dropout: Of a new model.
         alignment_weight: Of any model.
-        key_slots: Of any model: search by the first r slots alone; 0 for all.
+        embedding_slots: Of any model: search by the first r slots alone; 0 for all.
         selection_temperature: Of any model.
         keep_query_reasoner: End to end, go on with the model's query reasoner instead of starting it from the
             compressor.
@@ -74,7 +74,7 @@ class ModelSettings(_Section):
     lora_alpha: Number = Field(32.0, gt=0)
     lora_dropout: Number = Field(0.1, ge=0, lt=1)
     alignment_weight: Number | None = Field(None, ge=0)
-    key_slots: Whole | None = Field(None, ge=0)
+    embedding_slots: Whole | None = Field(None, ge=0)
     selection_temperature: Number | None = Field(None, gt=0)
     keep_query_reasoner: Switch = False
 
