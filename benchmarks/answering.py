@@ -19,7 +19,6 @@ import torch
 from conditions import conditions, parser, peak_memory_mb, write
 
 from clara.library import Library
-from clara.model.generation import stream
 from clara.pipeline import Clara
 from clara.training.examples import read_reading_examples
 
@@ -45,10 +44,9 @@ def main() -> None:
             """Seconds to the first token and to the last; reads the stored memories inside the clock."""
             hits = library.search(question, K)
             started = time.perf_counter()
-            batch, memories, _ = clara.prepare(question, hits, library.store, num_text)
             first = 0.0
-            for _ in stream(
-                clara.model, batch, memories, end_token_id=[], max_new_tokens=options.answer_tokens
+            for _ in clara.stream_from(
+                question, hits, library.store, text_passages=num_text, max_new_tokens=options.answer_tokens
             ):
                 first = first or time.perf_counter() - started
             return first, time.perf_counter() - started

@@ -6,9 +6,10 @@ DATA is a folder with `squad11_train`, `fairytaleqa`, `qamr`, `timeqa_human_trai
 `paraphrase_wikisplit` and `paraphrase_onestopenglish` as `.jsonl.xz`. Of FairytaleQA the split "train" is
 used, of QAMR the split "dev"; no other file holds questions that models are measured on.
 
-Two of three examples are five passages with questions: each question is asked of its passage as text, of its
-memory, and of five documents together, some of them without the answer. The third is a Wikipedia passage, or
-a sentence with its paraphrase, with instructions whose answers cover every part of the text.
+Most examples are five passages with questions: each passage is read alone, as a memory and some also as text,
+with questions that it answers and one that it does not; some rows read all five together. The others are a
+Wikipedia passage, or a sentence with its paraphrase, with instructions whose answers cover every part of the
+text.
 """
 
 from __future__ import annotations
@@ -81,8 +82,15 @@ def articles(data: Path, rng: random.Random) -> dict[str, list[list[Passage]]]:
     return {name: list(groups.values()) for name, groups in found.items()}
 
 
-def question_example(group: list[Passage], others: list[list[Passage]], rng: random.Random) -> dict[str, Any]:
-    """Five passages, as many as there are from one article and the rest from others."""
+def question_example(
+    group: list[Passage], others: list[list[Passage]], rng: random.Random, several: float
+) -> dict[str, Any]:
+    """Five passages, as many as there are from one article and the rest from others.
+
+    Each passage is read alone as a memory, and two also as text: with questions of its own, and with one of a
+    neighbour that it does not answer. With the probability `several` a row reads all five together, the first
+    of them as text or all as memories.
+    """
     near = rng.choice((2, 3, 4, 5, 5))
     start = rng.randrange(max(1, len(group) - near + 1))
     chosen = group[start : start + near]
@@ -92,35 +100,30 @@ def question_example(group: list[Passage], others: list[list[Passage]], rng: ran
             chosen.append(other)
     rng.shuffle(chosen)
     inside = [number for number, passage in enumerate(chosen) if passage in group] or [0]
-    gold = rng.choice(inside)
-    second = rng.choice([number for number in range(DOCUMENTS) if number != gold])
-    turns: dict[int, list[dict[str, Any]]] = {}
-    for number, count in ((gold, 4), (second, 2)):
-        asked = chosen[number].questions
-        turns[number] = [
-            {"question": question, "answer": answer}
-            for question, answer in rng.sample(asked, min(count, len(asked)))
-        ]
-    absent = [passage for passage in group if all(passage.text != each.text for each in chosen)]
-    missing: list[dict[str, Any]] = []
-    if absent and rng.random() < 0.6:
-        question, _ = rng.choice(rng.choice(absent).questions)
-        missing = [{"question": question, "answer": None}]
-    unanswered = [{"question": turn["question"], "answer": None} for turn in turns[second][:1]]
+    own: list[list[dict[str, Any]]] = []
+    for passage in chosen:
+        asked = rng.sample(passage.questions, min(3, len(passage.questions)))
+        own.append([{"question": question, "answer": answer} for question, answer in asked])
+    as_text = set(rng.sample(range(DOCUMENTS), 2))
     rows = []
-    for number, own in turns.items():
-        rows.append({"read": [number], "texts": 1, "turns": own})
-        rows.append({"read": [number], "texts": 0, "turns": own + (unanswered if number == gold else [])})
-    every = [*turns[gold], *turns[second], *missing]
-    order = list(range(DOCUMENTS))
-    first = [gold, *(number for number in order if number != gold)]
-    rows.append({"read": first, "texts": 1, "turns": every})
-    if rng.random() < 0.35:
-        rows.append({"read": order, "texts": 0, "turns": every})
-    if rng.random() < 0.35:
-        rows.append({"read": order, "texts": DOCUMENTS, "turns": every})
+    for number in range(DOCUMENTS):
+        # the passages of one article are hard to tell apart, so their questions are the better negatives
+        near_ones = [other for other in inside if other != number]
+        far_ones = [other for other in range(DOCUMENTS) if other != number]
+        other = rng.choice(near_ones or far_ones)
+        missing = {"question": rng.choice(own[other])["question"], "answer": None}
+        turns = [*own[number], missing]
+        rng.shuffle(turns)
+        if number in as_text:
+            rows.append({"read": [number], "texts": 1, "turns": turns})
+        rows.append({"read": [number], "texts": 0, "turns": turns})
+    if rng.random() < several:
+        gold = rng.choice(inside)
+        order = [gold, *(number for number in range(DOCUMENTS) if number != gold)]
+        every = [*own[gold], *own[order[1]][:1]]
+        rows.append({"read": order, "texts": rng.choice((0, 1, 1)), "turns": every})
     searches = [
-        {"question": turn["question"], "doc": number} for number, own in turns.items() for turn in own
+        {"question": turn["question"], "doc": number} for number, turns in enumerate(own) for turn in turns
     ]
     return {"docs": [passage.text for passage in chosen], "rows": rows, "searches": searches}
 
@@ -182,6 +185,10 @@ def main() -> None:
     parser.add_argument("target", type=Path, help="JSON lines of the stage joint")
     parser.add_argument("--examples", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--several", type=float, default=0.3, help="part of the groups that are also read together"
+    )
+    parser.add_argument("--plain", type=float, default=0.2, help="part of examples without questions")
     chosen = parser.parse_args()
     rng = random.Random(chosen.seed)
     groups = articles(chosen.data, rng)
@@ -191,11 +198,11 @@ def main() -> None:
     written = 0
     with chosen.target.open("w", encoding="utf-8") as out:
         while written < chosen.examples:
-            if written % 3 == 2:
+            if rng.random() < chosen.plain:
                 example = next(plain, None)
             else:
                 (name,) = rng.choices(names, weights)
-                example = question_example(rng.choice(groups[name]), groups[name], rng)
+                example = question_example(rng.choice(groups[name]), groups[name], rng, chosen.several)
             if example is not None:
                 out.write(json.dumps(example, ensure_ascii=False) + "\n")
             written += 1

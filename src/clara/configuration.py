@@ -45,8 +45,9 @@ class ClaraConfig(PreTrainedConfig):
         doc_max_tokens: Tokens of a document that are read, special tokens not counted.
         query_max_tokens: Tokens of a question that are read, special tokens not counted.
         num_selected: Documents that answer a question by default (K).
-        num_text_documents: How many of them, best first, a prompt holds as text beside the memories of the
-            rest.
+        num_text_documents: How many of them are read as text, the others as memories.
+        reading: How they are read: "joint", in one prompt (the paper), or "separate", each in a prompt of its
+            own (`clara.reading`).
         selection_temperature: Temperature of the straight-through selection (the paper: 0.02).
         alignment_weight: Weight of the alignment loss (the paper: 0.1).
         lora_rank: Rank of "lora" roles.
@@ -71,6 +72,7 @@ class ClaraConfig(PreTrainedConfig):
     compressors: ClassVar[tuple[str, ...]] = ("appended", "pooled")
     scores: ClassVar[tuple[str, ...]] = ("slots", "mean", "text", "tokens")
     prompt_formats: ClassVar[tuple[str, ...]] = ("released", "plain", "documents")
+    readings: ClassVar[tuple[str, ...]] = ("joint", "separate")
 
     def __init__(
         self,
@@ -91,6 +93,7 @@ class ClaraConfig(PreTrainedConfig):
         query_max_tokens: int = 256,
         num_selected: int = 5,
         num_text_documents: int = 0,
+        reading: str = "joint",
         selection_temperature: float = 0.02,
         alignment_weight: float = 0.1,
         lora_rank: int = 16,
@@ -131,6 +134,7 @@ class ClaraConfig(PreTrainedConfig):
         self.query_max_tokens = query_max_tokens
         self.num_selected = num_selected
         self.num_text_documents = num_text_documents
+        self.reading = reading
         self.selection_temperature = selection_temperature
         self.alignment_weight = alignment_weight
         self.lora_rank = lora_rank
@@ -147,6 +151,7 @@ class ClaraConfig(PreTrainedConfig):
             ("score", score, self.scores),
             ("embedding_role", embedding_role, EMBEDDING_ROLES),
             ("prompt_format", prompt_format, self.prompt_formats),
+            ("reading", reading, self.readings),
             *((f"roles[{role!r}]", kind, ROLE_KINDS) for role, kind in self.roles.items()),
         ):
             if value not in allowed:
@@ -158,6 +163,8 @@ class ClaraConfig(PreTrainedConfig):
                     f"compressor is {compressor!r} with {name} {value!r}, but {left!r} and {right!r} go "
                     "together."
                 )
+        if reading == "separate" and no_answer_token_id is None:
+            raise ValueError("reading is 'separate', which needs a no_answer_token_id.")
         layers = getattr(self.text_config, "num_hidden_layers", 0)
         if not (0 < memory_layer < layers if compressor == "pooled" else memory_layer == 0):
             raise ValueError(

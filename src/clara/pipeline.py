@@ -6,34 +6,24 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import LogitsProcessorList
 
 from clara import loading, roles
 from clara.answer_text import as_written
 from clara.batching import by_length
 from clara.device import native_precision
-from clara.errors import InputError, PromptError
+from clara.errors import InputError
 from clara.evidence import with_evidence
 from clara.model.compression import Memories
 from clara.model.fingerprint import fingerprint
-from clara.model.generation import Written, generate, stream
+from clara.model.generation import generate
 from clara.model.modeling import ClaraModel
-from clara.model.prompts import PromptBatch
-from clara.processing import (
-    ClaraProcessor,
-    MemorySlot,
-    Prompt,
-    Slot,
-    TextSlot,
-    collate_prompts,
-    collate_texts,
-)
+from clara.processing import ClaraProcessor, MemorySlot, collate_texts
+from clara.reading import Document, FoundPassage, Reader, TextPassages, require_tokens
 from clara.records import Answer, Hit, Passage, Reply, Source
 from clara.store import Explanation, Filter, MemoryStore, explain
 from clara.store.search import Rerank
@@ -47,9 +37,6 @@ MAX_ANSWER_TOKENS = 64
 MAX_PARAPHRASE_TOKENS = 256
 MERGED_PARAMETERS = 500_000_000
 """Most parameters, adapters included, of a model whose adapters are merged by default."""
-
-Document = str | NDArray[np.float16]
-"""What a prompt holds of a passage: its text, or its memory (m, H)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +68,7 @@ class Clara:
         processor.check(model.config)
         self.model: ClaraModel = model.eval()
         self.processor = processor
+        self.reader = Reader(self.model, processor)
         self.name = name
         self.fingerprint = fingerprint(model)
 
@@ -105,8 +93,10 @@ class Clara:
             subfolder: Folder within it, as in "compression-16" of the released checkpoints.
             base: Where the base model is, if not where the checkpoint says.
             device: torch device; the first GPU if there is one, else the CPU, by default.
-            dtype: Of the weights, and of all that is computed. By default the checkpoint's own, and where
-                that is float32 and the device has bfloat16 (`native_precision`), the layers multiply in it.
+            dtype: Of the weights, and of all that is computed. By default the checkpoint's own, with two
+                exceptions. On a CPU without bfloat16 instructions (`native_precision`), 16-bit weights are
+                converted to float32, which is 60 times as fast there. On a device that has them, the layers
+                of a float32 checkpoint multiply in bfloat16.
             revision: Of the hub's repository.
             merge: Add each adapter to a copy of the base's weights, one copy per role, which answers faster
                 and takes more memory; by default where the base has at most `MERGED_PARAMETERS`.
@@ -118,12 +108,13 @@ class Clara:
         model, processor = loading.load(
             name_or_path, subfolder=subfolder, base=base, device=device, dtype=dtype, revision=revision
         )
+        native = native_precision(model.device)
+        if dtype is None and model.device.type == "cpu" and not native.bfloat16:
+            model.float()
         size = sum(parameter.numel() for parameter in model.base.parameters())
         if merge or (merge is None and size <= MERGED_PARAMETERS):
             model.merge()
-        model.reads_in_bfloat16 = (
-            dtype is None and model.dtype == torch.float32 and native_precision(model.device).bfloat16
-        )
+        model.reads_in_bfloat16 = dtype is None and model.dtype == torch.float32 and native.bfloat16
         name = "small" if name_or_path is None else str(name_or_path)
         clara = cls(model, processor, f"{name}/{subfolder}" if subfolder else name)
         if not clara.searches_memories:
@@ -257,7 +248,7 @@ class Clara:
 
         @torch.inference_mode()
         def rerank(memories: Sequence[NDArray[np.float16]]) -> NDArray[np.float32]:
-            documents = [self._tensor(memory) for memory in memories]
+            documents = [self.reader.tensor(memory) for memory in memories]
             scores: NDArray[np.float32] = (
                 self.model.rerank(ids, lengths, encoded, documents, rate)[0].cpu().numpy()
             )
@@ -319,6 +310,7 @@ class Clara:
             self._count(k),
             question=question if is_hybrid else None,
             rerank=query.rerank,
+            fuse_reranked=self.model.fuses_reranked,
             where=Filter.parse(where) if where else None,
         )
 
@@ -330,10 +322,11 @@ class Clara:
         *,
         hybrid: bool | None = None,
         where: str | Sequence[str] = (),
-        text_passages: int | None = None,
+        text_passages: TextPassages | None = None,
+        reading: str | None = None,
         max_new_tokens: int = MAX_ANSWER_TOKENS,
     ) -> Answer:
-        """Answer from the memories of the K best passages of a store.
+        """Answer from the K best passages of a store.
 
         Args:
             question: The question.
@@ -341,18 +334,27 @@ class Clara:
             k: Passages to read; the model's own K by default.
             hybrid: As for `search`.
             where: As for `search`.
-            text_passages: How many of them, best first, stand in the prompt as text beside the memories of
-                the rest; the model's own number by default, 0 for memories alone.
+            text_passages: How many of them are read as text, the others as memories; the model's own number
+                by default, 0 for memories alone. With "auto" (separate reading only) as many as the memories
+                leave in doubt.
+            reading: "joint" for one prompt over all passages, or "separate" for one prompt each, of which the
+                one that most likely holds the answer is answered from; the model's own way by default.
             max_new_tokens: Longest answer.
 
         Raises:
-            InputError: The question is empty or too long, or a number is out of range.
+            InputError: The question is empty or too long, or an argument is out of range.
             PromptError: The prompt is longer than the model reads.
         """
-        hits = self._found(question, store, k, hybrid, where)
-        prompts, memories, sources = self.prepare(question, hits, store, text_passages)
-        (written,) = self._write(prompts, memories, max_new_tokens, scores=[[hit.score for hit in hits]])
-        return self._answer(question, written, sources)
+        hits = self.found(question, store, k, hybrid=hybrid, where=where)
+        (answer,) = self.answers_from(
+            [question],
+            [hits],
+            store,
+            text_passages=text_passages,
+            reading=reading,
+            max_new_tokens=max_new_tokens,
+        )
+        return answer
 
     def ask_stream(
         self,
@@ -362,45 +364,76 @@ class Clara:
         *,
         hybrid: bool | None = None,
         where: str | Sequence[str] = (),
-        text_passages: int | None = None,
+        text_passages: TextPassages | None = None,
+        reading: str | None = None,
         max_new_tokens: int = MAX_ANSWER_TOKENS,
     ) -> Iterator[str]:
         """The answer's text as it grows, piece by piece; arguments as for `ask`.
 
         A span of a document, which is found all at once, comes in one piece.
         """
-        hits = self._found(question, store, k, hybrid, where)
-        prompts, memories, sources = self.prepare(question, hits, store, text_passages)
-        if self.model.answers_at_once:
-            (found,) = self._write(prompts, memories, max_new_tokens, scores=[[hit.score for hit in hits]])
-            yield self._answer(question, found, sources).text
-            return
-        _require_tokens(max_new_tokens)
-        judge = self.model.judge(self.processor.end_token_id)
-        tokens: list[int] = []
-        written = ""
-        for (token,) in stream(
-            self.model,
-            prompts,
-            memories,
-            end_token_id=self.processor.end_token_id,
+        hits = self.found(question, store, k, hybrid=hybrid, where=where)
+        pieces = self.stream_from(
+            question,
+            hits,
+            store,
+            text_passages=text_passages,
+            reading=reading,
             max_new_tokens=max_new_tokens,
-            logits_processor=LogitsProcessorList([judge]) if judge else None,
+        )
+        return (piece for piece in pieces if isinstance(piece, str))
+
+    def answers_from(
+        self,
+        questions: Sequence[str],
+        hits: Sequence[Sequence[Hit]],
+        store: MemoryStore,
+        *,
+        text_passages: TextPassages | None = None,
+        reading: str | None = None,
+        max_new_tokens: int = MAX_ANSWER_TOKENS,
+    ) -> list[Answer]:
+        """Answers to a batch of questions from what `search` found for each; arguments as for `ask`."""
+        replies = self.reader.read_found(
+            questions,
+            [self._as_found(own, store) for own in hits],
+            text_passages=text_passages,
+            rate=store.rate,
+            scores=[[hit.score for hit in own] for own in hits],
+            reading=reading,
+            max_new_tokens=max_new_tokens,
+        )
+        return [self._answer(*one) for one in zip(questions, replies, hits, strict=True)]
+
+    def stream_from(
+        self,
+        question: str,
+        hits: Sequence[Hit],
+        store: MemoryStore,
+        *,
+        text_passages: TextPassages | None = None,
+        reading: str | None = None,
+        max_new_tokens: int = MAX_ANSWER_TOKENS,
+    ) -> Iterator[str | Answer]:
+        """The pieces of an answer from what `search` found, then the whole answer; arguments as for `ask`."""
+        for piece in self.reader.stream_found(
+            question,
+            self._as_found(hits, store),
+            text_passages=text_passages,
+            rate=store.rate,
+            scores=[hit.score for hit in hits],
+            reading=reading,
+            max_new_tokens=max_new_tokens,
         ):
-            if token is not None:
-                tokens.append(token)
-            text = self.processor.decode_answer(tokens)
-            # a character may need several tokens; what can still change is held back
-            if text.startswith(written) and not text.endswith("\N{REPLACEMENT CHARACTER}"):
-                yield text[len(written) :]
-                written = text
+            yield piece if isinstance(piece, str) else self._answer(question, piece, hits)
 
     def answer(
         self,
         questions: Sequence[str],
         passages: Sequence[Sequence[Passage | str]],
         *,
-        text_passages: int | None = None,
+        text_passages: TextPassages | None = None,
+        reading: str | None = None,
         max_new_tokens: int = MAX_ANSWER_TOKENS,
     ) -> list[str]:
         """Answers from given passages, compressed on the spot; questions may have different numbers.
@@ -409,19 +442,18 @@ class Clara:
             questions: B questions.
             passages: The passages of each, best first.
             text_passages: As for `ask`.
+            reading: As for `ask`.
             max_new_tokens: Longest answer.
         """
         contents = [
             [passage if isinstance(passage, str) else passage.content for passage in group]
             for group in passages
         ]
-        count = self._num_text(text_passages)
-        memories, _ = self.compress([content for group in contents for content in group[count:]])
-        remaining = iter(memories)
-        documents: list[list[Document]] = [
-            [*group[:count], *islice(remaining, len(group[count:]))] for group in contents
-        ]
-        replies = self.read(questions, documents, max_new_tokens=max_new_tokens)
+        memories = iter(self.compress([content for group in contents for content in group])[0])
+        found = [[FoundPassage(content, next(memories)) for content in group] for group in contents]
+        replies = self.reader.read_found(
+            questions, found, text_passages=text_passages, reading=reading, max_new_tokens=max_new_tokens
+        )
         return [
             as_written(reply.text, group, reply.taken_from)
             for reply, group in zip(replies, contents, strict=True)
@@ -435,6 +467,7 @@ class Clara:
         rate: int | None = None,
         role: str | None = roles.GENERATOR,
         scores: Sequence[Sequence[float]] | None = None,
+        reading: str | None = None,
         max_new_tokens: int = MAX_ANSWER_TOKENS,
     ) -> list[Reply]:
         """Answers to a batch of questions from documents as they are given.
@@ -446,27 +479,22 @@ class Clara:
             role: Who reads; None for the base model alone, which reads texts only.
             scores: Of each document in search, which a model takes into account where it `reads_scores`; none
                 counts more than another if None.
+            reading: As for `ask`; the base reads jointly.
             max_new_tokens: Longest answer.
 
         Raises:
             InputError: A question is empty or too long, or a number is out of range.
             PromptError: A prompt is longer than the model reads.
         """
-        rows = [self._prompt(*pair, rate) for pair in zip(questions, documents, strict=True)]
-        if not rows:
-            return []
-        prompts = self._collate([prompt for prompt, _ in rows])
-        memories = [memory for _, memory in rows]
-        replies = self._write(prompts, memories, max_new_tokens, role, scores)
-        return [
-            Reply(
-                self.processor.decode_answer(written.ids),
-                written.confidence,
-                written.num_positions,
-                written.document,
-            )
-            for written, (prompt, _) in zip(replies, rows, strict=True)
-        ]
+        return self.reader.read(
+            questions,
+            documents,
+            max_new_tokens=max_new_tokens,
+            rate=rate,
+            role=role,
+            scores=scores,
+            reading=reading,
+        )
 
     def paraphrase(
         self,
@@ -486,58 +514,37 @@ class Clara:
             InputError: A number is out of range.
             PromptError: The model's prompt format has no paraphrases, or a prompt is too long.
         """
-        _require_tokens(max_new_tokens)
+        require_tokens(max_new_tokens)
         if not memories:
             return []
         rows = [self.processor.paraphrase_prompt([MemorySlot(len(memory), rate)]) for memory in memories]
         tokens = generate(
             self.model,
-            self._collate(rows),
-            [self._tensor(memory) for memory in memories],
+            self.reader.collate(rows),
+            [self.reader.tensor(memory) for memory in memories],
             end_token_id=self.processor.end_token_id,
             max_new_tokens=max_new_tokens,
         )
         return [self.processor.decode_answer(ids) for ids in tokens]
 
-    def prepare(
-        self, question: str, hits: Sequence[Hit], store: MemoryStore, text_passages: int | None = None
-    ) -> tuple[PromptBatch, list[Tensor], tuple[Source, ...]]:
-        """What the generator reads for a question: prompt, stored memories, and the sources they are.
-
-        Args:
-            question: The question.
-            hits: Of `search`, best first.
-            store: That was searched.
-            text_passages: As for `ask`.
-
-        Returns:
-            A batch of one prompt, its memories (one tensor (n, H)), and the hits as sources.
-        """
-        count = self._num_text(text_passages)
-        stored = store.memories([hit.stored.id for hit in hits])
-        contents = [hit.stored.passage.content for hit in hits]
-        prompt, memory = self._prompt(question, [*contents[:count], *stored[count:]], store.rate)
-        sources = tuple(
-            Source.of(hit, "text" if number < count else "memory") for number, hit in enumerate(hits)
-        )
-        return self._collate([prompt]), [memory], sources
-
     # -- inside --------------------------------------------------------------------------------------
 
-    def _found(
+    def found(
         self,
         question: str,
         store: MemoryStore,
-        k: int | None,
-        hybrid: bool | None,
-        where: str | Sequence[str],
+        k: int | None = None,
+        *,
+        hybrid: bool | None = None,
+        where: str | Sequence[str] = (),
+        query: Query | None = None,
     ) -> list[Hit]:
-        """The passages to answer from.
+        """The passages to answer from: those of `search`, of which there must be one; arguments as there.
 
         Raises:
             InputError: There are none.
         """
-        hits = self.search(question, store, k, hybrid=hybrid, where=where)
+        hits = self.search(question, store, k, hybrid=hybrid, where=where, query=query)
         if not hits and where:
             raise InputError("No passage of the store meets the conditions; relax them.")
         if not hits and store.num_passages and not self.searches_memories:
@@ -552,58 +559,6 @@ class Clara:
             raise InputError(f"The number of passages is {count}, but must be at least 1.")
         return int(count)
 
-    def _num_text(self, text_passages: int | None) -> int:
-        count = self.model.config.num_text_documents if text_passages is None else text_passages
-        if count < 0:
-            raise InputError(f"The number of passages read as text is {count}, but must be at least 0.")
-        return int(count)
-
-    def _prompt(
-        self, question: str, documents: Sequence[Document], rate: int | None = None
-    ) -> tuple[Prompt, Tensor]:
-        """The prompt over texts and memories, and the memories (n, H) for its slots."""
-        slots: list[Slot] = []
-        vectors = [self._tensor(np.zeros((0, self.model.hidden_size), np.float16))]
-        for document in documents:
-            if isinstance(document, str):
-                slots.append(TextSlot(self.processor.encode_documents([document])[0]))
-            else:
-                slots.append(MemorySlot(len(document), rate))
-                vectors.append(self._tensor(document))
-        return self.processor.prompt(question, slots), torch.cat(vectors)
-
-    def _tensor(self, memory: NDArray[np.float16]) -> Tensor:
-        return torch.from_numpy(memory).to(self.model.device, self.model.dtype)
-
-    def _collate(self, rows: Sequence[Prompt]) -> PromptBatch:
-        limit = getattr(self.model.config.text_config, "max_position_embeddings", None)
-        longest = max(max(row.positions) + 1 for row in rows)
-        if limit is not None and longest + 1 > limit:
-            raise PromptError(
-                f"The prompt takes {longest} positions, but the model has {limit}; "
-                "read fewer or shorter passages."
-            )
-        return collate_prompts(rows).to(self.model.device)
-
-    def _write(
-        self,
-        prompts: PromptBatch,
-        memories: Sequence[Tensor],
-        max_new_tokens: int,
-        role: str | None = roles.GENERATOR,
-        scores: Sequence[Sequence[float]] | None = None,
-    ) -> list[Written]:
-        """The answer to each prompt."""
-        _require_tokens(max_new_tokens)
-        return self.model.write(
-            prompts,
-            memories,
-            end_token_id=self.processor.end_token_id,
-            max_new_tokens=max_new_tokens,
-            role=role,
-            scores=scores,
-        )
-
     def is_doubtful(self, confidence: float, taken_from: int | None) -> bool:
         """Whether the model thinks it likelier that no passage holds the answer.
 
@@ -614,24 +569,28 @@ class Clara:
         judged = taken_from is not None or self.model.config.no_answer_token_id is not None
         return judged and confidence < 0
 
-    def _answer(self, question: str, written: Written, sources: tuple[Source, ...]) -> Answer:
-        """What was written, spelled as the sources spell it."""
-        taken = written.document
-        found = self.processor.decode_answer(written.ids)
-        text = as_written(found, [source.text for source in sources], taken)
+    def _as_found(self, hits: Sequence[Hit], store: MemoryStore) -> list[FoundPassage]:
+        memories = store.memories([hit.stored.id for hit in hits])
+        return [
+            FoundPassage(hit.stored.passage.content, memory)
+            for hit, memory in zip(hits, memories, strict=True)
+        ]
+
+    def _answer(self, question: str, reply: Reply, hits: Sequence[Hit]) -> Answer:
+        """A reply with its sources, spelled as they spell it."""
+        sources = [
+            Source.of(hit, "text" if place in reply.texts else "memory") for place, hit in enumerate(hits)
+        ]
+        taken = reply.taken_from
+        text = as_written(reply.text, [source.text for source in sources], taken)
         return Answer(
             question,
             text,
             with_evidence(sources, question, text),
-            confidence=written.confidence,
+            confidence=reply.confidence,
             taken_from=None if taken is None else sources[taken].id,
-            is_doubtful=self.is_doubtful(written.confidence, taken),
+            is_doubtful=self.is_doubtful(reply.confidence, taken),
         )
-
-
-def _require_tokens(count: int) -> None:
-    if count < 1:
-        raise InputError(f"The longest answer is {count} tokens, but must be at least 1.")
 
 
 def _unit(embeddings: Tensor) -> NDArray[np.float16]:

@@ -221,14 +221,16 @@ class Reply:
         text: The answer; empty if there is none.
         confidence: How sure the model is, higher is surer: the mean log probability of its tokens, or of a
             span the log odds against there being no answer.
-        prompt_tokens: Positions of the prompt.
-        taken_from: Place of the document whose words the answer is, where the model answers with spans.
+        prompt_tokens: Positions that were read, of all prompts together.
+        taken_from: Place of the document that the answer was read from, where it is a single one.
+        texts: Places of the documents that were read as text.
     """
 
     text: str
     confidence: float
     prompt_tokens: int
     taken_from: int | None = None
+    texts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +242,7 @@ class Answer:
         text: The answer; empty if the model gave none.
         sources: The passages that the model read, best first.
         confidence: Mean log probability of the answer's tokens, or the log odds of a span against no answer.
-        taken_from: Id of the source that contains the answer, for models that answer with spans.
+        taken_from: Id of the source that the answer was read from, where it is a single one.
         is_doubtful: Whether the model finds it more likely that no passage contains the answer.
     """
 

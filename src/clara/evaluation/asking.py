@@ -13,7 +13,9 @@ from clara.evaluation.conditions import BASE, MEMORY, MIXED, SHORTENED, TEXT, Co
 from clara.evaluation.corpus_index import CorpusIndex
 from clara.evaluation.questions import Question
 from clara.evaluation.shortening import Shortener
-from clara.pipeline import Clara, Document
+from clara.pipeline import Clara
+from clara.reading import Document, FoundPassage
+from clara.records import Reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class Asker:
         lengths: Tokens of every passage.
         index: Memories of the corpus at the condition's rate; at the model's own where it has none.
         max_new_tokens: Longest answer.
+        reading: "joint" or "separate"; the model's own way if None.
         shortener: Of texts, for that condition.
     """
 
@@ -36,6 +39,7 @@ class Asker:
     lengths: Sequence[int]
     index: CorpusIndex
     max_new_tokens: int
+    reading: str | None = None
     shortener: Shortener | None = None
 
     def size(self, numbers: Sequence[int]) -> int:
@@ -65,14 +69,7 @@ class Asker:
         return [line for question, group in pairs for line in self.ask([question], [group])]
 
     def _ask(self, questions: Sequence[Question], groups: Sequence[Sequence[int]]) -> list[dict[str, Any]]:
-        replies = self.clara.read(
-            [question.text for question in questions],
-            [self._documents(group) for group in groups],
-            rate=self.condition.rate if self.condition.reading == MEMORY else None,
-            role=None if self.condition.reading == BASE else roles.GENERATOR,
-            scores=self._scores(questions, groups),
-            max_new_tokens=self.max_new_tokens,
-        )
+        replies = self._replies(questions, groups)
         lines = []
         for question, group, reply in zip(questions, groups, replies, strict=True):
             texts = [self.passages[number] for number in group]
@@ -81,6 +78,35 @@ class Asker:
             line |= {"confidence": round(reply.confidence, 6), "prompt_tokens": reply.prompt_tokens}
             lines.append(line | {"passages": list(group)})
         return lines
+
+    def _replies(self, questions: Sequence[Question], groups: Sequence[Sequence[int]]) -> list[Reply]:
+        asked = [question.text for question in questions]
+        scores = self._scores(questions, groups)
+        if self.condition.reading == MIXED:
+            found = [
+                [
+                    FoundPassage(self.passages[number], memory)
+                    for number, memory in zip(group, self.index.memories(group), strict=True)
+                ]
+                for group in groups
+            ]
+            return self.clara.reader.read_found(
+                asked,
+                found,
+                rate=self.condition.rate,
+                scores=scores,
+                reading=self.reading,
+                max_new_tokens=self.max_new_tokens,
+            )
+        return self.clara.read(
+            asked,
+            [self._documents(group) for group in groups],
+            rate=self.condition.rate if self.condition.reading == MEMORY else None,
+            role=None if self.condition.reading == BASE else roles.GENERATOR,
+            scores=scores,
+            reading=self.reading,
+            max_new_tokens=self.max_new_tokens,
+        )
 
     def _scores(
         self, questions: Sequence[Question], groups: Sequence[Sequence[int]]

@@ -99,7 +99,14 @@ class CorpusIndex:
     def joined(self, question: str, k: int) -> list[int]:
         """Numbers of the k best passages, as `Clara.search` finds them when it joins a search by words."""
         query = self._clara.query(question, self.rate)
-        found = explain(self._store, query.vector, k, question=question, rerank=query.rerank)
+        found = explain(
+            self._store,
+            query.vector,
+            k,
+            question=question,
+            rerank=query.rerank,
+            fuse_reranked=self._clara.model.fuses_reranked,
+        )
         return list(dict.fromkeys(self._numbers[hit.stored.id] for hit in found.hits))
 
     def scores(self, question: str, numbers: Sequence[int]) -> list[float] | None:

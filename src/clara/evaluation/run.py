@@ -44,9 +44,10 @@ from clara.evaluation.corpus_index import CorpusIndex
 from clara.evaluation.inspection import inspect_document, inspect_question
 from clara.evaluation.questions import EvaluationSet, Question
 from clara.evaluation.shortening import Shortener
-from clara.pipeline import Clara, Document
+from clara.pipeline import Clara
 from clara.provenance import provenance, write_json, write_whole
 from clara.ranking import Ranker, bm25_ranker, dense_ranker
+from clara.reading import Document
 
 MAX_ROW_TOKENS = 12_000
 """Positions of a batch of prompts."""
@@ -93,6 +94,7 @@ class EvaluationOptions:
         max_new_tokens: Longest answer.
         encoder: Sentence encoder to compare with: "minilm" (all-MiniLM-L6-v2), a folder or a hub id; None for
             no such baseline.
+        reading: How several passages are read, "joint" or "separate"; the model's own way if None.
         shortener: LLMLingua-2 model, folder or hub id; no such baseline if None.
         paraphrases: Passages that are rewritten from their memories.
         timed: Questions whose answers are timed.
@@ -107,6 +109,7 @@ class EvaluationOptions:
     seed: int = 0
     max_new_tokens: int = 32
     encoder: str | None = None
+    reading: str | None = None
     shortener: str | None = None
     paraphrases: int = 100
     timed: int = 20
@@ -353,6 +356,7 @@ class EvaluationRun:
                 lengths,
                 indexes[condition.rate or self.plan.rates[0]],
                 self.options.max_new_tokens,
+                self.options.reading,
                 self._shortener,
             )
             same = known.setdefault((condition.reading, condition.rate), {})

@@ -185,9 +185,6 @@ class ExtractiveModel(ClaraModel):
             )
         return written
 
-    def judge(self, end_token_id: int, role: str | None = roles.GENERATOR) -> None:
-        return None
-
     def forward(
         self,
         prompts: PromptBatch,

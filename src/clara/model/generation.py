@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList
 
@@ -126,6 +128,30 @@ def _next_tokens(logits: Tensor, sample: bool, generator: torch.Generator | None
     return torch.multinomial(logits.float().softmax(dim=-1), 1, generator=generator).squeeze(1)
 
 
+@torch.inference_mode()
+def log_odds_of_answer(
+    model: ClaraModel, prompts: PromptBatch, memories: Sequence[Tensor] | None
+) -> NDArray[np.float64]:
+    """Log odds (B,) that the documents of each prompt hold an answer, without writing one.
+
+    Args:
+        model: With a `no_answer_token_id`.
+        prompts: As for `stream`.
+        memories: As for `stream`.
+    """
+    token_id = model.config.no_answer_token_id
+    assert token_id is not None
+    logits = model(prompts, memories).logits
+    log_odds: NDArray[np.float64] = _log_odds_against(logits, token_id).cpu().numpy()
+    return log_odds
+
+
+def _log_odds_against(logits: Tensor, token_id: int) -> Tensor:
+    """(B,) float64 log odds against a token, within 100 of 0, from logits (B, V)."""
+    log_probability = logits.float().log_softmax(dim=-1)[:, token_id].double()
+    return ((-log_probability.exp()).log1p() - log_probability).clamp(-100, 100)
+
+
 class NoAnswer(LogitsProcessor):
     """Keeps the token for "no document holds the answer" from being written, and says how likely it was.
 
@@ -145,8 +171,7 @@ class NoAnswer(LogitsProcessor):
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         scores = scores.clone()
         if not input_ids.shape[1]:
-            missing = scores.float().log_softmax(dim=-1)[:, self._token_id].double()
-            self.log_odds = ((-missing.exp()).log1p() - missing).clamp(-100, 100).tolist()
+            self.log_odds = _log_odds_against(scores, self._token_id).tolist()
             scores[:, self._end_token_id] = float("-inf")
         scores[:, self._token_id] = float("-inf")
         return scores
@@ -171,3 +196,28 @@ class Confidence(LogitsProcessor):
         """
         steps = [step[row] for step in self._steps[: num_tokens + 1]]
         return sum(steps) / len(steps)
+
+
+class AnswerConfidence:
+    """How sure answers are: log odds against there being no answer where the model was taught to tell, else
+    the mean log probability of the tokens.
+
+    Args:
+        no_answer_token_id: The token that says so; None if the model was not taught it.
+        end_token_id: The token that ends an answer.
+    """
+
+    def __init__(self, no_answer_token_id: int | None, end_token_id: int) -> None:
+        self._judge = None if no_answer_token_id is None else NoAnswer(no_answer_token_id, end_token_id)
+        self._tokens = Confidence()
+
+    @property
+    def processors(self) -> LogitsProcessorList:
+        """To be given to `stream` or `generate`."""
+        return LogitsProcessorList([*([self._judge] if self._judge else []), self._tokens])
+
+    def of(self, answers: Sequence[Sequence[int]]) -> list[float]:
+        """The confidence of each answer, after it was written."""
+        if self._judge is not None:
+            return self._judge.log_odds
+        return [self._tokens.of(row, len(ids)) for row, ids in enumerate(answers)]

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, AutoModelForCausalLM, LogitsProcessorList, PreTrainedModel
+from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.utils.generic import ModelOutput
 
@@ -30,7 +30,7 @@ from clara.errors import CheckpointError, InputError, MissingRoleError
 from clara.model import selection
 from clara.model.compression import Memories, compress_appended, length_mask
 from clara.model.fusion import splice
-from clara.model.generation import Confidence, NoAnswer, Written, generate
+from clara.model.generation import AnswerConfidence, Written, generate
 from clara.model.layers import require_layers, run_layers
 from clara.model.losses import IGNORE, answer_loss
 from clara.model.pooling import PooledMemory, stacked
@@ -156,6 +156,11 @@ class ClaraModel(PreTrainedModel):
     def joins_lexical(self) -> bool:
         """Whether search is by default joined with lexical search."""
         return self.config.score in ("text", "tokens")
+
+    @property
+    def fuses_reranked(self) -> bool:
+        """Whether that search joins the order by late interaction with that by words."""
+        return self.pooling is not None
 
     def num_memory_tokens(self, rate: int | None) -> int | None:
         """How many of the appended memory tokens make a rate; None for all, and for other memories.
@@ -462,27 +467,26 @@ class ClaraModel(PreTrainedModel):
             role: As for `forward`.
             scores: Of each prompt's documents in search, where the model takes them into account.
         """
-        confidence, judge = Confidence(), self.judge(end_token_id, role)
+        confidence = self.confidence(end_token_id, role)
         answers = generate(
             self,
             prompts,
             memories,
             end_token_id=end_token_id,
             max_new_tokens=max_new_tokens,
-            logits_processor=LogitsProcessorList([*([judge] if judge else []), confidence]),
+            logits_processor=confidence.processors,
             role=role,
         )
-        sure = judge.log_odds if judge else [confidence.of(row, len(ids)) for row, ids in enumerate(answers)]
         lengths = prompts.lengths.tolist()
         return [
             Written(ids, value, None, length)
-            for ids, value, length in zip(answers, sure, lengths, strict=True)
+            for ids, value, length in zip(answers, confidence.of(answers), lengths, strict=True)
         ]
 
-    def judge(self, end_token_id: int, role: str | None = roles.GENERATOR) -> NoAnswer | None:
-        """What tells whether documents hold an answer, of a generator that was taught to say so."""
-        token = self.config.no_answer_token_id
-        return None if token is None or role != roles.GENERATOR else NoAnswer(token, end_token_id)
+    def confidence(self, end_token_id: int, role: str | None = roles.GENERATOR) -> AnswerConfidence:
+        """What tells how sure answers are; only the generator was taught to say that there is none."""
+        token = self.config.no_answer_token_id if role == roles.GENERATOR else None
+        return AnswerConfidence(token, end_token_id)
 
     def decode_step(self, ids: Tensor, decoding: Decoding, role: str | None = roles.GENERATOR) -> Tensor:
         """Logits (B, V) after one more token per row.

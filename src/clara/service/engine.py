@@ -59,10 +59,10 @@ class Asked:
         """What `Library.search` takes besides question and k."""
         return {"where": self.where, "hybrid": self.hybrid}
 
-    def ask_options(self) -> dict[str, Any]:
-        """What `Library.ask` takes besides question and k."""
+    def reading_options(self) -> dict[str, Any]:
+        """What `Library.ask` takes besides question, k and what `Library.search` takes."""
         longest = {} if self.max_new_tokens is None else {"max_new_tokens": self.max_new_tokens}
-        return {**self.search_options(), "text_passages": self.text_passages, **longest}
+        return {"text_passages": self.text_passages, **longest}
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +197,9 @@ class Engine:
 
     def ask(self, asked: Asked) -> Answer:
         """An answer with its sources."""
-        return self.library(asked.store).ask(asked.question, asked.k, **asked.ask_options())
+        return self.library(asked.store).ask(
+            asked.question, asked.k, **asked.search_options(), **asked.reading_options()
+        )
 
     def ask_together(self, asked: Sequence[Asked]) -> list[Answer | Exception]:
         """Answers to several questions, read as one batch where the model can; errors in their places."""
@@ -219,79 +221,32 @@ class Engine:
 
     def _ask_group(self, asked: Sequence[Asked]) -> list[Answer | Exception]:
         """Answers to questions to one store, each searched for and then all read in one batch."""
-        from clara.answer_text import as_written
-        from clara.evidence import with_evidence
-
         library, clara = self.library(asked[0].store), self.clara
-        count = asked[0].text_passages
-        if count is None:
-            count = clara.model.config.num_text_documents
         found: list[tuple[int, Asked, list[Hit]]] = []
         answers: list[Answer | Exception] = [InputError("Not answered.")] * len(asked)
         for at, (one, query) in enumerate(zip(asked, self._queries(asked), strict=True)):
             try:
-                hits = library.search(one.question, one.k, **one.search_options(), query=query)
+                hits = clara.found(one.question, library.store, one.k, **one.search_options(), query=query)
             except ClaraError as error:
                 answers[at] = error
                 continue
-            if hits:
-                found.append((at, one, hits))
-            else:
-                answers[at] = _caught(self.ask, one)  # says why there are none
-        longest: dict[str, Any] = {}
-        if asked[0].max_new_tokens is not None:
-            longest["max_new_tokens"] = asked[0].max_new_tokens
-        replies = clara.read(
+            found.append((at, one, hits))
+        written = clara.answers_from(
             [one.question for _, one, _ in found],
-            [
-                [
-                    *(hit.stored.passage.content for hit in hits[:count]),
-                    *library.store.memories([hit.stored.id for hit in hits[count:]]),
-                ]
-                for _, _, hits in found
-            ],
-            rate=library.store.rate,
-            scores=[[hit.score for hit in hits] for _, _, hits in found],
-            **longest,
+            [hits for _, _, hits in found],
+            library.store,
+            **asked[0].reading_options(),
         )
-        for (at, one, hits), reply in zip(found, replies, strict=True):
-            sources = tuple(
-                Source.of(hit, "text" if number < count else "memory") for number, hit in enumerate(hits)
-            )
-            taken = reply.taken_from
-            text = as_written(reply.text, [source.text for source in sources], taken)
-            answers[at] = Answer(
-                one.question,
-                text,
-                with_evidence(sources, one.question, text),
-                confidence=reply.confidence,
-                taken_from=None if taken is None else sources[taken].id,
-                is_doubtful=clara.is_doubtful(reply.confidence, taken),
-            )
+        for (at, _, _), answer in zip(found, written, strict=True):
+            answers[at] = answer
         return answers
 
     def stream(self, asked: Asked) -> Iterator[tuple[Source, ...] | str | Answer]:
         """The sources of an answer, then its text piece by piece, then the whole answer."""
-        if self.answers_at_once:
-            answer = self.ask(asked)
-            yield from whole(answer)
-            return
-        from clara.evidence import with_evidence
-
-        library = self.library(asked.store)
-        hits = library.search(asked.question, asked.k, **asked.search_options())
-        sources = tuple(Source.of(hit, "memory") for hit in hits)
-        yield sources
-        text = ""
-        for piece in library.ask_stream(asked.question, asked.k, **asked.ask_options()):
-            text += piece
-            yield piece
-        yield Answer(asked.question, text, with_evidence(sources, asked.question, text))
-
-    @property
-    def answers_at_once(self) -> bool:
-        """Whether an answer comes in one piece, as a span of a document does."""
-        return bool(getattr(self.clara.model, "answers_at_once", False))
+        library, clara = self.library(asked.store), self.clara
+        hits = clara.found(asked.question, library.store, asked.k, **asked.search_options())
+        yield tuple(Source.of(hit, "memory") for hit in hits)
+        yield from clara.stream_from(asked.question, hits, library.store, **asked.reading_options())
 
     # vectors
 

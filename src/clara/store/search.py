@@ -22,7 +22,7 @@ from clara.store.building import BEST, EXACT_VALUES, compared_values
 from clara.store.explanation import Explanation
 from clara.store.filters import Filter
 from clara.store.index import FOLDER, Ids, VectorIndex, current_stamp
-from clara.store.lexical import fused, query_terms
+from clara.store.lexical import fused, fused_ranks, query_terms
 from clara.store.scoring import Ranking, VectorTable, best_of
 from clara.store.store import MemoryStore
 
@@ -32,7 +32,7 @@ LEXICAL_CANDIDATES = 100
 """Candidates of the lexical search."""
 
 RERANKED = 50
-"""Candidates that are reranked by their memories, where the model does so."""
+"""Candidates of each kind that are reranked by their memories, where the model does so."""
 
 Rerank = Callable[[Sequence[NDArray[np.float16]]], NDArray[np.floating]]
 """Scores (n,) of stored memories, each (m, H), for a question."""
@@ -56,6 +56,7 @@ def search(
     *,
     question: str | None = None,
     rerank: Rerank | None = None,
+    fuse_reranked: bool = False,
     where: Filter | None = None,
     index: bool | None = None,
 ) -> list[Hit]:
@@ -67,10 +68,12 @@ def search(
             question's memory, shape (M, memory_dim), which is compared slot by slot, missing slots taken as
             zeros. Its length does not matter. None for lexical search alone, which needs `question`.
         k: How many passages to return, if there are as many.
-        question: The question's text for hybrid search: the order is then made of cosines and BM25, and a
-            score stays the cosine. None to search by the vectors alone.
+        question: The question's text for hybrid search: the order is then made of both, and a score stays
+            that of the memory. None to search by the vectors alone.
         rerank: Scores the memories of the best candidates; the order and the scores are then its own. None to
             leave them as they were found.
+        fuse_reranked: In hybrid search, join the order by `rerank` with that by BM25, for memories that do
+            not tell words apart.
         where: Which passages may be returned; None for all.
         index: Whether to use an index; None to use one where there is one that is worth it.
 
@@ -84,7 +87,16 @@ def search(
         StoreError: The store cannot be read, or `index` is true and there is none that can be used.
         MissingExtraError: `index` is true and FAISS is not installed.
     """
-    return explain(store, query, k, question=question, rerank=rerank, where=where, index=index).hits
+    return explain(
+        store,
+        query,
+        k,
+        question=question,
+        rerank=rerank,
+        fuse_reranked=fuse_reranked,
+        where=where,
+        index=index,
+    ).hits
 
 
 def explain(
@@ -94,6 +106,7 @@ def explain(
     *,
     question: str | None = None,
     rerank: Rerank | None = None,
+    fuse_reranked: bool = False,
     where: Filter | None = None,
     index: bool | None = None,
 ) -> Explanation:
@@ -109,7 +122,7 @@ def explain(
     unit = _unit(query, store, k)
     with store.snapshot():
         run = _Run(store, where, index)
-        run.trace.hits = run.hits(k, lambda depth: run.ordered(unit, depth, question, rerank))
+        run.trace.hits = run.hits(k, lambda depth: run.ordered(unit, depth, question, rerank, fuse_reranked))
     return run.trace
 
 
@@ -159,13 +172,32 @@ class _Run:
             self._index = index
 
     def ordered(
-        self, unit: NDArray[np.float64], depth: int, question: str | None, rerank: Rerank | None
+        self,
+        unit: NDArray[np.float64],
+        depth: int,
+        question: str | None,
+        rerank: Rerank | None,
+        fuse_reranked: bool,
     ) -> Ranking:
         """The best `depth` passages, or all that were found, the best of them reranked."""
         if rerank is None:
             return self.ranking(unit, depth, question)
         depth = max(depth, RERANKED)
-        ids = self.ranking(unit, depth, question)[0][:depth]
+        if question is None:
+            return self._reranked(self._by_vectors(unit, depth)[0][:depth], rerank)
+        near, lexical = self._by_vectors(unit, depth), self.lexical(question, depth)
+        reranked = self._reranked(np.union1d(near[0][:depth], lexical[0][:depth]), rerank)
+        if not fuse_reranked:
+            return reranked
+        with self.trace.step("fused") as step:
+            ids, scores = fused_ranks(reranked, lexical)
+            step.count = len(ids)
+            step.rank(ids, scores)
+        score_of = dict(zip(reranked[0].tolist(), reranked[1].tolist(), strict=True))
+        return ids, np.array([score_of[id_] for id_ in ids.tolist()])
+
+    def _reranked(self, ids: Ids, rerank: Rerank) -> Ranking:
+        """Passages in the order of their scores by `rerank`."""
         with self.trace.step("rerank") as step:
             scores = np.zeros(len(ids))
             if len(ids):
