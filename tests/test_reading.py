@@ -74,7 +74,7 @@ def best(values: list[float]) -> int:
 
 @pytest.mark.parametrize("as_text", [True, False])
 def test_the_likeliest_document_is_read(clara: Clara, found: list[FoundPassage], as_text: bool) -> None:
-    documents: list[Any] = [one.text if as_text else one.memory for one in found]
+    documents: list[Any] = [one.text if as_text else one.memory for one in reversed(found)]
     replies = clara.read(QUESTIONS, [documents] * len(QUESTIONS), max_new_tokens=4)
     chosen = []
     for question, reply in zip(QUESTIONS, replies, strict=True):

@@ -243,6 +243,9 @@ class Engine:
 
     def stream(self, asked: Asked) -> Iterator[tuple[Source, ...] | str | Answer]:
         """The sources of an answer, then its text piece by piece, then the whole answer."""
+        if self.clara.model.answers_at_once:
+            yield from whole(self.ask(asked))
+            return
         library, clara = self.library(asked.store), self.clara
         hits = clara.found(asked.question, library.store, asked.k, **asked.search_options())
         yield tuple(Source.of(hit, "memory") for hit in hits)
