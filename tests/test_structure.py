@@ -64,7 +64,7 @@ LAYERS = (
     ("evidence", "missing_files", "model"),
     ("processing",),
     ("extractive",),
-    ("loading",),
+    ("loading", "reading"),
     ("pipeline",),
     ("indexing", "ranking"),
     ("library", "training", "evaluation"),
