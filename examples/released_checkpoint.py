@@ -1,4 +1,4 @@
-"""Load a checkpoint in the released format, compress passages, rank them for a question, and answer.
+"""Load a checkpoint in Apple's format, compress passages, rank them for a question, and answer.
 
     python examples/released_checkpoint.py apple/CLaRa-7B-E2E --subfolder compression-16
     python examples/released_checkpoint.py CLaRa-7B-E2E/compression-16 --base models/Mistral-7B-Instruct-v0.2

@@ -71,7 +71,7 @@ class ClaraConfig(PreTrainedConfig):
 
     compressors: ClassVar[tuple[str, ...]] = ("appended", "pooled")
     scores: ClassVar[tuple[str, ...]] = ("slots", "mean", "text", "tokens")
-    prompt_formats: ClassVar[tuple[str, ...]] = ("released", "plain", "documents")
+    prompt_formats: ClassVar[tuple[str, ...]] = ("apple", "plain", "documents")
     readings: ClassVar[tuple[str, ...]] = ("joint", "separate")
 
     def __init__(

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from clara import prompts, roles
-from clara.checkpoints import adapters, bases, layout, released, storage
+from clara.checkpoints import adapters, apple, bases, layout, storage
+from clara.checkpoints.apple import AppleCheckpoint
 from clara.checkpoints.folders import find_folder
-from clara.checkpoints.released import ReleasedCheckpoint
 from clara.configuration import ClaraConfig
 from clara.errors import CheckpointError, InputError
 from clara.extractive.configuration import ExtractiveConfig
@@ -37,12 +37,12 @@ def load(
     """A model with its processor, in evaluation mode.
 
     Args:
-        name_or_path: Folder or hub id of our format or the released one, or a name of `PACKAGED`; None for
+        name_or_path: Folder or hub id of our format or Apple's, or a name of `PACKAGED`; None for
             the extractive reader.
         subfolder: Folder within it, as "compression-16" of the released checkpoints.
         base: Folder or hub id of the base model, if not where the checkpoint says.
         device: torch device, or "auto" for the GPU if there is one.
-        dtype: Of the weights; if None the type that the model was saved in, the base's own for the released
+        dtype: Of the weights; if None the type that the model was saved in, the base's own for Apple's
             format.
         revision: Branch, tag or commit of a hub repository.
 
@@ -61,8 +61,8 @@ def load(
         folder = packaged_folder(packaged)
     else:
         folder = find_folder(name_or_path, subfolder=subfolder, revision=revision)
-    if _is_released(folder):
-        model, processor = _load_released(folder, base, dtype)
+    if _is_apple(folder):
+        model, processor = _load_apple(folder, base, dtype)
     else:
         model_class, processor_class = _classes(folder)
         model = model_class.from_pretrained(folder, base=base, dtype=dtype)
@@ -124,9 +124,9 @@ def from_base(
     compression_rate: int = 16,
     **choices: Any,
 ) -> tuple[ClaraModel, ClaraProcessor]:
-    """A new model with low-rank roles on a base, to be trained; its tokens are those of the released format.
+    """A new model with low-rank roles on a base, to be trained; its tokens are those of Apple's format.
 
-    Prompts are the released ones if the base's tokenizer has a chat template, else the plain ones. Pooled
+    Prompts are Apple's if the base's tokenizer has a chat template, else the plain ones. Pooled
     memories (`compressor="pooled"`, which needs `memory_layer`) have prompts of their own and need no new
     tokens; a special token that ends no answer says that no document holds one.
 
@@ -156,7 +156,7 @@ def from_base(
         network.config,
         doc_max_tokens=doc_max_tokens,
         compression_rate=compression_rate,
-        prompt_format=choices.pop("prompt_format", "released" if tokenizer.chat_template else "plain"),
+        prompt_format=choices.pop("prompt_format", "apple" if tokenizer.chat_template else "plain"),
         base_model_name=str(base),
         base_fingerprint=own_fingerprint,
         **tokens,
@@ -202,7 +202,7 @@ def _pooled_from_base(
 
 
 def convert(source: Name, target: Name, *, base: Name | None = None, weights: str | None = None) -> None:
-    """Rewrite a folder in the released format as one of ours, without loading the base's weights.
+    """Rewrite a folder in Apple's format as one of ours, without loading the base's weights.
 
     Args:
         source: The released folder.
@@ -218,13 +218,13 @@ def convert(source: Name, target: Name, *, base: Name | None = None, weights: st
     folder = Path(target)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} exists and is not an empty folder; choose another.")
-    checkpoint = released.read_released(Path(source))
+    checkpoint = apple.read_apple(Path(source))
     where = checkpoint.base if base is None else base
     tokenizer = bases.load_tokenizer(where)
-    config = _released_config(checkpoint, bases.load_base_config(where), tokenizer)
+    config = _apple_config(checkpoint, bases.load_base_config(where), tokenizer)
     with torch.device("meta"):
         skeleton = ClaraModel(config)
-    _check_released(checkpoint, skeleton, where)
+    _check_apple(checkpoint, skeleton, where)
     temporary = folder.with_name(folder.name + ".new")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
@@ -238,7 +238,7 @@ def convert(source: Name, target: Name, *, base: Name | None = None, weights: st
 
 
 def _write_converted(
-    checkpoint: ReleasedCheckpoint, skeleton: ClaraModel, folder: Path, weights: str | None
+    checkpoint: AppleCheckpoint, skeleton: ClaraModel, folder: Path, weights: str | None
 ) -> None:
     folder.mkdir(parents=True)
     config = skeleton.config
@@ -267,8 +267,8 @@ def _stored_as(weights: str | None, tensor: torch.Tensor) -> str:
     return weights or str(tensor.dtype).removeprefix("torch.")
 
 
-def _is_released(folder: Path) -> bool:
-    return adapters.read_json(folder / released.CONFIG_FILE).get("model_type") == released.MODEL_TYPE
+def _is_apple(folder: Path) -> bool:
+    return adapters.read_json(folder / apple.CONFIG_FILE).get("model_type") == apple.MODEL_TYPE
 
 
 def _classes(folder: Path) -> tuple[type[ClaraModel], type[ClaraProcessor]]:
@@ -292,35 +292,35 @@ def _load_tokenizer(folder: Path) -> Any:
         ) from error
 
 
-def _load_released(
+def _load_apple(
     folder: Path, base: Name | None, dtype: torch.dtype | None
 ) -> tuple[ClaraModel, ClaraProcessor]:
-    checkpoint = released.read_released(folder)
+    checkpoint = apple.read_apple(folder)
     where = checkpoint.base if base is None else base
     tokenizer = bases.load_tokenizer(where)
     network = bases.load_base(where, dtype=dtype)
     own_rows = layout.BaseRows.of(network)
-    config = _released_config(checkpoint, network.config, tokenizer)
+    config = _apple_config(checkpoint, network.config, tokenizer)
     network.resize_token_embeddings(config.text_config.vocab_size, mean_resizing=False)
     model = ClaraModel(config, network)
     model.remember_base_rows(own_rows)
-    _check_released(checkpoint, model, where)
-    path = folder / released.ADAPTERS_FILE
+    _check_apple(checkpoint, model, where)
+    path = folder / apple.ADAPTERS_FILE
     for name, tensors in checkpoint.adapters.items():
         storage.fill(roles.role_state(model.base, name), tensors, path)
     storage.fill(
         {
-            released.INPUT_ROWS: model.input_rows,
-            released.OUTPUT_ROWS: model.output_rows,
+            apple.INPUT_ROWS: model.input_rows,
+            apple.OUTPUT_ROWS: model.output_rows,
         },
-        {released.INPUT_ROWS: checkpoint.input_rows, released.OUTPUT_ROWS: checkpoint.output_rows},
-        folder / released.EMBEDDINGS_FILE,
+        {apple.INPUT_ROWS: checkpoint.input_rows, apple.OUTPUT_ROWS: checkpoint.output_rows},
+        folder / apple.EMBEDDINGS_FILE,
     )
     model.eval()
     return model, ClaraProcessor.for_config(tokenizer, config)
 
 
-def _released_config(checkpoint: ReleasedCheckpoint, text_config: Any, tokenizer: Any) -> ClaraConfig:
+def _apple_config(checkpoint: AppleCheckpoint, text_config: Any, tokenizer: Any) -> ClaraConfig:
     """Our configuration of a released checkpoint; adds its tokens to the tokenizer."""
     tokens = _add_tokens(tokenizer, checkpoint.memory_tokens)
     if not checkpoint.separator:
@@ -328,13 +328,13 @@ def _released_config(checkpoint: ReleasedCheckpoint, text_config: Any, tokenizer
     config = ClaraConfig(
         text_config,
         roles={name: "lora" for name in roles.ROLES if name in checkpoint.adapters},
-        prompt_format="released",
+        prompt_format="apple",
         compression_rate=checkpoint.compression_rate,
         doc_max_tokens=checkpoint.doc_max_tokens,
         query_max_tokens=checkpoint.doc_max_tokens,
         num_selected=checkpoint.num_selected,
         lora_rank=checkpoint.rank,
-        lora_alpha=released.ALPHA_PER_RANK * checkpoint.rank,
+        lora_alpha=apple.ALPHA_PER_RANK * checkpoint.rank,
         base_model_name=checkpoint.base,
         training_stage=checkpoint.stage,
         **tokens,
@@ -360,12 +360,12 @@ def _vocabulary(tokenizer: Any, network: Any) -> int:
     return max(len(tokenizer), len(network.get_input_embeddings().weight))
 
 
-def _check_released(checkpoint: ReleasedCheckpoint, model: ClaraModel, base: Name) -> None:
+def _check_apple(checkpoint: AppleCheckpoint, model: ClaraModel, base: Name) -> None:
     """Raise CheckpointError if a checkpoint was trained on another base."""
     rows = model.input_rows.shape
     if checkpoint.input_rows.shape != rows:
         raise CheckpointError(
-            f"{checkpoint.folder / released.EMBEDDINGS_FILE} has embeddings of shape "
+            f"{checkpoint.folder / apple.EMBEDDINGS_FILE} has embeddings of shape "
             f"{tuple(checkpoint.input_rows.shape)}, but {base} with the added tokens has {tuple(rows)}; pass "
             "the base that it was trained on."
         )
@@ -376,4 +376,4 @@ def _check_released(checkpoint: ReleasedCheckpoint, model: ClaraModel, base: Nam
         )
     for name, tensors in checkpoint.adapters.items():
         targets = roles.role_state(model.base, name)
-        storage.check(targets, tensors, checkpoint.folder / released.ADAPTERS_FILE)
+        storage.check(targets, tensors, checkpoint.folder / apple.ADAPTERS_FILE)

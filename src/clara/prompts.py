@@ -1,6 +1,6 @@
 """Every prompt as text with document slots. No tokenizer, no model.
 
-`SLOT` marks where a document goes: its memory, or its text. The strings of the released format are that
+`SLOT` marks where a document goes: its memory, or its text. The strings of Apple's format are that
 format's constants, which its weights were trained with; our own format is `PLAIN_*`. The "pairs" format has
 no words at all: documents, question and answer are told apart by their blocks (`clara.processing`).
 """
@@ -11,19 +11,19 @@ from collections.abc import Sequence
 
 SLOT = "\N{OBJECT REPLACEMENT CHARACTER}"
 
-RELEASED_ANSWER_SYSTEM = (
+APPLE_ANSWER_SYSTEM = (
     "You are a helpful assistant. Your task is to extract relevant information from provided documents and "
     "to answer to questions as briefly as possible."
 )
-RELEASED_QA_SYSTEM = (
+APPLE_QA_SYSTEM = (
     "You are a helpful assistant. Given a document, your task is to generate some single questions to cover "
     "all key information of the document and answer them sequentially."
 )
-RELEASED_PARAPHRASE_SYSTEM = (
+APPLE_PARAPHRASE_SYSTEM = (
     "You are a helpful assistant. Your task is follow the instructions to paraphrase the background "
     "information."
 )
-RELEASED_PARAPHRASE = "In other words, background: {documents} is just another way of saying:"
+APPLE_PARAPHRASE = "In other words, background: {documents} is just another way of saying:"
 
 
 def without_slots(text: str) -> str:
@@ -31,15 +31,15 @@ def without_slots(text: str) -> str:
     return text.replace(SLOT, "")
 
 
-def released_answer(question: str, num_documents: int) -> tuple[str, str]:
-    """System and user message of the released format for answering."""
+def apple_answer(question: str, num_documents: int) -> tuple[str, str]:
+    """System and user message of Apple's format for answering."""
     user = f"Background:\n{SLOT * num_documents}\n\nQuestion:{without_slots(question)}"
-    return RELEASED_ANSWER_SYSTEM, user
+    return APPLE_ANSWER_SYSTEM, user
 
 
-def released_qa(num_documents: int = 1) -> tuple[str, str]:
-    """System and user message of the released format for question-answer pretraining."""
-    return RELEASED_QA_SYSTEM, f"Background:\n{SLOT * num_documents}"
+def apple_qa(num_documents: int = 1) -> tuple[str, str]:
+    """System and user message of Apple's format for question-answer pretraining."""
+    return APPLE_QA_SYSTEM, f"Background:\n{SLOT * num_documents}"
 
 
 def qa_target(questions: Sequence[str], answers: Sequence[str]) -> str:
@@ -49,9 +49,9 @@ def qa_target(questions: Sequence[str], answers: Sequence[str]) -> str:
     )
 
 
-def released_paraphrase(num_documents: int = 1) -> tuple[str, str]:
-    """System and user message of the released format for paraphrase pretraining."""
-    return RELEASED_PARAPHRASE_SYSTEM, RELEASED_PARAPHRASE.format(documents=SLOT * num_documents)
+def apple_paraphrase(num_documents: int = 1) -> tuple[str, str]:
+    """System and user message of Apple's format for paraphrase pretraining."""
+    return APPLE_PARAPHRASE_SYSTEM, APPLE_PARAPHRASE.format(documents=SLOT * num_documents)
 
 
 def plain_answer(question: str, num_documents: int) -> str:

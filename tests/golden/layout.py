@@ -1,13 +1,13 @@
-"""The folder layout of the golden data, and how its checkpoints become checkpoints of the released format.
+"""The folder layout of the golden data, and how its checkpoints become checkpoints of Apple's format.
 
     base/                         the base model and its tokenizer
-    checkpoint-NAME/config.json   the released format's configuration
+    checkpoint-NAME/config.json   configuration of Apple's format
     checkpoint-NAME/adapters.safetensors   "ADAPTER/PARAMETER": LoRA tensors
     checkpoint-NAME/rows.safetensors       embedding rows of the tokens that the base does not have
     checkpoint-NAME.safetensors, .json     what the reference implementation computes with that checkpoint
     differentiable_topk.json
 
-The released format keeps tensors in `.pth` pickles. They are written from the safetensors files when they are
+Apple's format keeps tensors in `.pth` pickles. They are written from the safetensors files when they are
 needed, so that the repository holds no pickle. A folder that has them already is used as it is.
 """
 
@@ -40,7 +40,7 @@ def facts(folder: Path, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def write_released(folder: Path, name: str, target: Path) -> Path:
-    """Write a checkpoint in the released format and return its folder.
+    """Write a checkpoint in Apple's format and return its folder.
 
     A checkpoint that is in that format already is returned where it lies.
     """

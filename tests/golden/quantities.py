@@ -44,7 +44,7 @@ class Golden:
 
     @classmethod
     def load(cls, folder: Path, name: str, scratch: Path) -> Golden:
-        """Load a checkpoint of a golden folder; `scratch` takes the files of the released format."""
+        """Load a checkpoint of a golden folder; `scratch` takes the files of Apple's format."""
         base = folder / "base"
         released = write_released(folder, name, scratch)
         model, processor = loading.load(released, base=base)
@@ -192,7 +192,7 @@ def paraphrase(golden: Golden) -> Pairs:
     facts = golden.facts["generate_from_paraphrase_seed0"]
     inserted = [golden.compress(texts).vectors.flatten(0, 1) for texts in facts["documents"]]
     rows = [
-        golden.processor.chat_prompt(prompts.released_paraphrase(len(texts)), golden.slots(len(texts)))
+        golden.processor.chat_prompt(prompts.apple_paraphrase(len(texts)), golden.slots(len(texts)))
         for texts in facts["documents"]
     ]
     # the reference draws a sentence per document; only the first draw is the one that is written down

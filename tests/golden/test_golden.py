@@ -24,7 +24,7 @@ from tests.golden.quantities import QUANTITIES, TOLERANCE, Golden, deviation, di
 
 @pytest.fixture(scope="session", params=checkpoint_names(DATA))
 def golden(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Golden:
-    return Golden.load(DATA, request.param, tmp_path_factory.mktemp("released"))
+    return Golden.load(DATA, request.param, tmp_path_factory.mktemp("apple"))
 
 
 @pytest.mark.parametrize("name", QUANTITIES)
@@ -65,7 +65,7 @@ def test_command_prints_each_quantity_and_fails_beyond_the_tolerance(
     shutil.copytree(DATA, folder)
     for path in folder.glob("checkpoint-cr4*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    # in the released format itself, as the reference's own folders are
+    # in Apple's format itself, as the reference's own folders are
     released = write_released(folder, "checkpoint-cr16", tmp_path)
     shutil.rmtree(folder / released.name)
     released.rename(folder / released.name)

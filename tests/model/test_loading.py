@@ -1,4 +1,4 @@
-"""Where models come from: the released format, the hub, the package, a base; and what is refused."""
+"""Where models come from: Apple's format, the hub, the package, a base; and what is refused."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Released:
 
 
 def write_released(folder: Path, model: ClaraModel, adapters: dict[str, str], **config: Any) -> Path:
-    """Write a model's weights in the released format."""
+    """Write a model's weights in Apple's format."""
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps({**CONFIG, **config}))
     rows = {
@@ -80,7 +80,7 @@ def write(make_model: Any, make_base: Any, make_tokenizer: Any, tmp_path: Path) 
         base.resize_token_embeddings(base.config.vocab_size + added, mean_resizing=False)
         model, _ = make_model("mistral", base=base)
         return Released(
-            write_released(tmp_path / "released", model, adapters, **config), tmp_path / "base", model
+            write_released(tmp_path / "apple", model, adapters, **config), tmp_path / "base", model
         )
 
     return write
@@ -91,7 +91,7 @@ def memories(model: ClaraModel, processor: Any, texts: list[str]) -> Tensor:
         return model.compress(*collate_texts(processor.encode_documents(texts))).vectors
 
 
-# -- the released format -------------------------------------------------------------------------------
+# -- Apple's format -------------------------------------------------------------------------------
 
 
 def test_released_weights_arrive(write: Any, texts: list[str]) -> None:
@@ -358,7 +358,7 @@ def test_from_base(make_base: Any, make_tokenizer: Any, texts: list[str], tmp_pa
         tmp_path / "base", doc_max_tokens=24, compression_rate=4, lora_rank=2, num_selected=3
     )
     assert model.config.max_memory_tokens == 6
-    assert (model.config.lora_rank, model.config.num_selected, processor.prompt_format) == (2, 3, "released")
+    assert (model.config.lora_rank, model.config.num_selected, processor.prompt_format) == (2, 3, "apple")
     # the base's own rows stay, and its roles start as the base
     assert torch.equal(model.input_rows[: base.config.vocab_size], base.get_input_embeddings().weight)
     assert len(model.input_rows) == base.config.vocab_size + 3  # <MEM4>, <MEM5>, <AE>

@@ -121,7 +121,7 @@ def compression_examples(texts: list[str], paraphrase: bool) -> list[Compression
     )
 
 
-@pytest.mark.parametrize(("kind", "form"), [("mistral", "plain"), ("llama", "released"), ("bert", "pairs")])
+@pytest.mark.parametrize(("kind", "form"), [("mistral", "plain"), ("llama", "apple"), ("bert", "pairs")])
 def test_compression_loss(make_model: Any, texts: list[str], kind: str, form: str) -> None:
     model, processor = make_model(kind, prompt_format=form, alignment_weight=0.5)
     examples = compression_examples(texts, paraphrase=form != "pairs")

@@ -14,7 +14,7 @@ from clara.model.fusion import PAD_BLOCK
 from clara.model.losses import IGNORE
 from clara.processing import MemorySlot, TextSlot, collate_prompts, collate_texts
 
-FORMATS = (("mistral", "plain"), ("mistral", "released"), ("bert", "pairs"))
+FORMATS = (("mistral", "plain"), ("mistral", "apple"), ("bert", "pairs"))
 
 
 def names(processor: Any, ids: list[int]) -> list[str]:
@@ -26,8 +26,8 @@ def test_documents_are_cut_before_the_end_token(make_model: Any) -> None:
     _, processor = make_model("llama")
     tokens = names(processor, processor.encode_documents([text])[0])
     assert tokens == ["<ENC>", "<s>", *(f"w{number}" for number in range(16)), "</s>"]
-    # the released format cuts afterwards, so that a long text loses its end
-    _, processor = make_model("llama", prompt_format="released")
+    # Apple's format cuts afterwards, so that a long text loses its end
+    _, processor = make_model("llama", prompt_format="apple")
     tokens = names(processor, processor.encode_documents([text])[0])
     assert tokens == ["<ENC>", "<s>", *(f"w{number}" for number in range(17))]
     assert names(processor, processor.encode_documents(["w5"])[0]) == ["<ENC>", "<s>", "w5", "</s>"]
@@ -66,7 +66,7 @@ def test_text_that_spells_a_special_token_is_text_but_to_released_weights(
     end = "</s>"
     text = f"w1{end}w2"
     for (ids,) in (processor.encode_documents([text]), processor.encode_questions([text])):
-        assert names(processor, ids).count(end) == 1 + (form == "released")
+        assert names(processor, ids).count(end) == 1 + (form == "apple")
     assert len(processor.document_spans(text)) == len(processor.encode_documents([text])[0])
 
 
@@ -152,7 +152,7 @@ def test_a_question_cannot_open_slots(make_model: Any, kind: str, form: str) -> 
 
 
 def test_text_slots_stand_as_text(make_model: Any) -> None:
-    for form in ("plain", "released"):
+    for form in ("plain", "apple"):
         _, processor = make_model("mistral", prompt_format=form)
         ids = processor.encode_documents(["w1 w2"])[0]
         prompt = processor.prompt("w3", [TextSlot(ids), MemorySlot(1)])
@@ -162,7 +162,7 @@ def test_text_slots_stand_as_text(make_model: Any) -> None:
 
 
 def test_templates_without_a_system_role(make_model: Any) -> None:
-    _, processor = make_model("mistral", prompt_format="released")
+    _, processor = make_model("mistral", prompt_format="apple")
     processor.tokenizer.chat_template = (
         "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
         "[w1] {{ m['content'] }}{% endfor %}"
@@ -175,10 +175,10 @@ def test_templates_without_a_system_role(make_model: Any) -> None:
 
 
 def test_slots_and_documents_must_agree(make_model: Any) -> None:
-    for form in ("plain", "released"):
+    for form in ("plain", "apple"):
         _, processor = make_model("mistral", prompt_format=form)
         with pytest.raises(PromptError, match="has 1 slots for 2 documents"):
-            processor.chat_prompt(prompts.released_qa(1), [MemorySlot(1)] * 2)
+            processor.chat_prompt(prompts.apple_qa(1), [MemorySlot(1)] * 2)
 
 
 def test_collate(make_model: Any) -> None:

@@ -32,7 +32,7 @@ FILES = (
     "adapters.pth",
     "decoder_first_last_layers.pth",
 )
-"""What a model folder of our format or of the released one can hold; nothing else is downloaded."""
+"""What a model folder of our format or Apple's can hold; nothing else is downloaded."""
 
 
 def find_folder(

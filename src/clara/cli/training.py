@@ -15,13 +15,13 @@ data_app = typer.Typer(help="Prepare training data.", no_args_is_help=True)
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(help="Folder in the released format.")],
+    source: Annotated[Path, typer.Argument(help="Folder in Apple's format.")],
     target: Annotated[Path, typer.Argument(help="Folder to write; must be empty or not exist.")],
     base: BaseOption = None,
 ) -> None:
     """Convert a released checkpoint to safetensors."""
     if not source.is_dir():
-        raise InputError(f"{source} is not a folder; pass a checkpoint folder in the released format.")
+        raise InputError(f"{source} is not a folder; pass a checkpoint folder in Apple's format.")
     from clara.loading import convert as rewrite
 
     rewrite(source, target, base=base)

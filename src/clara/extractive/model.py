@@ -19,7 +19,7 @@ from clara import roles
 from clara.errors import InputError
 from clara.extractive import pairs
 from clara.extractive.configuration import ExtractiveConfig
-from clara.extractive.matching import WordMatching
+from clara.extractive.late_interaction import LateInteraction
 from clara.extractive.segments import SegmentMemory
 from clara.extractive.spans import Document, Span, SpanHead, best_span, span_log_probabilities, span_loss
 from clara.model.compression import Memories
@@ -67,7 +67,7 @@ class ExtractiveModel(ClaraModel):
         size, vocabulary = self.hidden_size, self.config.text_config
         self.memory = SegmentMemory(size, vocabulary.pad_token_id or 0).to(self.base.dtype)
         self.span_head = SpanHead(size).to(self.base.dtype)
-        self.matching = WordMatching(vocabulary.vocab_size) if self.config.score == "words" else None
+        self.matching = LateInteraction(vocabulary.vocab_size) if self.config.score == "words" else None
         self._read_before: dict[str | None, pairs.Known] | None = None
 
     # -- what a model of this kind offers ------------------------------------------------------------

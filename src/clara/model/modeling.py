@@ -23,7 +23,7 @@ from transformers.cache_utils import Cache, DynamicCache
 from transformers.utils.generic import ModelOutput
 
 from clara import roles
-from clara.checkpoints import adapters, layout, own, storage
+from clara.checkpoints import adapters, layout, native, storage
 from clara.checkpoints.folders import find_folder
 from clara.configuration import ClaraConfig
 from clara.errors import CheckpointError, InputError, MissingRoleError
@@ -735,12 +735,14 @@ class ClaraModel(PreTrainedModel):
             token=token,
             local_files_only=local_files_only,
         )
-        config = own.read_config(folder, config, kwargs, cls.config_class)
+        config = native.read_config(folder, config, kwargs, cls.config_class)
         path = folder / layout.MODEL_FILE
         tensors = storage.read_tensors(path)
         model = cls(
             config,
-            own.read_base(path, config, tensors, base, own.wanted_dtype(dtype, config), attn_implementation),
+            native.read_base(
+                path, config, tensors, base, native.wanted_dtype(dtype, config), attn_implementation
+            ),
         )
         if not layout.base_tensors(tensors):
             model.remember_base_rows()

@@ -1,4 +1,4 @@
-"""Checkpoints in the released format (apple/CLaRa-7B-*): a folder with two pickles of tensors.
+"""Checkpoints in Apple's format (apple/CLaRa-7B-*): a folder with two pickles of tensors.
 
 - `config.json`: choices; `model_type` is "CLaRa".
 - `adapters.pth`: {adapter: {parameter: tensor}}.
@@ -57,7 +57,7 @@ _UNREADABLE = (
 
 
 @dataclass(frozen=True, slots=True)
-class ReleasedCheckpoint:
+class AppleCheckpoint:
     """A released checkpoint as read.
 
     Attributes:
@@ -95,8 +95,8 @@ class ReleasedCheckpoint:
         return [f"<MEM{slot}>" for slot in range(count)] if self.own_slots else ["<MEM>"]
 
 
-def read_released(folder: Path) -> ReleasedCheckpoint:
-    """Read a checkpoint in the released format.
+def read_apple(folder: Path) -> AppleCheckpoint:
+    """Read a checkpoint in Apple's format.
 
     Raises:
         CheckpointError: A file is missing, broken, not a dictionary of tensors, or the checkpoint is of a
@@ -118,7 +118,7 @@ def read_released(folder: Path) -> ReleasedCheckpoint:
     rows = _read_rows(folder / EMBEDDINGS_FILE)
     # each adapter repeats the embeddings, which belong to no role
     shared = {INPUT_ROWS, OUTPUT_ROWS}
-    return ReleasedCheckpoint(
+    return AppleCheckpoint(
         folder=folder,
         adapters={
             ROLE_OF_ADAPTER[name]: {key: tensor for key, tensor in parameters.items() if key not in shared}
@@ -135,7 +135,7 @@ def _read_choices(path: Path) -> dict[str, Any]:
     config = read_json(path)
     if config.get("model_type") != MODEL_TYPE:
         raise CheckpointError(
-            f"{path} says model_type {config.get('model_type')!r}, but the released format has "
+            f"{path} says model_type {config.get('model_type')!r}, but Apple's format has "
             f"{MODEL_TYPE!r}; name a folder in that format."
         )
     if config.get("compr_model_name") or not config.get("lora", True):
@@ -188,7 +188,7 @@ def _read_pickle(path: Path) -> dict[str, Any]:
             f"{path} cannot be read: {_reason(error)}; fetch it again from its source."
         ) from error
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
-        raise CheckpointError(f"{path} holds no dictionary by name; use a checkpoint in the released format.")
+        raise CheckpointError(f"{path} holds no dictionary by name; use a checkpoint in Apple's format.")
     return content
 
 
@@ -208,5 +208,5 @@ def _check_tensors(content: object, path: Path, what: str) -> None:
         isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
     ):
         raise CheckpointError(
-            f"{path}: {what} is not a dictionary of tensors; use a checkpoint in the released format."
+            f"{path}: {what} is not a dictionary of tensors; use a checkpoint in Apple's format."
         )

@@ -22,7 +22,7 @@ from clara.extractive.segments import WordStates
 from clara.model.compression import length_mask
 
 
-class WordMatching(nn.Module):
+class LateInteraction(nn.Module):
     """Scores of documents for questions.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from clara.extractive.matching import WordMatching
+from clara.extractive.late_interaction import LateInteraction
 from clara.extractive.segments import SegmentMemory, WordStates
 from clara.processing import collate_texts
 
@@ -32,7 +32,7 @@ def word_states(sizes: list[int], segment: int) -> tuple[WordStates, list[torch.
 
 def test_scores_against_a_slow_twin() -> None:
     torch.manual_seed(0)
-    matching = WordMatching(6)
+    matching = LateInteraction(6)
     matching.fit([[1, 2, 2, 3], [1, 2], [1, 4, 3]])
     importance = {1: 0.0, 2: math.log(4 / 3), 3: math.log(4 / 3), 4: math.log(4 / 2), 5: math.log(4 / 1)}
     for word, value in importance.items():
@@ -50,7 +50,7 @@ def test_scores_against_a_slow_twin() -> None:
 
 
 def test_a_question_of_words_that_say_nothing_scores_zero() -> None:
-    matching = WordMatching(3)
+    matching = LateInteraction(3)
     matching.fit([[1], [1]])
     given, _ = word_states([3], segment=2)
     scores = matching(torch.tensor([[1, 1]]), torch.tensor([2]), torch.randn(1, 2, 8), given)
