@@ -7,12 +7,12 @@ import math
 import pytest
 import torch
 
-from clara.extractive.pairs import of_words
-from clara.extractive.spans import Document, SpanHead, best_span, span_log_probabilities, span_loss
+from clara.extractive.cross_encoder import of_words
+from clara.extractive.spans import DocumentWords, SpanHead, best_span, span_log_probabilities, span_loss
 
 OPENING, CLOSING = 1, 2
-FIRST = Document(0, [OPENING, 7, 8, 7, 8, CLOSING])
-SECOND = Document(6, [OPENING, 9, 7, CLOSING])
+FIRST = DocumentWords(0, [OPENING, 7, 8, 7, 8, CLOSING])
+SECOND = DocumentWords(6, [OPENING, 9, 7, CLOSING])
 WIDTH = 10
 
 
@@ -82,7 +82,7 @@ def test_best_span_against_a_slow_twin(scores: torch.Tensor, max_words: int) -> 
 
 def test_no_words_no_span(scores: torch.Tensor) -> None:
     assert best_span(scores[0], [], 5) is None
-    assert best_span(scores[0], [Document(0, [OPENING, CLOSING])], 5) is None
+    assert best_span(scores[0], [DocumentWords(0, [OPENING, CLOSING])], 5) is None
 
 
 def test_a_prior_weighs_documents_as_bayes_does(scores: torch.Tensor) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from clara import prompts
 from clara.errors import InputError, PromptError
-from clara.extractive.pairs import answer_block, question_block
+from clara.extractive.cross_encoder import answer_block, question_block
 from clara.model.fusion import PAD_BLOCK
 from clara.model.losses import IGNORE
 from clara.processing import MemorySlot, TextSlot, collate_prompts, collate_texts

@@ -19,8 +19,8 @@ class ExtractiveConfig(ClaraConfig):
         text_config: As for `ClaraConfig`.
         compressor: "segment".
         score: "mean" and "text" as for `ClaraConfig`. "words": candidates as for "text", which are then
-            ordered by the question's words matched with those of the passages (`clara.extractive.late_interaction`).
-        prompt_format: "pairs" (`clara.extractive.pairs`).
+            ordered by late interaction (`clara.extractive.late_interaction`).
+        prompt_format: "pairs" (`clara.extractive.cross_encoder`).
         prior_weight: How much a passage's score in search counts in reading: this many times the score is the
             log of its prior.
         **choices: As for `ClaraConfig`.

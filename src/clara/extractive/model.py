@@ -17,11 +17,11 @@ from transformers import AutoModel
 
 from clara import roles
 from clara.errors import InputError
-from clara.extractive import pairs
+from clara.extractive import cross_encoder
 from clara.extractive.configuration import ExtractiveConfig
 from clara.extractive.late_interaction import LateInteraction
 from clara.extractive.segments import SegmentMemory
-from clara.extractive.spans import Document, Span, SpanHead, best_span, span_log_probabilities, span_loss
+from clara.extractive.spans import DocumentWords, Span, SpanHead, best_span, span_log_probabilities, span_loss
 from clara.model.compression import Memories
 from clara.model.generation import Written
 from clara.model.modeling import ClaraModel, ClaraOutput
@@ -44,7 +44,7 @@ class SpanOutput(ClaraOutput):
     """
 
     words: Tensor = None  # type: ignore[assignment]
-    documents: list[list[Document]] = None  # type: ignore[assignment]
+    documents: list[list[DocumentWords]] = None  # type: ignore[assignment]
 
 
 class ExtractiveModel(ClaraModel):
@@ -68,7 +68,7 @@ class ExtractiveModel(ClaraModel):
         self.memory = SegmentMemory(size, vocabulary.pad_token_id or 0).to(self.base.dtype)
         self.span_head = SpanHead(size).to(self.base.dtype)
         self.matching = LateInteraction(vocabulary.vocab_size) if self.config.score == "words" else None
-        self._read_before: dict[str | None, pairs.Known] | None = None
+        self._read_before: dict[str | None, cross_encoder.Known] | None = None
 
     # -- what a model of this kind offers ------------------------------------------------------------
 
@@ -174,7 +174,7 @@ class ExtractiveModel(ClaraModel):
             priors = [weight * torch.tensor(own, device=self.device) for own in scores]
         output = self(prompts, memories, role=role, priors=priors)
         written = []
-        asked = pairs.questions(prompts)
+        asked = cross_encoder.questions(prompts)
         for question, span, held in zip(asked, _best(output, max_new_tokens), output.documents, strict=True):
             # every document is read behind the question; a memory as the words that it spells
             positions = sum(len(question.ids) + len(document.ids) for document in held)
@@ -193,7 +193,7 @@ class ExtractiveModel(ClaraModel):
         role: str | None = roles.GENERATOR,
         priors: Sequence[Tensor] | None = None,
     ) -> SpanOutput:
-        """Every document read together with every question of its prompt (`clara.extractive.pairs`).
+        """Every document read together with every question of its prompt (`clara.extractive.cross_encoder`).
 
         Args:
             prompts: The prompts.
@@ -207,17 +207,19 @@ class ExtractiveModel(ClaraModel):
         """
         head = self.span_head
         embed = cast(nn.Embedding, self.base.get_input_embeddings())
-        asked = pairs.questions(prompts)
-        documents = pairs.read_documents(prompts, embed, self.memory, memories)
+        asked = cross_encoder.questions(prompts)
+        documents = cross_encoder.read_documents(prompts, embed, self.memory, memories)
 
         def read(embeddings: Tensor, positions: Tensor, visible: Tensor, segments: Tensor) -> Tensor:
             return cast(Tensor, head(self._read(embeddings, positions, visible, role, segments=segments)))
 
         limit = getattr(self.config.text_config, "max_position_embeddings", None)
         known = None if self._read_before is None else self._read_before.setdefault(role, {})
-        scores, present, places = pairs.words_of_prompts(asked, documents, embed, read, limit, known)
+        scores, present, places = cross_encoder.words_of_prompts(asked, documents, embed, read, limit, known)
         words = span_log_probabilities(
-            scores, present, None if priors is None else pairs.of_words(priors, places, scores.shape[1])
+            scores,
+            present,
+            None if priors is None else cross_encoder.of_words(priors, places, scores.shape[1]),
         )
         output = SpanOutput(words=words, documents=places)
         if prompts.targets is not None:

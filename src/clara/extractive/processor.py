@@ -8,7 +8,7 @@ from transformers import AutoProcessor
 
 from clara.errors import PromptError
 from clara.extractive.configuration import ExtractiveConfig
-from clara.extractive.pairs import answer_block, question_block
+from clara.extractive.cross_encoder import answer_block, question_block
 from clara.processing import ClaraProcessor, Prompt, Slot, TextSlot
 
 

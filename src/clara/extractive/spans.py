@@ -26,7 +26,7 @@ answer and end with another; 99 % of SQuAD's answers are shorter."""
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class DocumentWords:
     """One document of a prompt, among the words of its row.
 
     Attributes:
@@ -106,7 +106,7 @@ def span_log_probabilities(scores: Tensor, present: Tensor, priors: Tensor | Non
 
 def span_loss(
     log_probabilities: Tensor,
-    documents: Sequence[Sequence[Document]],
+    documents: Sequence[Sequence[DocumentWords]],
     answers: Sequence[Sequence[int] | None],
 ) -> Tensor:
     """Mean loss of the prompts with an answer.
@@ -139,11 +139,11 @@ def span_loss(
     return -chosen.logsumexp(dim=1).mean(dim=1).sum() / count
 
 
-def _places(document: Document, answer: Sequence[int]) -> list[tuple[int, int]]:
+def _places(document: DocumentWords, answer: Sequence[int]) -> list[tuple[int, int]]:
     return document.find(answer) if answer else [(document.start, document.start)]
 
 
-def best_span(log_probabilities: Tensor, documents: Sequence[Document], max_words: int) -> Span | None:
+def best_span(log_probabilities: Tensor, documents: Sequence[DocumentWords], max_words: int) -> Span | None:
     """The likeliest answer of one prompt; None if its documents have no words.
 
     Args:

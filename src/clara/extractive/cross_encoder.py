@@ -1,4 +1,4 @@
-"""Prompts as pairs: every document in a row of its own, behind the question that it is read for.
+"""Cross-encoding: every document in a row of its own, behind the question that it is read for.
 
 A row is `[CLS] question [SEP] [CLS] document [SEP]`, as text encoders are trained to read two texts. A
 document that stands as its memory is unpacked into the words that its memory tokens hold.
@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 from clara.batching import by_length
 from clara.errors import PromptError
 from clara.extractive.segments import SegmentMemory
-from clara.extractive.spans import Document
+from clara.extractive.spans import DocumentWords
 from clara.model.prompts import PromptBatch
 
 MAX_ROW_TOKENS = 2_048
@@ -148,7 +148,7 @@ def words_of_prompts(
     read: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor],
     limit: int | None,
     known: Known | None = None,
-) -> tuple[Tensor, Tensor, list[list[Document]]]:
+) -> tuple[Tensor, Tensor, list[list[DocumentWords]]]:
     """Every document read behind every question of its prompt, a question's documents one after another.
 
     Args:
@@ -212,7 +212,7 @@ def _scores(
     return [scores[key] for key in keys]
 
 
-def of_words(values: Sequence[Tensor], documents: Sequence[Sequence[Document]], width: int) -> Tensor:
+def of_words(values: Sequence[Tensor], documents: Sequence[Sequence[DocumentWords]], width: int) -> Tensor:
     """A value of every document at each of its words, (B, width); 0 where there is no word.
 
     Args:
@@ -230,13 +230,13 @@ def of_words(values: Sequence[Tensor], documents: Sequence[Sequence[Document]], 
 
 def _one_after_another(
     scores: Sequence[Tensor], documents: Sequence[Read], nothing: Tensor
-) -> tuple[Tensor, Tensor, list[Document]]:
+) -> tuple[Tensor, Tensor, list[DocumentWords]]:
     """Scores (W, 2), presence (W,) and places of one question's documents."""
     places, at = [], 0
     present = []
     for document in documents:
         ids = document.ids.tolist()
-        places.append(Document(at, ids))
+        places.append(DocumentWords(at, ids))
         present += [token != ids[-1] for token in ids]
         at += len(ids)
     joined = torch.cat([nothing, *scores])

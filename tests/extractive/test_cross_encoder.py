@@ -49,7 +49,7 @@ def test_a_batch_equals_each_pair_alone(model_and_processor: Any, monkeypatch: p
     )
     pairs = [(QUESTIONS[0], TEXTS), (QUESTIONS[1], TEXTS), (QUESTIONS[1], TEXTS[1:2])]
     for budget in (1, 40, 10_000):
-        monkeypatch.setattr("clara.extractive.pairs.MAX_ROW_TOKENS", budget)
+        monkeypatch.setattr("clara.extractive.cross_encoder.MAX_ROW_TOKENS", budget)
         output = model(prompts)
         for row, (question, texts) in enumerate(pairs):
             kept = [alone(model, processor, question, text)[:-1] for text in texts]
