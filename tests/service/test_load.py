@@ -3,64 +3,34 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
-import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 import httpx2
+
+from service.servers import group, sent, wait_for
 
 QUESTION = "When was the Brooklyn Bridge opened?"
 
 
 @contextmanager
-def running(store: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def running(store: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """A server's process and address; it is killed if it is still there at the end."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "clara", "serve", "--store", str(store), "--port", "0", "--json", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "XDG_RUNTIME_DIR": str(store.parent)},
-    )
-    assert process.stdout is not None
-    try:
+    with group(store.parent, "serve", "--store", str(store), "--port", "0", "--json") as process:
+        assert process.stdout is not None
         yield process, json.loads(process.stdout.readline())["url"]
-    finally:
-        process.kill()
-        process.wait(30)
-        process.stdout.close()
-
-
-def wait_for(what: Any, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def number(url: str, name: str) -> float:
     """A number of /metrics, 0 if it is not there yet."""
     found = re.search(rf"(?m)^{re.escape(name)} (\S+)$", httpx2.get(f"{url}/metrics").text)
     return float(found[1]) if found else 0.0
-
-
-def sent(url: str, path: str, body: dict[str, Any]) -> socket.socket:
-    """A request whose answer is not read."""
-    parts = urlsplit(url)
-    opened = socket.create_connection((parts.hostname, parts.port))
-    data = json.dumps(body).encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
-    opened.sendall(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
-    return opened
 
 
 def test_requests_of_clients_that_leave_are_not_worked_on(server: str) -> None:

@@ -63,6 +63,7 @@ _DECLARED = {
     401: "A key is needed.",
     403: "Not allowed.",
     404: "There is no such thing.",
+    408: "The body did not come in time.",
     409: "The store cannot be used now.",
     413: "Too large.",
     422: "The request cannot be used.",
@@ -140,13 +141,17 @@ def _translate_errors(app: FastAPI) -> None:
         found: Any = error.errors()[0] if isinstance(error, RequestValidationError) else {}
         place = ".".join(str(part) for part in found.get("loc", ()) if part != "body")
         message = f"{place}: {found.get('msg', 'cannot be used')}" if place else str(found.get("msg", ""))
-        return problem(400, f"The request cannot be used: {message}.", "invalid")
+        return problem(400, f"The request cannot be used: {message}.", "invalid", param=place or None)
 
     async def refused(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         headers = dict(error.headers) if error.headers else None
         return problem(error.status_code, str(error.detail), "refused", headers=headers)
 
+    async def failed(_: Request, error: Exception) -> JSONResponse:
+        return problem(500, "The server failed; its log says why.", "internal", kind="server_error")
+
+    app.add_exception_handler(Exception, failed)
     app.add_exception_handler(ClaraError, foreseen)
     app.add_exception_handler(TimeoutError, foreseen)
     app.add_exception_handler(RequestValidationError, invalid)

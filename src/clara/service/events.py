@@ -1,4 +1,4 @@
-"""Server-sent events, which end as soon as their client leaves."""
+"""Server-sent events."""
 
 from __future__ import annotations
 
@@ -42,18 +42,12 @@ class EventStream(StreamingResponse):
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the events until they end or the client leaves."""
-        async with anyio.create_task_group() as group:
-
-            async def stream() -> None:
-                await self.stream_response(send)
-                group.cancel_scope.cancel()
-
-            group.start_soon(stream)
-            await self.listen_for_disconnect(receive)
-            group.cancel_scope.cancel()
-        with anyio.CancelScope(shield=True):
-            await self._lines.aclose()
+        """Send the events; where the client leaves this is cancelled."""
+        try:
+            await self.stream_response(send)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._lines.aclose()
 
 
 async def _lines(

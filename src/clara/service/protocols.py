@@ -1,13 +1,14 @@
 """The bodies of requests, as OpenAI's, Jina's and Cohere's clients and the page send them.
 
-What a client sends besides is passed over: clients send much that says nothing here, as temperatures.
+What a client sends besides is passed over: clients send much that says nothing here, as temperatures. A field
+that is null counts as one that is not sent.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from clara.errors import InputError
 from clara.service.followups import with_subject
@@ -15,12 +16,27 @@ from clara.service.followups import with_subject
 Question = Annotated[str, Field(min_length=1, max_length=20_000)]
 Count = Annotated[int, Field(ge=1, le=100)]
 Text = Annotated[str, Field(max_length=200_000)]
+Length = Annotated[int, Field(ge=1)]
+Value = Annotated[str, Field(max_length=512)]
+
+_LONGEST = 4096
+"""Tokens of the longest answer; clients that allow more get no more."""
+
+_DEEPEST = 20
+"""How deep filters may be nested."""
 
 
 class Body(BaseModel):
     """Of any request."""
 
     model_config = ConfigDict(extra="ignore")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            return {name: value for name, value in values.items() if value is not None}
+        return values
 
 
 class Part(Body):
@@ -34,14 +50,15 @@ class Message(Body):
     """A message of a conversation."""
 
     role: str = "user"
-    content: Text | list[Part] | None = None
+    content: Text | list[Text | Part] = ""
 
     @property
     def words(self) -> str:
         """Its text."""
-        if isinstance(self.content, list):
-            return "\n".join(part.text for part in self.content if part.text)
-        return self.content or ""
+        if isinstance(self.content, str):
+            return self.content
+        parts = (part if isinstance(part, str) else part.text for part in self.content)
+        return "\n".join(part for part in parts if part)
 
 
 class StreamOptions(Body):
@@ -57,9 +74,16 @@ class ChatRequest(Body):
     messages: Annotated[list[Message], Field(min_length=1, max_length=1000)]
     stream: bool = False
     stream_options: StreamOptions | None = None
-    max_tokens: Annotated[int, Field(ge=1, le=4096)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1, le=4096)] | None = None
+    max_tokens: Length | None = None
+    max_completion_tokens: Length | None = None
+    n: Annotated[int, Field(ge=1, le=1)] = 1
+    stop: str | list[str] = []
     list_sources: bool | None = None
+
+    @property
+    def longest(self) -> int | None:
+        """Tokens of the longest answer."""
+        return _within(self.max_completion_tokens or self.max_tokens)
 
 
 class ResponsesRequest(Body):
@@ -67,10 +91,15 @@ class ResponsesRequest(Body):
 
     model: str = "clara"
     input: Text | Annotated[list[Message], Field(min_length=1, max_length=1000)]
-    instructions: str | None = None
+    instructions: Text | None = None
     stream: bool = False
-    max_output_tokens: Annotated[int, Field(ge=1, le=4096)] | None = None
-    metadata: dict[str, Any] | None = None
+    max_output_tokens: Length | None = None
+    metadata: Annotated[dict[Value, Value], Field(max_length=16)] | None = None
+
+    @property
+    def longest(self) -> int | None:
+        """Tokens of the longest answer."""
+        return _within(self.max_output_tokens)
 
     @property
     def messages(self) -> list[Message]:
@@ -83,6 +112,14 @@ class EmbeddingsRequest(Body):
 
     model: str = "clara"
     input: Question | Annotated[list[Question], Field(min_length=1, max_length=512)]
+
+    @field_validator("input", mode="before")
+    @classmethod
+    def _no_tokens(cls, texts: Any) -> Any:
+        if isinstance(texts, list) and texts and isinstance(texts[0], int | list):
+            raise ValueError("numbers of tokens are another model's; send the text itself")
+        return texts
+
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Annotated[int, Field(ge=1, le=100_000)] | None = None
     input_type: Literal["query", "search_query", "passage", "document", "search_document"] = "passage"
@@ -145,7 +182,7 @@ def question_of(messages: list[Message]) -> str:
 _OPERATORS = {"eq": "=", "ne": "!=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
 
-def conditions(filters: dict[str, Any] | None) -> tuple[str, ...]:
+def conditions(filters: dict[str, Any] | None, depth: int = 0) -> tuple[str, ...]:
     """OpenAI's filters as conditions of a search.
 
     Raises:
@@ -154,13 +191,22 @@ def conditions(filters: dict[str, Any] | None) -> tuple[str, ...]:
     if not filters:
         return ()
     kind = filters.get("type")
-    if kind == "and" and isinstance(filters.get("filters"), list):
+    if kind == "and" and isinstance(filters.get("filters"), list) and depth < _DEEPEST:
         parts = [one for one in filters["filters"] if isinstance(one, dict)]
-        return tuple(condition for one in parts for condition in conditions(one))
+        return tuple(condition for one in parts for condition in conditions(one, depth + 1))
     key, value = filters.get("key"), filters.get("value")
-    if kind not in _OPERATORS or not isinstance(key, str) or not isinstance(value, str | int | float | bool):
+    if (
+        not isinstance(kind, str)
+        or kind not in _OPERATORS
+        or not isinstance(key, str)
+        or not isinstance(value, str | int | float | bool)
+    ):
         raise InputError(
             'The filters must be {"type": "eq", "key": ..., "value": ...}, with eq, ne, gt, gte, lt or lte, '
             'or several of these in {"type": "and", "filters": [...]}.'
         )
-    return (f"{key}{_OPERATORS[str(kind)]}{value}",)
+    return (f"{key}{_OPERATORS[kind]}{value}",)
+
+
+def _within(tokens: int | None) -> int | None:
+    return None if tokens is None else min(tokens, _LONGEST)

@@ -26,7 +26,7 @@ from clara.service.protocols import (
     conditions,
     question_of,
 )
-from clara.service.service import Service, unless_left
+from clara.service.service import Service
 
 MODEL = "clara"
 """Name of the model that asks the default store; MODEL/NAME asks the store of that name."""
@@ -74,39 +74,38 @@ def openai_routes(service: Service) -> APIRouter:
                 else completion.task_body(task)
             )
         question = question_of(body.messages)
-        longest = body.max_completion_tokens or body.max_tokens
-        asked = Asked(store, question, max_new_tokens=longest)
+        asked = Asked(store, question, max_new_tokens=body.longest)
         if body.stream:
-            pieces = await unless_left(request.is_disconnected, begun(service.stream(asked)))
+            pieces = await begun(service.stream(asked))
             wants_usage = body.stream_options is not None and body.stream_options.include_usage
             usage = (lambda answer: chat_usage(question, answer)) if wants_usage else None
             return EventStream(completion.chunks(pieces, usage), ends=True)
-        answer = await unless_left(request.is_disconnected, service.ask(asked))
+        answer = await service.ask(asked)
         return completion.body(answer, chat_usage(question, answer))
 
     @router.post("/v1/responses", response_model=None, responses=DESCRIPTION)
     async def responses(body: ResponsesRequest, request: Request) -> HttpResponse | dict[str, Any]:
         """The same as a response: a search of files, then a message that cites them."""
         question = question_of(body.messages)
-        asked = Asked(store_of(body.model), question, max_new_tokens=body.max_output_tokens)
+        asked = Asked(store_of(body.model), question, max_new_tokens=body.longest)
         response = Response(body, question)
 
         def usage(answer: Answer) -> dict[str, Any]:
             return usage_of(engine.count_tokens(question), engine.count_tokens(text_of(answer)))
 
         if body.stream:
-            pieces = await unless_left(request.is_disconnected, begun(service.stream(asked)))
+            pieces = await begun(service.stream(asked))
             return EventStream(response.events(pieces, usage), named=True, ends=True)
-        answer = await unless_left(request.is_disconnected, service.ask(asked))
+        answer = await service.ask(asked)
         return response.body(answer, usage(answer))
 
     @router.post("/v1/embeddings")
-    async def embeddings(body: EmbeddingsRequest, request: Request) -> dict[str, Any]:
+    async def embeddings(body: EmbeddingsRequest) -> dict[str, Any]:
         """Unit vectors of passages, or of questions with `input_type` "query"."""
         store_of(body.model)
         texts = [body.input] if isinstance(body.input, str) else body.input
         are_questions = body.input_type in ("query", "search_query")
-        rows = await unless_left(request.is_disconnected, service.embed(texts, are_questions=are_questions))
+        rows = await service.embed(texts, are_questions=are_questions)
         data = [
             {"object": "embedding", "index": number, "embedding": _vector(row, body)}
             for number, row in enumerate(rows)
@@ -118,11 +117,11 @@ def openai_routes(service: Service) -> APIRouter:
     @router.post("/rerank")
     @router.post("/v1/rerank", operation_id="rerank_v1")
     @router.post("/v2/rerank", operation_id="rerank_v2")
-    async def rerank(body: RerankRequest, request: Request) -> dict[str, Any]:
+    async def rerank(body: RerankRequest) -> dict[str, Any]:
         """Order documents by how well they fit a question."""
         store_of(body.model)
         texts = [one if isinstance(one, str) else one.text for one in body.documents]
-        scores = await unless_left(request.is_disconnected, service.rank(body.query, texts))
+        scores = await service.rank(body.query, texts)
         order = sorted(range(len(texts)), key=lambda at: -scores[at])[: body.top_n]
         results: list[dict[str, Any]] = [{"index": at, "relevance_score": scores[at]} for at in order]
         if body.return_documents:
@@ -137,7 +136,7 @@ def openai_routes(service: Service) -> APIRouter:
         }
 
     @router.post("/v1/vector_stores/{store}/search")
-    async def vector_search(store: str, body: VectorSearchRequest, request: Request) -> dict[str, Any]:
+    async def vector_search(store: str, body: VectorSearchRequest) -> dict[str, Any]:
         """Passages of a store that fit a question."""
         engine.check_store(store)
         queries = [body.query] if isinstance(body.query, str) else body.query
@@ -145,7 +144,7 @@ def openai_routes(service: Service) -> APIRouter:
         found: dict[int, Source] = {}
         for query in queries:
             asked = Asked(store, query, k=body.max_num_results, where=where)
-            result = await unless_left(request.is_disconnected, service.search(asked))
+            result = await service.search(asked)
             for source in result.sources:
                 if source.id not in found or source.score > found[source.id].score:
                     found[source.id] = source

@@ -22,7 +22,7 @@ from clara.service.engine import Asked, UnknownError, document_id
 from clara.service.events import DESCRIPTION, EventStream, begun
 from clara.service.followups import with_subject
 from clara.service.protocols import AskRequest, SearchRequest
-from clara.service.service import Service, unless_left
+from clara.service.service import Service
 
 Number = Annotated[int, PathParameter(ge=0, le=2**62)]
 
@@ -90,9 +90,9 @@ def page_routes(service: Service) -> APIRouter:
         asked = asked_of(store, body)
         base = str(request.base_url)
         if body.stream:
-            pieces = await unless_left(request.is_disconnected, begun(service.stream(asked)))
+            pieces = await begun(service.stream(asked))
             return EventStream(_ask_events(pieces, store, base))
-        answer = await unless_left(request.is_disconnected, service.ask(asked))
+        answer = await service.ask(asked)
         found = answer_dict(answer, store, base)
         await service.in_thread(with_context, store, found["sources"], body.context)
         return found
@@ -100,7 +100,7 @@ def page_routes(service: Service) -> APIRouter:
     @router.post("/api/stores/{store}/search")
     async def search(store: str, body: SearchRequest, request: Request) -> dict[str, Any]:
         """The passages that fit a question best, and each step that led to them."""
-        found = await unless_left(request.is_disconnected, service.search(asked_of(store, body)))
+        found = await service.search(asked_of(store, body))
         sources = [source_dict(source, store, str(request.base_url)) for source in found.sources]
         await service.in_thread(with_context, store, sources, body.context)
         return {
@@ -184,10 +184,10 @@ def page_routes(service: Service) -> APIRouter:
         return service.uploads.retry(number).to_dict()
 
     @router.get("/api/stores/{store}/passages/{number}/memory")
-    async def memory(store: str, number: Number, request: Request) -> dict[str, Any]:
+    async def memory(store: str, number: Number) -> dict[str, Any]:
         """What the memory of a passage holds: the weight of its words, and the words nearest to its rows."""
         engine.check_store(store)
-        return await unless_left(request.is_disconnected, service.inspect(store, number))
+        return await service.inspect(store, number)
 
     return router
 

@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from clara.service.connection import LEFT, Connection
 from clara.service.metrics import Metrics
 from clara.service.settings import Settings, is_address, is_local
 
@@ -61,12 +61,12 @@ class Gate:
         headers = Headers(scope=scope)
         number = _clean(headers.get("x-request-id", "")) or uuid4().hex
         scope.setdefault("state", {})["request_id"] = number
-        started, status = time.perf_counter(), 500
+        started, status, has_begun = time.perf_counter(), 500, False
 
         async def sent(message: Message) -> None:
-            nonlocal status
+            nonlocal status, has_begun
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, has_begun = message["status"], True
                 found = MutableHeaders(scope=message)
                 found["x-request-id"] = number
                 for name, value in _HEADERS.items():
@@ -80,11 +80,17 @@ class Gate:
         if scope["path"] == "/mcp":  # where it is mounted ends with a slash
             scope = {**scope, "path": "/mcp/", "raw_path": b"/mcp/"}
         refusal = self._refusal(scope, headers)
+        limit = self._largest(scope)
+        connection = Connection(receive, limit, self._settings.limits.seconds)
         try:
             if refusal is not None:
                 await refusal(scope, receive, sent)
             else:
-                await self._app(scope, self._limited(scope, receive), sent)
+                await connection.run(self._app, scope, sent)
+                if connection.fault == LEFT:
+                    status = LEFT
+                elif connection.fault and not has_begun:
+                    await _broken(connection.fault, limit)(scope, receive, sent)
         finally:
             seconds = time.perf_counter() - started
             route = getattr(scope.get("route"), "path", "other")
@@ -132,7 +138,7 @@ class Gate:
             )
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length) > self._largest(scope):
-            return problem(413, f"The body has more than {self._largest(scope):,} bytes.", "size")
+            return _broken(413, self._largest(scope))
         return None
 
     def _is_known_host(self, host: str) -> bool:
@@ -151,27 +157,14 @@ class Gate:
         limits = self._settings.limits
         return limits.upload_bytes if UPLOADS in scope["path"] else limits.body_bytes
 
-    def _limited(self, scope: Scope, receive: Receive) -> Receive:
-        """`receive` that ends a body which is longer than allowed, whatever its header said."""
-        left = self._largest(scope)
 
-        async def limited() -> Message:
-            nonlocal left
-            message = await receive()
-            if message["type"] == "http.request":
-                left -= len(message.get("body", b""))
-                if left < 0:
-                    raise BodyTooLargeError
-            return message
-
-        return limited
-
-
-class BodyTooLargeError(HTTPException):
-    """More came than the limit allows."""
-
-    def __init__(self) -> None:
-        super().__init__(413, "The body is larger than the server takes.")
+def _broken(status: int, largest: int) -> JSONResponse:
+    """The answer to a body that broke a limit; the rest of it is not read."""
+    if status == 413:
+        message, code = f"The body has more than {largest:,} bytes; send less.", "size"
+    else:
+        message, code = "The body of the request did not come in time; send it again.", "slow"
+    return problem(status, message, code, headers={"connection": "close"})
 
 
 def problem(
@@ -180,10 +173,11 @@ def problem(
     code: str,
     *,
     kind: str = "invalid_request_error",
+    param: str | None = None,
     headers: dict[str, str] | None = None,
 ) -> JSONResponse:
     """An error as OpenAI's protocol has it."""
-    body: dict[str, Any] = {"error": {"message": message, "type": kind, "code": code, "param": None}}
+    body: dict[str, Any] = {"error": {"message": message, "type": kind, "code": code, "param": param}}
     return JSONResponse(body, status, headers)
 
 

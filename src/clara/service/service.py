@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -243,20 +243,10 @@ class Service:
                 texts = [text for at in places for text in jobs[at].payload.texts]
                 if not texts:
                     continue
-                try:
-                    rows = iter(self.engine.embed(texts, are_questions=are_questions).tolist())
-                    for at in places:
-                        results[at] = [next(rows) for _ in jobs[at].payload.texts]
-                except ClaraError:  # one of them spoils the batch
-                    for at in places:
-                        results[at] = _caught(self._embed_alone, jobs[at].payload)
+                rows = iter(self.engine.embed(texts, are_questions=are_questions).tolist())
+                for at in places:
+                    results[at] = [next(rows) for _ in jobs[at].payload.texts]
             return results
-
-    def _embed_alone(self, payload: Embedding) -> list[list[float]]:
-        rows: list[list[float]] = self.engine.embed(
-            payload.texts, are_questions=payload.are_questions
-        ).tolist()
-        return rows
 
     def _inspect(self, jobs: Sequence[Job]) -> list[Any]:
         return [_caught(lambda one: self.engine.inspect(*one), job.payload) for job in jobs]
@@ -267,28 +257,6 @@ class Service:
                 _caught(lambda one: self.engine.rerank(one.question, one.documents), job.payload)
                 for job in jobs
             ]
-
-
-async def unless_left(is_left: Callable[[], Awaitable[bool]], work: Awaitable[_T]) -> _T:
-    """The result of some work, which is cancelled if the client leaves meanwhile.
-
-    Args:
-        is_left: Whether the client has gone.
-        work: The work.
-
-    Raises:
-        asyncio.CancelledError: The client has gone.
-    """
-    task = asyncio.ensure_future(work)
-    try:
-        while not task.done():
-            await asyncio.wait([task], timeout=0.1)
-            if not task.done() and await is_left():
-                task.cancel()
-                raise asyncio.CancelledError
-        return task.result()
-    finally:
-        task.cancel()
 
 
 def _caught(function: Callable[[Any], Any], payload: Any) -> Any:

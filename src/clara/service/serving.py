@@ -12,7 +12,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from logging.handlers import QueueHandler, QueueListener
+from queue import Queue
 from types import FrameType
+from typing import Any, TextIO
 
 import uvicorn
 
@@ -24,6 +28,12 @@ from clara.service.settings import Settings
 
 _AFTER_REFUSAL = 5
 """Seconds for clients to be told that no answer comes, before their connections are closed."""
+
+_LINES = 10_000
+"""Lines of the log that may wait to be written."""
+
+_LAST_LINES = 2.0
+"""Seconds that the last lines of the log may take."""
 
 
 class _Server(uvicorn.Server):
@@ -58,7 +68,7 @@ def serve(settings: Settings, told: Callable[[str], None], log: str | None = Non
         InputError: The address cannot be listened at.
         ClaraError: The model or a store cannot be used.
     """
-    _log_lines()
+    lines = _log_lines()
     listening = _socket(settings.host, settings.port)
     host, port = listening.getsockname()[:2]
     shown = "127.0.0.1" if ipaddress.ip_address(host).is_unspecified else host
@@ -95,7 +105,8 @@ def serve(settings: Settings, told: Callable[[str], None], log: str | None = Non
             since=time.time(),
         )
         with noted(note):
-            told(url)
+            with suppress(OSError):  # whoever started the server may have gone; clients still find it
+                told(url)
             ended.wait()
 
     ended = threading.Event()
@@ -110,9 +121,11 @@ def serve(settings: Settings, told: Callable[[str], None], log: str | None = Non
         watching.join()
         if not failed:
             # what Python does at its end takes seconds, and aborts with a thread still within torch
-            logging.shutdown()
-            sys.stdout.flush()
-            os._exit(0)
+            try:
+                _write_out(lines)
+                sys.stdout.flush()
+            finally:
+                os._exit(0)
     if failed:
         raise failed[0]
 
@@ -120,7 +133,10 @@ def serve(settings: Settings, told: Callable[[str], None], log: str | None = Non
 def _socket(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host.strip("[]"), port), family=family, backlog=2048)
+        listening = socket.create_server((host.strip("[]"), port), family=family, backlog=2048)
+        # asyncio does so only for sockets that name their protocol; without it each answer waits for 40 ms
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listening
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(
@@ -128,11 +144,35 @@ def _socket(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def _log_lines() -> None:
-    """Log to standard error: requests as JSON, all else as text."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
+class _Lines(QueueHandler):
+    """Hands lines to the thread that writes them; a reader that stops reading must not stop the server."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Drop the line: too many are not yet written."""
+
+
+class _Written(logging.StreamHandler[TextIO]):
+    """Writes lines to standard error."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Drop the line: nobody reads any more, and there is nowhere to say so."""
+
+
+def _log_lines() -> Queue[Any]:
+    """Log to standard error: requests as JSON, all else as text. Gives the lines to be written."""
+    lines: Queue[Any] = Queue(_LINES)
+    written = _Written()
+    written.setFormatter(logging.Formatter("%(message)s"))
+    QueueListener(lines, written).start()
     for name, level in (("clara", logging.INFO), ("uvicorn.error", logging.WARNING)):
         logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [handler], False
+        logger.handlers, logger.propagate = [_Lines(lines)], False
         logger.setLevel(level)
+    return lines
+
+
+def _write_out(lines: Queue[Any]) -> None:
+    """Wait a moment for lines that are not yet written."""
+    end = time.monotonic() + _LAST_LINES
+    while lines.unfinished_tasks and time.monotonic() < end:
+        time.sleep(0.01)

@@ -155,16 +155,21 @@ class Worker:
     def _run(self) -> None:
         while jobs := self._take():
             started = time.perf_counter()
-            try:
-                results = self._handlers[jobs[0].kind](jobs)
-            except ClaraError as error:
-                results = [error] * len(jobs)
-            except Exception as error:
-                logger.exception("The model failed.")
-                results = [error] * len(jobs)
+            results = self._done(jobs)
             self._observe(jobs[0].kind, len(jobs), time.perf_counter() - started)
             for job, result in zip(jobs, results, strict=True):
                 _set(job, result)
+
+    def _done(self, jobs: Sequence[Job]) -> Sequence[Any]:
+        """Results of jobs; if one of them makes their batch fail, those of each alone."""
+        try:
+            return self._handlers[jobs[0].kind](jobs)
+        except Exception as error:
+            if len(jobs) > 1:
+                return [error if job.is_left else self._done([job])[0] for job in jobs]
+            if not isinstance(error, ClaraError):
+                logger.exception("The model failed.")
+            return [error]
 
 
 def _set(job: Job, result: Any) -> None:
