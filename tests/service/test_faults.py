@@ -307,12 +307,12 @@ def test_errors_of_an_application_come_out() -> None:
 
 @pytest.fixture(scope="module")
 def slow_server(made_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """A server with a time limit of a second and two places in its queue, and its log."""
+    """A server with a time limit of two seconds and four places in its queue, and its log."""
     folder = tmp_path_factory.mktemp("slow")
     log = folder / "log"
     with (
         log.open("wb") as target,
-        group(folder, "serve", *SERVED, str(made_store), "--timeout", "2", "--queue", "2", err=target) as one,
+        group(folder, "serve", *SERVED, str(made_store), "--timeout", "2", "--queue", "4", err=target) as one,
     ):
         assert one.stdout is not None
         yield json.loads(one.stdout.readline())["url"], log
