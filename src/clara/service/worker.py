@@ -107,8 +107,9 @@ class Worker:
 
     @property
     def waiting(self) -> int:
-        """Jobs in the queue."""
-        return len(self._waiting)
+        """Jobs in the queue that somebody waits for."""
+        with self._changed:
+            return sum(not job.is_left for job in self._waiting)
 
     def submit(self, job: Job) -> Job:
         """Queue a job.
