@@ -195,3 +195,36 @@ def test_the_base_reads_jointly(clara: Clara) -> None:
     (reply,) = clara.read(["w1"], [TEXTS[:2]], role=None, max_new_tokens=4)
     assert reply.taken_from is None
     assert reply.prompt_tokens > len(TEXTS[0].split()) + len(TEXTS[1].split())
+
+
+def test_below_the_least_probability_there_is_no_answer(clara: Clara, tmp_path: Path) -> None:
+    with Library(clara, tmp_path / "store") as library:
+        library.add_texts({f"{number}.txt": text for number, text in enumerate(TEXTS)})
+        answer = library.ask("w1 w2", max_new_tokens=4)
+        assert answer.probability is not None
+        assert answer.confidence is not None
+        assert answer.probability == pytest.approx(1 / (1 + math.exp(-answer.confidence)))
+        for least, text in ((0.99 * answer.probability, answer.text), ((1 + answer.probability) / 2, "")):
+            for withheld in (
+                library.ask("w1 w2", min_confidence=least, max_new_tokens=4),
+                [
+                    *clara.stream_from(
+                        "w1 w2",
+                        clara.found("w1 w2", library.store),
+                        library.store,
+                        min_confidence=least,
+                        max_new_tokens=4,
+                    )
+                ][-1],
+            ):
+                assert not isinstance(withheld, str)
+                assert (withheld.text, withheld.is_doubtful) == (text, text == "")
+                assert withheld.probability == pytest.approx(answer.probability)
+        with pytest.raises(InputError, match="from 0 to 1"):
+            library.ask("w1 w2", min_confidence=2.0)
+    plain = Clara(*tiny_model("llama"), "tiny")
+    with Library(plain, tmp_path / "plain") as library:
+        library.add_texts({"a.txt": TEXTS[0]})
+        assert library.ask("w1", max_new_tokens=4).probability is None
+        with pytest.raises(InputError, match="not trained to tell"):
+            library.ask("w1", min_confidence=0.5)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -324,6 +325,7 @@ class Clara:
         where: str | Sequence[str] = (),
         text_passages: TextPassages | None = None,
         reading: str | None = None,
+        min_confidence: float | None = None,
         max_new_tokens: int = MAX_ANSWER_TOKENS,
     ) -> Answer:
         """Answer from the K best passages of a store.
@@ -339,6 +341,8 @@ class Clara:
                 leave in doubt.
             reading: "joint" for one prompt over all passages, or "separate" for one prompt each, of which the
                 one that most likely holds the answer is answered from; the model's own way by default.
+            min_confidence: Give no answer where the estimated probability that a passage holds one is below
+                this number from 0 to 1; by default the best guess is given and marked as doubtful.
             max_new_tokens: Longest answer.
 
         Raises:
@@ -352,6 +356,7 @@ class Clara:
             store,
             text_passages=text_passages,
             reading=reading,
+            min_confidence=min_confidence,
             max_new_tokens=max_new_tokens,
         )
         return answer
@@ -366,6 +371,7 @@ class Clara:
         where: str | Sequence[str] = (),
         text_passages: TextPassages | None = None,
         reading: str | None = None,
+        min_confidence: float | None = None,
         max_new_tokens: int = MAX_ANSWER_TOKENS,
     ) -> Iterator[str]:
         """The answer's text as it grows, piece by piece; arguments as for `ask`.
@@ -379,6 +385,7 @@ class Clara:
             store,
             text_passages=text_passages,
             reading=reading,
+            min_confidence=min_confidence,
             max_new_tokens=max_new_tokens,
         )
         return (piece for piece in pieces if isinstance(piece, str))
@@ -391,9 +398,11 @@ class Clara:
         *,
         text_passages: TextPassages | None = None,
         reading: str | None = None,
+        min_confidence: float | None = None,
         max_new_tokens: int = MAX_ANSWER_TOKENS,
     ) -> list[Answer]:
         """Answers to a batch of questions from what `search` found for each; arguments as for `ask`."""
+        self._check_min_confidence(min_confidence)
         replies = self.reader.read_found(
             questions,
             [self._as_found(own, store) for own in hits],
@@ -403,7 +412,7 @@ class Clara:
             reading=reading,
             max_new_tokens=max_new_tokens,
         )
-        return [self._answer(*one) for one in zip(questions, replies, hits, strict=True)]
+        return [self._answer(*one, min_confidence) for one in zip(questions, replies, hits, strict=True)]
 
     def stream_from(
         self,
@@ -413,9 +422,26 @@ class Clara:
         *,
         text_passages: TextPassages | None = None,
         reading: str | None = None,
+        min_confidence: float | None = None,
         max_new_tokens: int = MAX_ANSWER_TOKENS,
     ) -> Iterator[str | Answer]:
-        """The pieces of an answer from what `search` found, then the whole answer; arguments as for `ask`."""
+        """The pieces of an answer from what `search` found, then the whole answer; arguments as for `ask`.
+
+        With `min_confidence` the answer comes in one piece, since it may be withheld.
+        """
+        if min_confidence is not None:
+            (answer,) = self.answers_from(
+                [question],
+                [hits],
+                store,
+                text_passages=text_passages,
+                reading=reading,
+                min_confidence=min_confidence,
+                max_new_tokens=max_new_tokens,
+            )
+            yield answer.text
+            yield answer
+            return
         for piece in self.reader.stream_found(
             question,
             self._as_found(hits, store),
@@ -559,15 +585,21 @@ class Clara:
             raise InputError(f"The number of passages is {count}, but must be at least 1.")
         return int(count)
 
-    def is_doubtful(self, confidence: float, taken_from: int | None) -> bool:
-        """Whether the model thinks it likelier that no passage holds the answer.
+    @property
+    def judges(self) -> bool:
+        """Whether the model was trained to tell that no passage holds the answer."""
+        return self.model.answers_at_once or self.model.config.no_answer_token_id is not None
 
-        Args:
-            confidence: Of the reply.
-            taken_from: Of the reply.
-        """
-        judged = taken_from is not None or self.model.config.no_answer_token_id is not None
-        return judged and confidence < 0
+    def _check_min_confidence(self, min_confidence: float | None) -> None:
+        if min_confidence is None:
+            return
+        if not self.judges:
+            raise InputError(
+                f"The model {self.name} was not trained to tell that documents hold no answer; remove "
+                "min_confidence."
+            )
+        if not 0 <= min_confidence <= 1:
+            raise InputError(f"min_confidence is {min_confidence}, but must be from 0 to 1.")
 
     def _as_found(self, hits: Sequence[Hit], store: MemoryStore) -> list[FoundPassage]:
         memories = store.memories([hit.stored.id for hit in hits])
@@ -576,8 +608,15 @@ class Clara:
             for hit, memory in zip(hits, memories, strict=True)
         ]
 
-    def _answer(self, question: str, reply: Reply, hits: Sequence[Hit]) -> Answer:
+    def _answer(
+        self, question: str, reply: Reply, hits: Sequence[Hit], min_confidence: float | None = None
+    ) -> Answer:
         """A reply with its sources, spelled as they spell it."""
+        probability = 1 / (1 + math.exp(-reply.confidence)) if self.judges else None
+        least = 0.5 if min_confidence is None else min_confidence
+        is_doubtful = probability is not None and probability < least
+        if is_doubtful and min_confidence is not None:
+            reply = replace(reply, text="", taken_from=None)
         sources = [
             Source.of(hit, "text" if place in reply.texts else "memory") for place, hit in enumerate(hits)
         ]
@@ -589,7 +628,8 @@ class Clara:
             with_evidence(sources, question, text),
             confidence=reply.confidence,
             taken_from=None if taken is None else sources[taken].id,
-            is_doubtful=self.is_doubtful(reply.confidence, taken),
+            is_doubtful=is_doubtful,
+            probability=probability,
         )
 
 

@@ -243,7 +243,10 @@ class Answer:
         sources: The passages that the model read, best first.
         confidence: Mean log probability of the answer's tokens, or the log odds of a span against no answer.
         taken_from: Id of the source that the answer was read from, where it is a single one.
-        is_doubtful: Whether the model finds it more likely that no passage contains the answer.
+        is_doubtful: Whether the model finds it more likely that no passage contains the answer; with
+            `min_confidence`, whether the probability is below it, in which case `text` is empty.
+        probability: The model's estimate that a passage contains the answer, from 0 to 1; None for a model
+            that was not trained to judge this.
     """
 
     question: str
@@ -252,6 +255,7 @@ class Answer:
     confidence: float | None = None
     taken_from: int | None = None
     is_doubtful: bool = False
+    probability: float | None = None
 
     def __str__(self) -> str:
         return self.text

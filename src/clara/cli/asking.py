@@ -20,12 +20,17 @@ from clara.cli.options import (
     DeviceOption,
     HybridOption,
     JsonOption,
+    MinConfidenceOption,
     ModelOption,
+    ReadingOption,
     StoreOption,
     SubfolderOption,
+    TextPassagesOption,
     WhereOption,
+    check_reading,
     field_names,
     open_library,
+    text_passages_of,
 )
 from clara.cli.questions import STDIN, check_question, typed_questions
 from clara.cli.remote import ask_remotely, find_client, search_remotely, tried
@@ -144,13 +149,9 @@ def ask(
     ],
     store: StoreOption = DEFAULT_STORE,
     k: CountOption = None,
-    text_passages: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            help="Number of best passages to read as text instead of memory.",
-        ),
-    ] = None,
+    text_passages: TextPassagesOption = None,
+    reading: ReadingOption = None,
+    min_confidence: MinConfidenceOption = None,
     where: WhereOption = None,
     hybrid: HybridOption = None,
     context: ContextOption = 0,
@@ -166,6 +167,13 @@ def ask(
 
     if question != STDIN:
         check_question(question)
+    options: dict[str, Any] = {
+        "text_passages": text_passages_of(text_passages),
+        "reading": check_reading(reading),
+        "min_confidence": min_confidence,
+        "where": where,
+        "hybrid": hybrid,
+    }
     client = find_client(store, model, subfolder, base, device)
     if client is None:
         _check_conditions(where)
@@ -174,9 +182,7 @@ def ask(
             ask_remotely,
             client,
             k=k,
-            text_passages=text_passages,
-            where=where,
-            hybrid=hybrid,
+            **options,
             context=context,
             as_json=as_json,
         )
@@ -189,7 +195,7 @@ def ask(
     with open_library(store, model, subfolder, base, device) as library:
 
         def reply(asked: str) -> None:
-            answer = library.ask(asked, k, text_passages=text_passages, where=where or (), hybrid=hybrid)
+            answer = library.ask(asked, k, **{**options, "where": where or ()})
             around = _around(library, answer.sources, context)
             if as_json:
                 print_json({**answer.to_dict(), "sources": _as_dicts(answer.sources, around)})

@@ -14,7 +14,9 @@ from clara.cli.options import (
     DeviceOption,
     JsonOption,
     ModelOption,
+    ReadingOption,
     SubfolderOption,
+    check_reading,
     load_model,
 )
 from clara.cli.questions import QuestionCommand, check_question, check_text
@@ -65,6 +67,7 @@ def evaluate(
         str | None,
         typer.Option(help="Sentence encoder to compare with: minilm, a folder or a hub id [default: none]."),
     ] = None,
+    reading: ReadingOption = None,
     llmlingua: Annotated[
         str | None, typer.Option(help="LLMLingua-2 model, for a comparison with compressed text.")
     ] = None,
@@ -104,6 +107,7 @@ def evaluate(
         candidates=candidates,
         seed=seed,
         encoder=encoder,
+        reading=check_reading(reading),
         shortener=llmlingua,
     )
 

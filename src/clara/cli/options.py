@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -66,6 +66,28 @@ HybridOption = Annotated[
 ContextOption = Annotated[
     int,
     typer.Option("--context", "-C", min=0, help="Also show this many passages before and after each source."),
+]
+TextPassagesOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Number of passages to read as text instead of memory, or auto: those that the memories leave "
+        "in doubt [default: the model's own].",
+    ),
+]
+ReadingOption = Annotated[
+    str | None,
+    typer.Option(
+        help="joint: all passages in one prompt; separate: one prompt per passage, answered from the "
+        "likeliest [default: the model's own].",
+    ),
+]
+MinConfidenceOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        help="Give no answer if the estimated probability that the passages contain one is lower.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -133,3 +155,27 @@ def field_names(joined: str | None) -> tuple[str, ...] | None:
     if not names:
         raise InputError("No field is named; write field names separated by commas.")
     return names
+
+
+def text_passages_of(value: str | None) -> int | Literal["auto"] | None:
+    """The value of `TextPassagesOption`.
+
+    Raises:
+        InputError: It is neither a number nor "auto".
+    """
+    if value is None or value == "auto":
+        return value  # type: ignore[return-value]
+    if value.isascii() and value.isdigit():
+        return int(value)
+    raise InputError(f"--text-passages is {value!r}, but must be a number from 0, or auto.")
+
+
+def check_reading(value: str | None) -> str | None:
+    """The value of `ReadingOption`.
+
+    Raises:
+        InputError: There is no such way to read.
+    """
+    if value not in (None, "joint", "separate"):
+        raise InputError(f"--reading is {value!r}, but must be joint or separate.")
+    return value

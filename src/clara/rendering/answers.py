@@ -60,8 +60,13 @@ def print_answer(answer: Answer, around: Mapping[int, Sequence[str]]) -> None:
     elif answer.text:
         shown.print("Probably not answered by these passages; best guess:", style="yellow")
         shown.print(Text(answer.text))
-    else:
+    elif answer.probability is None:
         shown.print("Probably not answered by these passages.", style="yellow")
+    else:
+        shown.print(
+            f"Not in these documents: the probability of an answer is {answer.probability:.2f}.",
+            style="yellow",
+        )
     shown.print()
     shown.print("Sources", style="dim")
     print_sources(

@@ -47,6 +47,7 @@ class Client:
             found["confidence"],
             found["taken_from"],
             found["is_doubtful"],
+            found["probability"],
         )
         return answer, _around(sources)
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from clara.indexing import AddReport, Progress
     from clara.library import Library
     from clara.pipeline import Clara, Query
+    from clara.reading import TextPassages
 
 _T = TypeVar("_T")
 
@@ -44,6 +45,8 @@ class Asked:
         where: Conditions on passages, as of `Clara.search`.
         hybrid: As of `Clara.search`.
         text_passages: As of `Clara.ask`.
+        reading: As of `Clara.ask`.
+        min_confidence: As of `Clara.ask`.
         max_new_tokens: Longest answer; the library's own limit by default.
     """
 
@@ -52,7 +55,9 @@ class Asked:
     k: int | None = None
     where: tuple[str, ...] = ()
     hybrid: bool | None = None
-    text_passages: int | None = None
+    text_passages: TextPassages | None = None
+    reading: str | None = None
+    min_confidence: float | None = None
     max_new_tokens: int | None = None
 
     def search_options(self) -> dict[str, Any]:
@@ -62,7 +67,12 @@ class Asked:
     def reading_options(self) -> dict[str, Any]:
         """What `Library.ask` takes besides question, k and what `Library.search` takes."""
         longest = {} if self.max_new_tokens is None else {"max_new_tokens": self.max_new_tokens}
-        return {"text_passages": self.text_passages, **longest}
+        return {
+            "text_passages": self.text_passages,
+            "reading": self.reading,
+            "min_confidence": self.min_confidence,
+            **longest,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,9 +216,9 @@ class Engine:
         if len(asked) == 1:
             return [_caught(self.ask, asked[0])]
         answers: list[Answer | Exception] = [InputError("Not answered.")] * len(asked)
-        groups: dict[tuple[str, int | None, int | None], list[int]] = {}
+        groups: dict[tuple[Any, ...], list[int]] = {}
         for at, one in enumerate(asked):
-            groups.setdefault((one.store, one.text_passages, one.max_new_tokens), []).append(at)
+            groups.setdefault((one.store, *one.reading_options().items()), []).append(at)
         for places in groups.values():
             together = [asked[at] for at in places]
             try:

@@ -162,7 +162,9 @@ class SearchRequest(Body):
 class AskRequest(SearchRequest):
     """Of the page's question; `before` are the questions before it, oldest first."""
 
-    text_passages: Annotated[int, Field(ge=0, le=100)] | None = None
+    text_passages: Annotated[int, Field(ge=0, le=100)] | Literal["auto"] | None = None
+    reading: Literal["joint", "separate"] | None = None
+    min_confidence: Annotated[float, Field(ge=0, le=1)] | None = None
     stream: bool = False
     before: Annotated[list[Text], Field(max_length=100)] = []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 from collections.abc import AsyncGenerator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
@@ -49,14 +49,15 @@ def page_routes(service: Service) -> APIRouter:
 
     def asked_of(store: str, body: SearchRequest) -> Asked:
         engine.check_store(store)
-        before = body.before if isinstance(body, AskRequest) else []
-        return Asked(
-            store,
-            with_subject(body.question, before),
-            body.k,
-            tuple(body.where),
-            body.hybrid,
-            body.text_passages if isinstance(body, AskRequest) else None,
+        asked = Asked(store, body.question, body.k, tuple(body.where), body.hybrid)
+        if not isinstance(body, AskRequest):
+            return asked
+        return replace(
+            asked,
+            question=with_subject(body.question, body.before),
+            text_passages=body.text_passages,
+            reading=body.reading,
+            min_confidence=body.min_confidence,
         )
 
     def with_context(store: str, sources: list[dict[str, Any]], count: int) -> None:

@@ -175,7 +175,7 @@ async function ask(question) {
 function finish(answer, turn, asked, said, links, question) {
   said.classList.remove("waiting");
   said.textContent = answer.text || "The documents do not answer this.";
-  if (answer.is_doubtful) turn.insertBefore(element("p", { class: "dim" }, "Probably not in these passages; the best guess:"), said);
+  if (answer.is_doubtful && answer.text) turn.insertBefore(element("p", { class: "dim" }, "Probably not in these passages; the best guess:"), said);
   if (answer.question !== question) asked.append(element("span", { class: "dim" }, ` — asked as: ${answer.question}`));
   const show = (id) => { showSources(answer.sources, answer.taken_from); choose(id); };
   for (const one of answer.sources.slice(0, 9)) {
