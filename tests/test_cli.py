@@ -785,6 +785,8 @@ def test_strict_fails_where_something_was_not_taken(
     assert "Documents: 1 added." in out
     assert says(err, f"{files / 'a.md'}: 1 struck-out text")
     assert says(err, f"{files / '.gitignore'}: 1 file ({files / 'b.md'})", "--no-ignore")
+    assert run(monkeypatch, "index", files, *options, "--strict", "--no-ignore") == 1  # it is unchanged
+    (files / "a.md").write_text("w1", encoding="utf-8")
     assert run(monkeypatch, "index", files, *options, "--strict", "--no-ignore") == 0
     assert "Documents: 1 added, 1 unchanged." in capsys.readouterr().out
     (files / "b.md").unlink()

@@ -5,20 +5,28 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch.overrides import TorchFunctionMode
 
+from clara import indexing
+from clara.documents import READER_VERSION, read_stream
 from clara.errors import InputError, PromptError, StoreError, StoreMismatchError
 from clara.library import Library, Progress
 from clara.pipeline import Clara
 from clara.processing import MemorySlot, TextSlot, collate_prompts, collate_texts
+from clara.records import Document
 from clara.roles import LowRank
+from clara.store.maintenance import check
 from conftest import WORDS, tiny_model
 
 
@@ -486,7 +494,102 @@ def test_report_names_what_was_not_taken_and_what_was_ignored(library: Library, 
     assert report.ignored == {str(folder / ".gitignore"): [str(folder / "c.md")]}
     assert report.is_lossy
     again = library.add(folder, heed=False)
-    assert (again.added, again.ignored, again.is_lossy) == (1, {}, False)
+    assert (again.added, again.ignored, again.unchanged) == (1, {}, 5)
+    assert again.left_out == report.left_out
+
+
+def test_losses_of_unchanged_files_and_copies_are_told_again(
+    clara: Clara, tmp_path: Path, folder: Path
+) -> None:
+    for name in ("a.md", "b.md"):
+        (folder / name).write_text("w2 ~~w3~~ w4", encoding="utf-8")
+    told = {str(folder / name): ["1 struck-out text left out"] for name in ("a.md", "b.md")}
+    with Library(clara, tmp_path / "store") as library:
+        assert library.add(folder).left_out == told
+    with Library(clara, tmp_path / "store") as library:
+        again = library.add(folder)
+        assert (again.unchanged, again.left_out, again.is_lossy) == (5, told, True)
+        (document,) = (one for one in library.documents() if one.title == "a")
+        assert document.left_out == ("1 struck-out text left out",)
+        typed = read_stream(b"w5 ~~w6~~", "typed", ".md")
+        for counts in ((1, 0), (0, 1)):
+            report = library.add_documents([typed])
+            assert (report.added, report.unchanged) == counts
+            assert report.left_out == {"typed": ["1 struck-out text left out"]}
+
+
+@pytest.mark.parametrize("is_old_store", [True, False])
+def test_what_an_older_reader_read_is_read_again_and_its_passages_are_kept(
+    clara: Clara, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, is_old_store: bool
+) -> None:
+    for name in ("3.md", "4.md", "5.md"):
+        (folder / name).write_text("# w1\n\nw2 w3\n\n# w4\n\nw5 ~~w6~~ w7\n", encoding="utf-8")
+    with Library(clara, tmp_path / "store") as library:
+        library.add(folder)
+        before, passages = library.store.sources(), library.store.num_passages
+    with closing(sqlite3.connect(tmp_path / "store" / "store.sqlite3")) as database:
+        database.execute("DROP TABLE readings" if is_old_store else "DELETE FROM readings")
+        database.commit()
+    with Library(clara, tmp_path / "store", read_only=True) as library:
+        assert library.store.readings() == {}
+        assert check(library.store).faults == []
+    with Library(clara, tmp_path / "store") as library:
+        report = library.add(folder)
+        assert (report.reread, report.unchanged, report.copies) == (4, 2, 0)
+        assert (report.added, report.replaced, report.passages, report.kept) == (0, 0, 0, passages)
+        assert len(report.left_out) == 3
+        assert (library.store.sources(), library.store.num_passages) == (before, passages)
+        assert {one.version for one in library.store.readings().values()} == {READER_VERSION}
+        assert len(library.store.copies()) == 2
+        assert library.add(folder).unchanged == 6
+        # a newer reader finds other text
+        monkeypatch.setattr(indexing, "READER_VERSION", READER_VERSION + 1)
+        monkeypatch.setattr(indexing, "read_part", _newer(indexing.read_part))
+        report = library.add(folder / "5.md")
+        assert (report.reread, report.passages, report.kept) == (1, 1, 1)
+        assert library.store.sources() == before
+        assert [text.passage.text for text in library.store.passages_of(str(folder / "5.md"))][1] == "w8"
+        assert not library.store.passages_of(str(folder / "3.md"))  # a copy now
+        assert library.add([folder / "3.md", folder / "4.md"]).unchanged == 2
+        assert check(library.store).faults == []
+
+
+def _newer(read_part: Callable[..., Document]) -> Callable[..., Document]:
+    def read(*given: Any) -> Document:
+        document = read_part(*given)
+        sections = (
+            *document.sections[:-1],
+            replace(document.sections[-1], text="w8", units=(), line_spans=()),
+        )
+        return replace(document, sections=sections, reader=READER_VERSION + 1)
+
+    return read
+
+
+def test_a_moved_file_of_an_older_reader_is_read_again(library: Library, folder: Path) -> None:
+    library.add(folder)
+    passages = library.store.num_passages
+    library.store._database._connection.execute("DELETE FROM readings")
+    (folder / "inner").mkdir()
+    (folder / "0.txt").rename(folder / "inner" / "0.txt")
+    report = library.add(folder)
+    assert report.moved == [(str(folder / "0.txt"), str(folder / "inner" / "0.txt"))]
+    assert (report.reread, report.added, report.passages, report.copies) == (3, 0, 0, 0)
+    assert library.store.sources().keys() == {
+        str(folder / name) for name in ("1.txt", "2.txt", "inner/0.txt")
+    }
+    assert library.store.num_passages == passages
+
+
+@pytest.mark.parametrize("name", ["0.old.txt", "00.txt", "9.txt"])  # before and after it in the folder
+def test_old_state_of_a_file_that_goes_on_anew_is_stored(library: Library, folder: Path, name: str) -> None:
+    library.add(folder)
+    (folder / "0.txt").rename(folder / name)
+    (folder / "0.txt").write_text("w1 w2 w3", encoding="utf-8")
+    report = library.add(folder)
+    assert library.store.sources().keys() >= {str(folder / "0.txt"), str(folder / name)}
+    assert (report.added + report.replaced + report.copies, report.moved) == (2, [])
+    assert library.add(folder).unchanged == 4
 
 
 def test_adapters_are_merged_for_use(tmp_path: Path) -> None:

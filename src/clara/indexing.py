@@ -8,20 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clara.documents import FoundFiles, ReadOptions, cut, file_of, file_parts, read_part
+from clara.documents import (
+    READER_VERSION,
+    FoundFiles,
+    ReadOptions,
+    cut,
+    file_of,
+    file_parts,
+    read_part,
+    source_of,
+)
 from clara.errors import DocumentError, InputError
 from clara.missing_files import is_gone
 from clara.pipeline import Clara
 from clara.prefetch import prefetch
 from clara.records import Document, Passage
-from clara.store import MemoryStore, NewDocument
+from clara.store import MemoryStore, NewDocument, StoredReading
 
 PASSAGES_PER_COMMIT = 256
 """Passages that are compressed and committed together; at most this work is repeated after a kill."""
@@ -62,16 +71,17 @@ class AddReport:
         added: Documents that are new.
         replaced: Documents that had changed.
         unchanged: Documents that were skipped since nothing changed.
+        reread: Documents that had not changed and were read again, since an older reader had read them.
         copies: Files with the bytes of another, with which they are stored once.
         removed: documents whose files no longer exist (only when asked for).
         passages: Passages compressed.
-        kept: Passages of changed documents that had not changed and were not compressed again.
+        kept: Passages of changed or reread documents that had not changed and were not compressed again.
         refused: Files and folders that could not be read, each with the reason.
         passed_over: Of files in folders that are of no kind to read, how many there are by their ending, ""
             for those without one.
         unread: The names of these files, at most `UNREAD` of them.
         left_out: Of each document of which not everything was taken, what was not, a line for each kind of
-            thing.
+            thing; of unchanged ones too.
         ignored: Files and folders that ignore files leave out, by the ignore file.
         moved: Documents whose files have moved, the old name and the new one; they were not compressed again.
         gone: Documents below the given paths whose files no longer exist, which are still stored.
@@ -80,6 +90,7 @@ class AddReport:
     added: int = 0
     replaced: int = 0
     unchanged: int = 0
+    reread: int = 0
     copies: int = 0
     removed: int = 0
     passages: int = 0
@@ -91,6 +102,11 @@ class AddReport:
     ignored: dict[str, list[str]] = field(default_factory=dict)
     moved: list[tuple[str, str]] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
+
+    def tell(self, source: str, left_out: Sequence[str]) -> None:
+        """Note what was not taken of a document, if anything."""
+        if left_out:
+            self.left_out[source] = list(left_out)
 
     @property
     def is_lossy(self) -> bool:
@@ -109,10 +125,12 @@ class CutDocument:
     Attributes:
         document: The document.
         passages: Its passages, each short enough to be compressed whole.
+        is_reread: It is stored, as an older reader read it.
     """
 
     document: Document
     passages: Sequence[Passage]
+    is_reread: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +140,15 @@ class _Copy:
     source: str
     modified: float
     sha256: str
+    left_out: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
 class _Unchanged:
     """A file, or part of one, that is stored as it is."""
+
+    source: str
+    left_out: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +192,9 @@ def index_files(
         report.refused, report.passed_over = list(files.refused), dict(files.passed_over)
         report.unread = files.unread[:UNREAD]
         report.ignored = {file: list(names) for file, names in files.ignored.items()}
-    known = store.sources()
+    with store.snapshot():
+        known, readings = store.sources(), store.readings()
+    hashes: dict[str, str] = {}  # of what was read or is a copy
     copies: list[tuple[str, float, str]] = []
     outdated: list[str] = []
     progress(state)
@@ -179,12 +203,15 @@ def index_files(
         for item in items:
             match item:
                 case CutDocument(document):
-                    if document.left_out:
-                        report.left_out[document.source] = list(document.left_out)
+                    report.tell(document.source, document.left_out)
+                    hashes[document.source] = document.sha256
                     yield item
-                case _Copy(source, modified, sha256):
+                case _Copy(source, modified, sha256, left_out):
+                    report.tell(source, left_out)
+                    hashes[source] = sha256
                     copies.append((source, modified, sha256))
-                case _Unchanged():
+                case _Unchanged(source, left_out):
+                    report.tell(source, left_out)
                     report.unchanged += 1
                 case _Refused(file, reason):
                     report.refused.append((str(file), reason))
@@ -198,25 +225,28 @@ def index_files(
         state.passages += count
         progress(state)
 
-    with prefetch(_read_all(clara, files, known, options or ReadOptions()), READ_AHEAD) as items:
+    with prefetch(_read_all(clara, files, known, readings, options or ReadOptions()), READ_AHEAD) as items:
         index_documents(clara, store, taken(items), report, compressed)
-    report.moved = _moved(store, known, copies)
-    report.copies = store.add_copies(copies) - len(report.moved)
+    report.moved = _moved(known, hashes)
+    new_names = {new for _, new in report.moved}
+    attached = store.add_copies(copies)
+    report.copies = attached - sum(source in new_names for source, *_ in copies)
     store.remove([*outdated, *(old for old, _ in report.moved)])  # what has a copy takes its name
+    if attached < len(copies):  # the document has changed in this run, as a log does whose old state is kept
+        now = store.sources()
+        missed = {file_of(source) for source, _, sha256 in copies if now.get(source) != sha256}
+        again = [file for file in files if source_of(file) in missed]
+        report += index_files(clara, store, again, lambda _: None, options)
     return report
 
 
-def _moved(
-    store: MemoryStore, known: Mapping[str, str], copies: Sequence[tuple[str, float, str]]
-) -> list[tuple[str, str]]:
-    """Stored documents whose files are gone and whose bytes stand in a new file: the old name and the new
-    one."""
-    first_of = {document.sha256: document.source for document in store.documents()} if copies else {}
+def _moved(known: Mapping[str, str], hashes: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Stored files that are gone and whose bytes stand in a new file: the old name and the new one."""
+    new = {sha256: source for source, sha256 in hashes.items() if source not in known}
     moved: dict[str, str] = {}
-    for source, _, sha256 in copies:
-        old = first_of.get(sha256)
-        if old is not None and old not in moved and source not in known and is_gone(old):
-            moved[old] = source
+    for old, sha256 in known.items():
+        if sha256 in new and is_gone(old):
+            moved[old] = new.pop(sha256)
     return list(moved.items())
 
 
@@ -267,7 +297,11 @@ def cut_document(clara: Clara, document: Document) -> CutDocument:
 
 
 def _read_all(
-    clara: Clara, files: Sequence[Path], known: dict[str, str], options: ReadOptions
+    clara: Clara,
+    files: Sequence[Path],
+    known: dict[str, str],
+    readings: Mapping[str, StoredReading],
+    options: ReadOptions,
 ) -> Iterator[_Read]:
     """Read and cut all files, less what is stored as it is.
 
@@ -275,9 +309,11 @@ def _read_all(
         clara: The model.
         files: What to read.
         known: The hash of everything that is stored, by source.
+        readings: How everything that is stored was read, by source.
         options: Which fields of records are read as what.
     """
     first_of = {sha256: source for source, sha256 in reversed(known.items())}
+    read = {sha256: readings.get(source, StoredReading()) for source, sha256 in known.items()}
     parts_of: dict[str, set[str]] = {}
     for source in known:
         parts_of.setdefault(file_of(source), set()).add(source)
@@ -286,13 +322,17 @@ def _read_all(
         try:
             for part in file_parts(file, options):
                 seen.add(part.source)
-                if known.get(part.source) == part.sha256:
-                    yield _Unchanged()
-                elif first_of.get(part.sha256, part.source) != part.source:
-                    yield _Copy(part.source, part.modified, part.sha256)
+                reading = read.get(part.sha256)
+                is_known = known.get(part.source) == part.sha256
+                is_current = reading is not None and reading.version >= READER_VERSION
+                if reading is not None and is_known and is_current:
+                    yield _Unchanged(part.source, reading.left_out)
+                elif reading is not None and (is_current or not (is_known or is_gone(first_of[part.sha256]))):
+                    yield _Copy(part.source, part.modified, part.sha256, reading.left_out)
                 else:
-                    yield cut_document(clara, read_part(part, options))
-                    first_of[part.sha256] = part.source
+                    document = read_part(part, options)
+                    yield replace(cut_document(clara, document), is_reread=reading is not None)
+                    read[part.sha256] = StoredReading(document.reader, document.left_out)
         except DocumentError as error:
             yield _Refused(file, str(error))
             yield _Finished(_size(file))
@@ -323,7 +363,8 @@ def _compress(
 ) -> list[NewDocument]:
     """The batch with its memories, of which those of unchanged passages are taken from what is stored."""
     stored = [
-        {one.passage.content: one.id for one in store.passages_of(item.document.source)} for item in batch
+        {one.passage.content: one.id for one in store.passages_of(item.document.source, sha256)}
+        for item, sha256 in ((item, item.document.sha256 if item.is_reread else "") for item in batch)
     ]
     new = [
         passage.content
@@ -348,7 +389,9 @@ def _compress(
         ]
         items.append(_new_document(clara, item, own))
         report.kept += sum(isinstance(memory, int) for memory, _ in own)
-        if kept:
+        if item.is_reread:
+            report.reread += 1
+        elif kept:
             report.replaced += 1
         else:
             report.added += 1

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,7 +18,7 @@ from clara.indexing import AddReport, Progress, cut_document, index_documents, i
 from clara.missing_files import AnyPath, files_of, missing_files
 from clara.pipeline import Clara
 from clara.records import Answer, Document, Hit, Section, StoredDocument
-from clara.store import Explanation, MemoryStore
+from clara.store import Explanation, MemoryStore, StoredReading
 
 logger = logging.getLogger(__name__)
 
@@ -89,9 +90,10 @@ class Library:
     ) -> AddReport:
         """Read files and folders, compress their passages, store the memories.
 
-        Unchanged files are skipped. In a changed file only the changed passages are compressed. A moved file
-        is recognised by its content and not compressed again. Work is committed every few hundred passages,
-        so that a killed run can be repeated and continues.
+        Unchanged files are skipped, unless an older version of the readers read them. In a changed file only
+        the changed passages are compressed. A moved file is recognised by its content and not compressed
+        again. Work is committed every few hundred passages, so that a killed run can be repeated and
+        continues.
 
         Args:
             paths: Files and folders.
@@ -121,14 +123,17 @@ class Library:
 
     def add_documents(self, documents: Iterable[Document]) -> AddReport:
         """Store documents that were already read; a known name is replaced if the content differs."""
-        known = self.store.sources()
+        with self.store.snapshot():
+            known, readings = self.store.sources(), self.store.readings()
         report = AddReport()
         new = []
         for document in documents:
-            if known.get(document.source) == document.sha256:
+            report.tell(document.source, document.left_out)
+            is_known = known.get(document.source) == document.sha256
+            if is_known and readings.get(document.source, StoredReading()).version >= document.reader:
                 report.unchanged += 1
             else:
-                new.append(cut_document(self.clara, document))
+                new.append(replace(cut_document(self.clara, document), is_reread=is_known))
         index_documents(self.clara, self.store, new, report)
         return report
 

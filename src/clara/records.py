@@ -47,6 +47,7 @@ class Document:
         sha256: Hex digest of the file's bytes, and of the fields that were chosen; tells whether it changed.
         modified: Modification time, seconds since the epoch (0 where there is no file).
         left_out: What of the file is not in the sections, a line for each kind of thing.
+        reader: Version of the readers (`documents.READER_VERSION`); 0 for a text that no reader read.
     """
 
     source: str
@@ -55,6 +56,7 @@ class Document:
     sha256: str
     modified: float = 0.0
     left_out: tuple[str, ...] = ()
+    reader: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,7 @@ class StoredDocument:
         sha256: Hex digest of the file's bytes when it was stored.
         modified: The file's modification time then, seconds since the epoch.
         num_passages: Number of its passages.
+        left_out: What of the file is not stored, a line for each kind of thing.
     """
 
     source: str
@@ -122,6 +125,7 @@ class StoredDocument:
     sha256: str
     modified: float
     num_passages: int
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

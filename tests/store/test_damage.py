@@ -36,7 +36,9 @@ def filled(path: Path) -> None:
         first = replace(
             first, passages=[replace(one, metadata={"author": "Kim"}, page=3) for one in first.passages]
         )
-        store.add([first, item("beta", 1, 2)])
+        second = item("beta", 1, 2)
+        second = replace(second, document=replace(second.document, left_out=("1 note left out",), reader=1))
+        store.add([first, second])
         store.add_copies([("gamma", 5.0, first.document.sha256)])
 
 
@@ -72,6 +74,8 @@ def test_no_flipped_bit_of_the_database_changes_what_is_read_unseen(tmp_path: Pa
         ("documents", "modified = 9 WHERE source = 'beta'", ["beta"]),
         ("copies", "modified = 9", ["alpha", "gamma"]),
         ("places", "memory_row = 0 WHERE passage = 3", ["beta"]),
+        ("readings", "left_out = '[]'", ["beta"]),
+        ("readings", "left_out = '[', version = 'x'", ["beta"]),
     ],
 )
 def test_altered_rows_are_named_and_dropped(

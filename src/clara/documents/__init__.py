@@ -5,9 +5,10 @@ No function here needs the model; `cut` is told how long a text is by the counte
 
 from clara.documents.discover import FoundFiles, find_files
 from clara.documents.options import ReadOptions
-from clara.documents.parts import FilePart, file_of
+from clara.documents.parts import FilePart, file_of, source_of
 from clara.documents.passages import cut
 from clara.documents.readers import (
+    READER_VERSION,
     SUFFIXES,
     file_parts,
     read_document,
@@ -18,6 +19,7 @@ from clara.documents.readers import (
 from clara.documents.show import ShownDocument, show
 
 __all__ = [
+    "READER_VERSION",
     "SUFFIXES",
     "FilePart",
     "FoundFiles",
@@ -32,4 +34,5 @@ __all__ = [
     "read_part",
     "read_stream",
     "show",
+    "source_of",
 ]

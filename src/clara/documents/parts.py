@@ -67,6 +67,11 @@ def file_of(source: str) -> str:
     return _PART_NAME.sub("", source)
 
 
+def source_of(path: Path) -> str:
+    """The name of the document that is read from a file, or of its first part."""
+    return printable(str(path.resolve()))
+
+
 def divide(
     path: Path, border: Border | None, *, keeps_head: bool, max_whole_bytes: int, whole: bool
 ) -> Iterator[FilePart]:
@@ -83,7 +88,7 @@ def divide(
         OSError: The file cannot be opened or read.
         UnreadableError: The file changes while it is read, or is too large to be read whole.
     """
-    source = printable(str(path.resolve()))
+    source = source_of(path)
     with path.open("rb") as stream:
         size = os.fstat(stream.fileno()).st_size
         if size > max_whole_bytes and border is None:

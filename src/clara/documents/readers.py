@@ -112,6 +112,9 @@ SUFFIXES = (*_FORMATS, *(PICTURES if is_there() else ()))
 NO_KIND = re.compile(r"\.?\d*")
 """What files such as "README", "tar.1" and "Apache-2.0" end in, which says nothing of their kind."""
 
+READER_VERSION = 1
+"""Grows with every change of what is read of some file; documents of older readers are read again."""
+
 _DEFAULTS = ReadOptions()
 _MAX_DEPTH = 3  # files within files
 _LONGEST_STATED = 200  # characters of a fact of the whole file that each of its passages keeps
@@ -240,6 +243,7 @@ def _read(part: FilePart, options: ReadOptions, source: str, title: str, named: 
         sha256=part.sha256,
         modified=part.modified,
         left_out=losses.lines(),
+        reader=READER_VERSION,
     )
 
 

@@ -188,9 +188,11 @@ class Uploads:
         report = self._retried(lambda: self._engine.add(addition.store, [file], progress))
         for _, reason in report.refused:
             return "failed", reason.replace(str(file), file.name)  # clients need not know where it lies
+        said = "Unchanged." if report.unchanged else f"{report.passages:,} passages."
         if report.copies:
-            return "done", "It holds the same bytes as a document that is stored already."
-        return "done", "Unchanged." if report.unchanged else f"{report.passages:,} passages."
+            said = "It holds the same bytes as a document that is stored already."
+        lost = "; ".join(line for lines in report.left_out.values() for line in lines)
+        return "done", f"{said} Left out: {lost}." if lost else said
 
     def _retried(self, action: Callable[[], Any]) -> Any:
         """Do something again for a while if another process is writing the store."""

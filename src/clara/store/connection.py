@@ -12,7 +12,7 @@ from pathlib import Path
 from clara.errors import StoreError
 from clara.files import atomic_write
 from clara.store.filters import prepare
-from clara.store.schema import APPLICATION_ID, FORMAT_VERSION, Manifest, add_checksums, row_crc32
+from clara.store.schema import APPLICATION_ID, FORMAT_VERSION, READINGS, Manifest, add_checksums, row_crc32
 
 COMMITTED_NAME = "committed"
 
@@ -46,6 +46,8 @@ class Connection:
                     add_checksums(self._connection)
                     self._connection.execute("COMMIT")
                     self.manifest = self._read_manifest()
+                if not read_only:
+                    self._connection.execute(READINGS)
             except BaseException:
                 self._connection.close()
                 raise

@@ -47,6 +47,13 @@ class Offsets(NamedTuple):
     norm: float
 
 
+class StoredReading(NamedTuple):
+    """By which version of the readers a document was read, and what was left out of it."""
+
+    version: int = 0
+    left_out: tuple[str, ...] = ()
+
+
 class Totals(NamedTuple):
     """How much a store holds, what was removed not counted."""
 
@@ -109,12 +116,18 @@ class Database(Connection):
     def documents(self) -> list[StoredDocument]:
         """All documents, by source."""
         with self.snapshot():
+            read = self.readings()
             rows = self._connection.execute(
                 "SELECT source, title, sha256, modified,"
                 " (SELECT count(*) FROM passages WHERE document = documents.id)"
                 " FROM documents ORDER BY source"
             )
-            return [StoredDocument(*row) for row in rows]
+            return [
+                StoredDocument(
+                    source, title, sha256, modified, count, read.get(source, StoredReading()).left_out
+                )
+                for source, title, sha256, modified, count in rows
+            ]
 
     def sources(self) -> dict[str, str]:
         """The hash of every file that is stored, as a document or as a copy of one, by its name."""
@@ -125,6 +138,20 @@ class Database(Connection):
                     " JOIN documents ON documents.id = document"
                 )
             )
+
+    def readings(self) -> dict[str, StoredReading]:
+        """How every file was read, by its name, as far as that is known; copies are as their document."""
+        with self.snapshot():
+            if not self._has_readings():
+                return {}
+            rows = self._connection.execute(
+                "SELECT source, version, left_out FROM documents JOIN readings ON document = documents.id"
+                " UNION ALL SELECT source, version, left_out FROM copies JOIN readings USING (document)"
+            )
+            return {name: _stored_reading(version, said) for name, version, said in rows}
+
+    def _has_readings(self) -> bool:
+        return bool(self._connection.execute("PRAGMA table_info(readings)").fetchall())
 
     def copies(self) -> list[tuple[str, str, float]]:
         """Every copy: its name, the document's and when the copy was changed, seconds since the epoch."""
@@ -139,10 +166,13 @@ class Database(Connection):
         rows = self._by_id(f"{_PASSAGES} WHERE passages.id IN ({{}})", ids)
         return {row[0]: _stored_passage(row) for row in rows}
 
-    def passages_of(self, source: str) -> list[StoredPassage]:
-        """The passages of a document, in order; none if it is not stored."""
+    def passages_of(self, source: str, sha256: str = "") -> list[StoredPassage]:
+        """The passages of a document, else of the one whose file has a hash, in order."""
+        execute = self._connection.execute
         with self.snapshot():
-            rows = self._connection.execute(f"{_PASSAGES} WHERE source = ? ORDER BY position", (source,))
+            rows = execute(f"{_PASSAGES} WHERE source = ? ORDER BY position", (source,)).fetchall()
+            if not rows and sha256:
+                rows = execute(f"{_PASSAGES} WHERE sha256 = ? ORDER BY position", (sha256,)).fetchall()
             return [_stored_passage(row) for row in rows]
 
     def around(self, passage_id: int, count: int) -> list[StoredPassage]:
@@ -277,6 +307,7 @@ class Database(Connection):
             "passages": "document",
             "copies": "document",
             "places": "(SELECT document FROM passages WHERE id = passage)",
+            "readings": "document",
         }
         found: dict[str, set[int]] = {}
         with self.snapshot():
@@ -284,6 +315,8 @@ class Database(Connection):
             self._connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
             try:
                 for table, columns in CHECKED.items():
+                    if table == "readings" and not self._has_readings():
+                        continue
                     query = f"SELECT {owner[table]}, crc32, {', '.join(columns)} FROM {table}"
                     for document, crc32, *values in self._connection.execute(query):
                         if row_crc32(*values) != crc32:
@@ -369,11 +402,13 @@ class Database(Connection):
     def add(self, document: Document, passages: Iterable[tuple[Passage, Offsets]]) -> None:
         """Add a document and its passages, in place of one with the same source if there is one.
 
-        A document whose bytes are those of another that is stored is noted as a copy of it.
+        A document whose bytes are those of another that is stored is noted as a copy of it, unless the other
+        was read by an older reader: then this one takes its place and that of its copies.
 
         Raises:
             InputError: A text is not valid Unicode.
         """
+        copies = self._remove_outdated(document)
         self.remove(document.source)
         if document.sha256 and self.add_copy(document.source, document.modified, document.sha256):
             return
@@ -396,11 +431,34 @@ class Database(Connection):
                     " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, row_crc32(?1, ?2, ?3, ?4, ?5, ?6, ?7))",
                     (inserted, *offsets),
                 )
+            if document.reader:
+                execute(
+                    "INSERT INTO readings VALUES (?1, ?2, ?3, row_crc32(?1, ?2, ?3))",
+                    (number, document.reader, json.dumps(document.left_out)),
+                )
+            for source, modified in copies:
+                self.add_copy(source, modified, document.sha256)
         except UnicodeEncodeError as error:
             raise InputError(
                 f"The document {document.source!r} holds text that is not valid Unicode (a lone surrogate); "
                 "remove those characters."
             ) from error
+
+    def _remove_outdated(self, document: Document) -> list[tuple[str, float]]:
+        """Remove what has a document's bytes and was read by an older reader; its other names and times."""
+        if not document.sha256 or not document.reader:
+            return []
+        execute = self._connection.execute
+        found = execute(
+            "SELECT id, source, modified FROM documents LEFT JOIN readings ON document = id"
+            " WHERE sha256 = ? AND coalesce(version, 0) < ?",
+            (document.sha256, document.reader),
+        ).fetchall()
+        names = [(source, modified) for _, source, modified in found]
+        for number, *_ in found:
+            names += execute("SELECT source, modified FROM copies WHERE document = ?", (number,)).fetchall()
+            execute("DELETE FROM documents WHERE id = ?", (number,))
+        return [name for name in names if name[0] != document.source]
 
     def remove(self, source: str) -> bool:
         """Remove a file, and say whether there was one.
@@ -502,6 +560,16 @@ class Database(Connection):
             busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
             self._connection.execute(f"PRAGMA busy_timeout = {WAIT_SECONDS * 1000}")
         return not busy
+
+
+def _stored_reading(version: Any, left_out: Any) -> StoredReading:
+    """How a document was read; what is damaged is as not known, so that it is read again."""
+    try:
+        said = json.loads(left_out)
+    except (ValueError, TypeError):
+        return StoredReading()
+    is_whole = isinstance(version, int) and isinstance(said, list)
+    return StoredReading(version, tuple(map(str, said))) if is_whole else StoredReading()
 
 
 def _stored_passage(row: Sequence[Any]) -> StoredPassage:

@@ -18,7 +18,7 @@ from clara.errors import StoreError, StoreMismatchError
 from clara.records import StoredDocument, StoredPassage
 from clara.store.codebooks import StoreCodecs
 from clara.store.codecs import Rows
-from clara.store.database import SEARCHED, Database, Offsets
+from clara.store.database import SEARCHED, Database, Offsets, StoredReading
 from clara.store.filters import Filter, unknown_field
 from clara.store.lexical import MOST_LOOKED_UP, match_expression, rarest_terms
 from clara.store.lock import WriterLock
@@ -250,10 +250,20 @@ class StoreReader:
         with self.snapshot():
             return self._database.copies()
 
-    def passages_of(self, source: str) -> list[StoredPassage]:
-        """The passages of a document, in order; none if it is not stored."""
+    def readings(self) -> dict[str, StoredReading]:
+        """By which readers every file was read and what was left out, by its name, as far as known."""
         with self.snapshot():
-            return self._database.passages_of(source)
+            return self._database.readings()
+
+    def passages_of(self, source: str, sha256: str = "") -> list[StoredPassage]:
+        """The passages of a document, in order; none if it is not stored.
+
+        Args:
+            source: The document's name.
+            sha256: If no document has this name, take the one whose file has this hash.
+        """
+        with self.snapshot():
+            return self._database.passages_of(source, sha256)
 
     def around(self, passage_id: int, count: int) -> list[StoredPassage]:
         """A passage with up to `count` before and after it in its document, in order.

@@ -97,6 +97,19 @@ CREATE TRIGGER passages_removed AFTER DELETE ON passages BEGIN
 END;
 """
 
+READINGS = """
+CREATE TABLE IF NOT EXISTS readings (
+    document INTEGER PRIMARY KEY REFERENCES documents (id) ON DELETE CASCADE,
+    version INTEGER NOT NULL,
+    left_out TEXT NOT NULL,
+    crc32 INTEGER
+)
+"""
+"""By which version of the readers a document was read, and what was left out of it (JSON).
+
+Stores get it when they are opened for writing; a document without a row is of version 0.
+"""
+
 CHECKED = {
     "documents": ("source", "title", "sha256", "modified"),
     "passages": (
@@ -106,8 +119,9 @@ CHECKED = {
     "places": (
         *("passage", "memory_segment", "memory_row", "memory_rows", "key_segment", "key_row", "norm"),
     ),
+    "readings": ("document", "version", "left_out"),
 }
-"""Tables whose rows have a checksum, with the columns that it covers."""
+"""Tables whose rows have a checksum, with the columns that it covers; an older store lacks the last one."""
 
 
 def row_crc32(*values: str | bytes | float | None) -> int:
@@ -129,6 +143,8 @@ def identity_crc32(entries: Mapping[str, Any]) -> int:
 def add_checksums(connection: sqlite3.Connection) -> None:
     """Bring a database of format 2, whose rows have no checksums, to format 3; within a transaction."""
     for table, columns in CHECKED.items():
+        if table == "readings":  # newer than format 3
+            continue
         connection.execute(f"ALTER TABLE {table} ADD COLUMN crc32 INTEGER")
         connection.execute(f"UPDATE {table} SET crc32 = row_crc32({', '.join(columns)})")
     entries = dict(connection.execute("SELECT key, value FROM meta"))
@@ -190,7 +206,7 @@ def create_database(path: Path, manifest: Manifest) -> None:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             # without a write-ahead log, which a full disk would keep out of the file until after its renaming
-            connection.executescript(f"BEGIN; {_SCHEMA}")
+            connection.executescript(f"BEGIN; {_SCHEMA}; {READINGS}")
             entries = {**manifest.entries(), "generation": 0, "removals": 0}
             entries["crc32"] = identity_crc32(entries)
             connection.executemany("INSERT INTO meta VALUES (?, ?)", entries.items())
