@@ -9,7 +9,8 @@ from typing import Any
 from clara import roles
 from clara.answer_text import as_written
 from clara.evaluation import metrics
-from clara.evaluation.conditions import BASE, MEMORY, MIXED, SHORTENED, TEXT, Condition
+from clara.evaluation.ablation import AblatedMemories
+from clara.evaluation.conditions import BASE, MEMORY, MIXED, NOISE, SHORTENED, SKIP, TEXT, Condition
 from clara.evaluation.corpus_index import CorpusIndex
 from clara.evaluation.questions import Question
 from clara.evaluation.shortening import Shortener
@@ -31,6 +32,7 @@ class Asker:
         max_new_tokens: Longest answer.
         reading: "joint" or "separate"; the model's own way if None.
         shortener: Of texts, for that condition.
+        ablated: Memories by other weights, for those conditions.
     """
 
     clara: Clara
@@ -41,6 +43,7 @@ class Asker:
     max_new_tokens: int
     reading: str | None = None
     shortener: Shortener | None = None
+    ablated: AblatedMemories | None = None
 
     def size(self, numbers: Sequence[int]) -> int:
         """Positions that a prompt over these passages takes, roughly."""
@@ -101,7 +104,7 @@ class Asker:
         return self.clara.read(
             asked,
             [self._documents(group) for group in groups],
-            rate=self.condition.rate if self.condition.reading == MEMORY else None,
+            rate=self.condition.rate if self.condition.reading in (MEMORY, NOISE, SKIP) else None,
             role=None if self.condition.reading == BASE else roles.GENERATOR,
             scores=scores,
             reading=self.reading,
@@ -125,7 +128,8 @@ class Asker:
         if self.condition.reading == SHORTENED and self.shortener is not None:
             rate = self.condition.rate or 1
             return [self.shortener(self.passages[number], rate) for number in texts]
-        return [*documents, *self.index.memories(memories)]
+        held = self.index if self.ablated is None else self.ablated
+        return [*documents, *held.memories(memories)]
 
     def _split(self, numbers: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
         """Those that are read as text, and those that are read as memories."""

@@ -26,8 +26,10 @@ _ANY_SEARCH = ("oracle", "normal")
 """Settings for which the model itself need not search."""
 
 MEMORY, TEXT, MIXED, BASE, SHORTENED = "memory", "text", "mixed", "base", "llmlingua"
+NOISE, SKIP = "noise", "skip"
 """Readings: memories; text read by the generator; the model's own mix of both; text read by the base without
-adapters; text that a prompt compressor shortened, read by the generator."""
+adapters; text that a prompt compressor shortened, read by the generator; memories by a compressor of random
+weights, and by one without layers (`clara.evaluation.ablation`)."""
 
 BM25, DENSE = "bm25", "dense"
 """Searches that are not the model's."""
@@ -91,6 +93,7 @@ class Plan:
         mixed: Whether the model by default reads some passages as text.
         base: Whether there is a base without adapters to read text.
         shortened: Whether a prompt compressor is at hand.
+        ablated: Whether memories by other weights of the compressor are read too.
     """
 
     settings: Sequence[str]
@@ -101,6 +104,7 @@ class Plan:
     mixed: bool = False
     base: bool = False
     shortened: bool = False
+    ablated: bool = False
 
     def __post_init__(self) -> None:
         for setting in self.settings:
@@ -113,6 +117,8 @@ class Plan:
         """Every line, controls first."""
         lines = [Condition("none", TEXT)]
         lines += [Condition(control, MEMORY, rate) for rate in self.rates for control in ("wrong", "gold")]
+        if self.ablated:
+            lines += [Condition("gold", kind, self.rates[0]) for kind in (NOISE, SKIP)]
         lines.append(Condition("gold", TEXT))
         chosen = self.settings if self.own_search else [one for one in self.settings if one in _ANY_SEARCH]
         for setting in chosen:

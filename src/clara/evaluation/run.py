@@ -25,7 +25,8 @@ import numpy as np
 from clara import roles
 from clara.batching import by_length
 from clara.errors import InputError, PromptError
-from clara.evaluation import metrics
+from clara.evaluation import ablation, metrics
+from clara.evaluation.ablation import AblatedMemories
 from clara.evaluation.asking import Asker
 from clara.evaluation.conditions import (
     BM25,
@@ -200,6 +201,7 @@ class EvaluationRun:
             mixed=config.num_text_documents > 0,
             base=config.roles[roles.GENERATOR] == "lora",
             shortened=options.shortener is not None,
+            ablated=self.clara.model.offers_rates,
         )
         # first of all, since a model that is not at hand should be told before hours of work
         self._shortener = Shortener(options.shortener, str(clara.model.device)) if options.shortener else None
@@ -358,6 +360,9 @@ class EvaluationRun:
                 self.options.max_new_tokens,
                 self.options.reading,
                 self._shortener,
+                AblatedMemories(self.clara, self.data.passages, condition.rate, condition.reading)
+                if condition.reading in ablation.KINDS and condition.rate
+                else None,
             )
             same = known.setdefault((condition.reading, condition.rate), {})
             self._answer_by(asker, [one for one in asked if one.id in groups], groups, same)

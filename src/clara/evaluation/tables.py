@@ -20,6 +20,8 @@ _READINGS = {
     "text": "text",
     "mixed": "best as text, rest {rate}x",
     "base": "text, base model",
+    "noise": "memories {rate}x by random weights",
+    "skip": "memories {rate}x without layers",
     "llmlingua": "text shortened {rate}x",
 }
 _SEARCHES = {"bm25": "BM25", "dense": "sentence encoder"}
