@@ -79,6 +79,18 @@ def test_a_question_reaches_the_first_tensor_operation_within_ten_frames(
     assert 0 < len(first.frames) <= 10, first.frames
 
 
+def test_a_store_of_another_precision_is_told(
+    clara: Clara, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Library(clara, tmp_path / "store") as library:
+        assert library.store.info().precision == clara.precision == "float32"
+    assert not caplog.messages
+    monkeypatch.setattr(clara.model, "reads_in_bfloat16", True)
+    Library(clara, tmp_path / "store", read_only=True).close()
+    (message,) = caplog.messages
+    assert all(fact in message for fact in (str(tmp_path / "store"), "float32", "bfloat16"))
+
+
 def test_search_is_the_brute_force_ranking(clara: Clara, library: Library, folder: Path) -> None:
     library.add(folder)
     question = "w3 w10 w17"

@@ -66,7 +66,7 @@ LAYERS = (
     ("extractive",),
     ("loading", "reading"),
     ("pipeline",),
-    ("indexing", "ranking"),
+    ("indexing", "ranking", "installation"),
     ("library", "training", "evaluation"),
     ("rendering", "service", "integrations"),
     ("cli",),

@@ -23,6 +23,11 @@ class Precision:
     bfloat16: bool
     reason: str
 
+    @property
+    def name(self) -> str:
+        """Name of the type."""
+        return "bfloat16" if self.bfloat16 else "float32"
+
 
 def native_precision(device: torch.device) -> Precision:
     """The default precision of a device, from what its processor can do, so that it is the same in every run.

@@ -75,6 +75,15 @@ class Library:
                 embedding_dim=clara.embedding_dim,
                 memory_dtype=memory_dtype,
                 rate=rate,
+                precision=clara.precision,
+            )
+        if self.store.precision not in (clara.precision, None):
+            logger.warning(
+                "The store %s was written in %s and %s computes in %s here, so scores may differ slightly.",
+                path,
+                self.store.precision,
+                clara.name,
+                clara.precision,
             )
 
     def add(

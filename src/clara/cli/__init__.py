@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from clara import __version__
 from clara.cli.asking import ask, index, search
+from clara.cli.info import info
 from clara.cli.measuring import evaluate, inspect_app
 from clara.cli.questions import QuestionCommand
 from clara.cli.serving import chat, mcp, serve
@@ -57,7 +58,7 @@ app.command(cls=QuestionCommand)(search)
 app.command()(chat)
 app.command()(serve)
 app.command()(mcp)
-for command in (show, convert, train, evaluate):
+for command in (show, convert, train, evaluate, info):
     app.command()(command)
 app.add_typer(inspect_app, name="inspect")
 app.add_typer(data_app, name="data")
@@ -68,7 +69,13 @@ app.add_typer(store_app, name="store")
 def _root(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="With --version: print what `clara info` prints.")
+    ] = False,
 ) -> None:
+    if version and verbose:
+        info()
+        raise typer.Exit
     if version:
         typer.echo(f"clara {__version__}")
         raise typer.Exit

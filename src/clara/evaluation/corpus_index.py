@@ -58,6 +58,7 @@ class CorpusIndex:
             model=clara.name,
             memory_dim=clara.model.hidden_size,
             embedding_dim=clara.embedding_dim,
+            precision=clara.precision,
         )
         stored = {document.source for document in store.documents()}
         missing = [number for number in range(len(passages)) if str(number) not in stored]

@@ -125,6 +125,7 @@ def print_store(info: StoreInfo, *, as_json: bool) -> None:
     copies = f", and {counted(info.copies, 'copy', 'copies')}" if info.copies else ""
     rows = [
         ("Model", one_line(f"{info.model}, fingerprint {info.fingerprint[:12]}")),
+        ("Precision", info.precision or "unknown"),
         ("Created", f"{datetime.fromtimestamp(info.created):%Y-%m-%d %H:%M}, format {info.format}"),
         ("Documents", f"{info.documents:,}{copies}"),
         ("Passages", f"{info.passages:,}"),

@@ -58,6 +58,7 @@ class StoreInfo:
         copies: Files that have the bytes of a document and are stored once with it.
         memory_dtype: How memories are kept.
         rate: Text tokens per memory token; None for the model's own rate.
+        precision: Type that the memories were computed in; None if unknown.
         format: Version of the store's format.
     """
 
@@ -77,6 +78,7 @@ class StoreInfo:
     copies: int
     memory_dtype: str
     rate: int | None
+    precision: str | None
     format: int
 
 
@@ -161,6 +163,11 @@ class StoreReader:
         return self._manifest.rate
 
     @property
+    def precision(self) -> str | None:
+        """Type that the memories were computed in; None if unknown."""
+        return self._manifest.precision
+
+    @property
     def read_only(self) -> bool:
         """Whether the store was opened for reading only."""
         return self._lock is None
@@ -218,6 +225,7 @@ class StoreReader:
             copies=copies,
             memory_dtype=self.memory_dtype,
             rate=self.rate,
+            precision=self.precision,
             format=self._manifest.format,
         )
 

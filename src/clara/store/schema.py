@@ -132,12 +132,14 @@ def row_crc32(*values: str | bytes | float | None) -> int:
 
 
 IDENTITY = ("fingerprint", "model", "memory_size", "key_size", "created")
-"""Entries of `meta` that never change, besides `rate`, which older stores lack."""
+LATER_IDENTITY = ("rate", "precision")
+"""Entries of `meta` that never change; older stores lack the later ones."""
 
 
 def identity_crc32(entries: Mapping[str, Any]) -> int:
     """The checksum of the entries of `meta` that never change; its entry `crc32`."""
-    return row_crc32(*(entries.get(name) for name in (*IDENTITY, *(["rate"] if "rate" in entries else []))))
+    names = (*IDENTITY, *(name for name in LATER_IDENTITY if name in entries))
+    return row_crc32(*(entries.get(name) for name in names))
 
 
 def add_checksums(connection: sqlite3.Connection) -> None:
@@ -165,6 +167,7 @@ class Manifest:
         created: When the store was made, seconds since the epoch.
         memory_dtype: How memories are kept, one of `codecs.MEMORY_DTYPES`; it can be changed by `compact`.
         rate: Text tokens per memory token; None for the model's own rate.
+        precision: Type that the memories were computed in; None if unknown.
         format: Version of the store's format.
     """
 
@@ -175,6 +178,7 @@ class Manifest:
     created: float
     memory_dtype: str = "float16"
     rate: int | None = None
+    precision: str | None = None
     format: int = FORMAT_VERSION
 
     @classmethod

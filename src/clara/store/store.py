@@ -65,6 +65,7 @@ class MemoryStore(StoreReader):
         embedding_dim: int | None,
         memory_dtype: str = "float16",
         rate: int | None = None,
+        precision: str | None = None,
         max_segment_bytes: int = DEFAULT_SEGMENT_BYTES,
     ) -> Self:
         """Make an empty store and open it for writing.
@@ -77,6 +78,7 @@ class MemoryStore(StoreReader):
             embedding_dim: Dimension of an embedding; None for a store that is searched by its memories.
             memory_dtype: How memories are kept, one of `codecs.MEMORY_DTYPES`.
             rate: Text tokens per memory token; None for the model's own rate.
+            precision: Type that memories are computed in, such as "float32"; None if unknown.
             max_segment_bytes: A file of vectors is not continued beyond this size.
 
         Raises:
@@ -94,7 +96,7 @@ class MemoryStore(StoreReader):
         try:
             check_empty(folder)
             manifest = Manifest(
-                fingerprint, model, memory_dim, embedding_dim, time.time(), memory_dtype, rate
+                fingerprint, model, memory_dim, embedding_dim, time.time(), memory_dtype, rate, precision
             )
             (folder / SEGMENTS).mkdir(exist_ok=True)
             create_database(folder / DATABASE, manifest)
@@ -158,6 +160,7 @@ class MemoryStore(StoreReader):
         embedding_dim: int | None,
         memory_dtype: str | None = None,
         rate: int | None = None,
+        precision: str | None = None,
         max_segment_bytes: int = DEFAULT_SEGMENT_BYTES,
     ) -> Self:
         """Open a store for writing, or make it if there is none; see `create` and `open`.
@@ -174,6 +177,7 @@ class MemoryStore(StoreReader):
                 embedding_dim=embedding_dim,
                 memory_dtype=memory_dtype or "float16",
                 rate=rate,
+                precision=precision,
                 max_segment_bytes=max_segment_bytes,
             )
         store = cls.open(path, fingerprint=fingerprint, max_segment_bytes=max_segment_bytes)

@@ -110,6 +110,7 @@ def export(store: MemoryStore, folder: Path, progress: Progress = lambda *_: Non
                 "key_size": store.embedding_dim,
                 "memory_dtype": store.memory_dtype,
                 "rate": store.rate,
+                "precision": store.precision,
                 "files": {path.name: _crc(path) for path in [folder / DOCUMENTS, folder / PASSAGES, *files]},
             }
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
@@ -184,6 +185,7 @@ def _import(folder: Path, path: Path, memory_dtype: str | None, progress: Progre
             embedding_dim=manifest["key_size"],
             memory_dtype=memory_dtype or manifest["memory_dtype"],
             rate=manifest.get("rate"),
+            precision=manifest.get("precision"),
         ) as store,
     ):
         total = table.metadata.num_rows
@@ -334,6 +336,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
         or not all(size is None or 1 <= size <= _MOST_DIMENSIONS for size in sizes)
         or manifest.get("memory_dtype") not in MEMORY_DTYPES
         or not (rate is None or (type(rate) is int and rate >= 1))
+        or not isinstance(manifest.get("precision"), str | None)
     ):
         raise _foreign(folder, f"{MANIFEST} has other entries")
     for name, crc32 in files.items():

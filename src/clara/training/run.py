@@ -2,7 +2,7 @@
 
 run/
   settings.json     the settings as resolved
-  provenance.json   versions, git commit, data files with their hashes, machine
+  provenance.json   versions, precision, git commit, data files with their hashes, machine
   metrics.jsonl     one line per report
   checkpoints/      checkpoint-<step>/: the model, the Trainer's state, complete.json
   model/            the finished model
@@ -11,6 +11,7 @@ run/
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -28,7 +29,7 @@ from transformers import TrainerCallback, TrainingArguments, set_seed
 from transformers.trainer_utils import SchedulerType
 
 from clara import loading
-from clara.device import native_precision, set_attention
+from clara.device import Precision, native_precision, set_attention
 from clara.errors import InputError, MissingExtraError
 from clara.model.modeling import ClaraModel
 from clara.processing import ClaraProcessor
@@ -44,6 +45,9 @@ from clara.training.trainer import COMPLETE_FILE, MODEL_FOLDER, StageTrainer, sa
 Report = Callable[[dict[str, float]], None]
 CHECKPOINTS = "checkpoints"
 METRICS_FILE = "metrics.jsonl"
+PROVENANCE_FILE = "provenance.json"
+
+logger = logging.getLogger(__name__)
 
 
 def train(settings: Settings, stage: str, *, resume: bool, report: Report) -> Path:
@@ -170,10 +174,7 @@ def _arguments(settings: Settings, num_examples: int) -> TrainingArguments:
     share = wanted.batch_size // processes
     micro = next(size for size in range(min(share, wanted.micro_batch_size), 0, -1) if share % size == 0)
     steps = wanted.steps or max(1, round(wanted.epochs * num_examples / wanted.batch_size))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    bfloat16 = (
-        native_precision(device).bfloat16 if wanted.precision == "auto" else wanted.precision == "bfloat16"
-    )
+    device = _device()
     return TrainingArguments(
         output_dir=str(run.folder / CHECKPOINTS),
         max_steps=steps,
@@ -188,7 +189,7 @@ def _arguments(settings: Settings, num_examples: int) -> TrainingArguments:
         warmup_steps=round(wanted.warmup * steps),
         max_grad_norm=wanted.clip,
         weight_decay=wanted.weight_decay,
-        bf16=bfloat16,
+        bf16=_precision(settings).bfloat16,
         use_cpu=device.type == "cpu",
         deepspeed=None if wanted.deepspeed is None else str(wanted.deepspeed),
         ddp_find_unused_parameters=False,
@@ -204,6 +205,17 @@ def _arguments(settings: Settings, num_examples: int) -> TrainingArguments:
         disable_tqdm=True,
         report_to=["tensorboard"] if run.tensorboard else [],
     )
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _precision(settings: Settings) -> Precision:
+    wanted = settings.optimizer.precision
+    if wanted == "auto":
+        return native_precision(_device())
+    return Precision(wanted == "bfloat16", "optimizer.precision")
 
 
 # -- the folder -------------------------------------------------------------------------------------------
@@ -258,15 +270,34 @@ def _write_start(folder: Path, settings: Settings, stage: str, examples: Example
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "settings.json", _resolved(settings, stage))
     packages = ("torch", "transformers", "accelerate", "safetensors", "numpy")
+    precision = _precision(settings)
+    _tell_other_precision(folder / PROVENANCE_FILE, precision)
     write_json(
-        folder / "provenance.json",
+        folder / PROVENANCE_FILE,
         {
             **provenance(packages),
+            "precision": precision.name,
+            "precision_reason": precision.reason,
             "processes": dist.get_world_size() if dist.is_initialized() else 1,
             "examples": len(examples),
             "data": {str(path): file_sha256(path) for path in settings.data.train + settings.data.validation},
         },
     )
+
+
+def _tell_other_precision(file: Path, precision: Precision) -> None:
+    """Warn where the part of the run before a resume was computed in another precision."""
+    if not file.is_file():
+        return
+    before = json.loads(file.read_text(encoding="utf-8")).get("precision", precision.name)
+    if before != precision.name:
+        logger.warning(
+            "%s was trained in %s and goes on in %s (%s), so losses differ from an uninterrupted run.",
+            file.parent,
+            before,
+            precision.name,
+            precision.reason,
+        )
 
 
 def _last_checkpoint(folder: Path) -> Path | None:
