@@ -66,7 +66,7 @@ LAYERS = (
     ("extractive",),
     ("loading", "reading"),
     ("pipeline",),
-    ("indexing", "ranking", "installation"),
+    ("corpus_index", "indexing", "installation", "ranking"),
     ("library", "training", "evaluation"),
     ("rendering", "service", "integrations"),
     ("cli",),

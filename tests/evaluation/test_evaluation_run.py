@@ -20,7 +20,7 @@ from clara.evaluation.report import write_report
 from clara.evaluation.run import EvaluationOptions, EvaluationRun, read_lines
 from clara.evaluation.summary import read_figures, summarise
 from clara.pipeline import Clara
-from clara.ranking import model_ranker
+from clara.processing import collate_texts
 from conftest import WORDS, tiny_model
 
 QUESTIONS = 6
@@ -105,9 +105,11 @@ def test_text_is_read_as_text(run: EvaluationRun) -> None:
 
 
 def test_the_search_is_that_of_a_search_in_memory(run: EvaluationRun) -> None:
-    own, count = run.plan.rates[0], len(run.data.passages)
-    found = model_ranker(run.clara, run.data.passages)([one.text for one in run.data.questions], count)
-    for question, ranking in zip(run.data.questions, found.tolist(), strict=True):
+    own, clara = run.plan.rates[0], run.clara
+    memories = clara.model.compress(*collate_texts(clara.processor.encode_documents(run.data.passages)))
+    for question in run.data.questions:
+        asked = clara.model.encode_query(*collate_texts(clara.processor.encode_questions([question.text])))
+        ranking = clara.model.score(asked, memories)[0].argsort(descending=True, stable=True).tolist()
         assert run.ranking(f"memories-{own}x")[question.id] == ranking
         reranked = run.ranking(f"reranked-{own}x")[question.id]
         assert reranked == [number for number in ranking if number in reranked]

@@ -9,13 +9,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
+from clara.corpus_index import CorpusIndex
 from clara.errors import InputError
 from clara.pipeline import Clara
-from clara.processing import collate_texts
-from clara.ranking import bm25_ranker, model_ranker
+from clara.ranking import bm25_ranker
+from clara.store import MemoryStore
 from clara.training.data import check_data, read_stage
 from clara.training.mining import mine
 from conftest import WORDS
@@ -94,17 +94,18 @@ def test_stop_words_alone_find_nothing_and_break_nothing() -> None:
 
 
 @pytest.mark.parametrize("kind", ["mistral", "bert"])
-def test_the_models_ranking_is_its_score(make_model: Any, source: Path, kind: str) -> None:
-    model, processor = make_model(kind)
-    clara = Clara(model, processor, "tiny")
+def test_a_models_candidates_are_those_of_its_search(
+    make_model: Any, source: Path, tmp_path: Path, kind: str
+) -> None:
+    clara = Clara(*make_model(kind), "tiny")
+    mine(source, tmp_path / "mined.jsonl", 4, clara)
     corpus = passages(source)
-    questions = ["w1 w2", "w3"]
-    found = model_ranker(clara, corpus)(questions, 9)
-
-    documents = model.compress(*collate_texts(processor.encode_documents(corpus)))
-    queries = model.encode_query(*collate_texts(processor.encode_questions(questions)))
-    scores = model.score(queries, documents).detach().numpy()
-    np.testing.assert_array_equal(found[:, :3], np.argsort(-scores, axis=1)[:, :3])
+    CorpusIndex.filled(clara, tmp_path / "store", corpus, None).close()
+    with MemoryStore.open(tmp_path / "store", read_only=True) as store:
+        for own, line in enumerate(map(json.loads, (tmp_path / "mined.jsonl").read_text().splitlines())):
+            found = [hit.stored.passage.text for hit in clara.search(line["question"], store, 4)]
+            others = [text for text in found if text != corpus[own]]
+            assert set(line["docs"]) == {corpus[own], *others[:3]}
 
 
 def test_what_cannot_be_mined_is_refused(source: Path, tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def mine_data(
     source: Annotated[Path, typer.Argument(help="Passages with questions.")],
     target: Annotated[Path, typer.Argument(help="JSON lines to write; must not exist.")],
     candidates: Annotated[int, typer.Option("-n", min=2, help="Number of passages per question.")] = 20,
-    by: Annotated[str, typer.Option(help="bm25, or model to search with the memories of --model.")] = "bm25",
+    by: Annotated[str, typer.Option(help="bm25, or model to search as clara search does with --model.")] = "bm25",
     stage: Annotated[str, typer.Option(help="end-to-end or instruction-tuning.")] = "end-to-end",
     model: ModelOption = None,
     subfolder: SubfolderOption = None,

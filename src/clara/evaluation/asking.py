@@ -8,10 +8,10 @@ from typing import Any
 
 from clara import roles
 from clara.answer_text import as_written
+from clara.corpus_index import CorpusIndex
 from clara.evaluation import metrics
 from clara.evaluation.ablation import AblatedMemories
 from clara.evaluation.conditions import BASE, MEMORY, MIXED, NOISE, SHORTENED, SKIP, TEXT, Condition
-from clara.evaluation.corpus_index import CorpusIndex
 from clara.evaluation.questions import Question
 from clara.evaluation.shortening import Shortener
 from clara.pipeline import Clara

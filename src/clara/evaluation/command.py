@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from clara.corpus_index import CorpusIndex, stored_passages
 from clara.errors import InputError, MissingExtraError
-from clara.evaluation.corpus_index import CorpusIndex, stored_passages
 from clara.evaluation.questions import EvaluationSet, read_evaluation_set
 from clara.evaluation.report import write_report
 from clara.evaluation.run import EvaluationOptions, EvaluationRun, Report

@@ -24,6 +24,7 @@ import numpy as np
 
 from clara import roles
 from clara.batching import by_length
+from clara.corpus_index import CorpusIndex
 from clara.errors import InputError, PromptError
 from clara.evaluation import ablation, metrics
 from clara.evaluation.ablation import AblatedMemories
@@ -41,7 +42,6 @@ from clara.evaluation.conditions import (
     own_search,
     reranking,
 )
-from clara.evaluation.corpus_index import CorpusIndex
 from clara.evaluation.inspection import inspect_document, inspect_question
 from clara.evaluation.questions import EvaluationSet, Question
 from clara.evaluation.shortening import Shortener

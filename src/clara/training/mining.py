@@ -11,18 +11,20 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import TemporaryDirectory
 
+from clara.corpus_index import CorpusIndex
 from clara.errors import InputError
-from clara.ranking import Ranker, bm25_ranker, model_ranker
+from clara.pipeline import Clara
+from clara.ranking import bm25_ranker
 from clara.training.data import STAGES
 from clara.training.examples import read_reading_examples
 
-if TYPE_CHECKING:
-    from clara.pipeline import Clara
-
 _, INSTRUCTION_TUNING, END_TO_END = STAGES
 QUESTIONS_AT_ONCE = 256
+
+_Asked = tuple[str, str, int]
+"""A question, its answer, and the number of its passage."""
 
 
 @dataclass(slots=True)
@@ -57,7 +59,7 @@ def mine(
         source: Passages with questions (`read_reading_examples`).
         target: JSON lines to write; must not exist.
         count: Candidates of each question, its own passage among them.
-        clara: Searches by its memories; None searches by words (BM25).
+        clara: Searches as `Clara.search` does; None searches by words (BM25).
         stage: End to end, or instruction tuning, whose teacher's answer the gold answer stands in for.
         seed: Draws the order of the candidates.
 
@@ -88,13 +90,13 @@ def mine(
     report.left_out = sum(len(example.turns) for example in examples) - len(asked)
     if not asked:
         raise InputError(f"{source} has no question with an answer; there is nothing to train on.")
-    rank = bm25_ranker(corpus) if clara is None else model_ranker(clara, corpus)
+    ranked = _by_words(corpus, asked, count) if clara is None else _by_model(clara, corpus, asked, count)
     rng = random.Random(seed)
     temporary = target.with_name(target.name + ".new")
     hits = 0
     try:
         with temporary.open("w", encoding="utf-8") as lines:
-            for (question, answer, own), found in zip(asked, _ranked(rank, asked, count), strict=True):
+            for (question, answer, own), found in zip(asked, ranked, strict=True):
                 hits += own in found
                 chosen = [own, *[index for index in found if index != own][: count - 1]]
                 rng.shuffle(chosen)
@@ -114,7 +116,19 @@ def mine(
     return report
 
 
-def _ranked(rank: Ranker, asked: Sequence[tuple[str, str, int]], count: int) -> Iterator[list[int]]:
+def _by_words(corpus: Sequence[str], asked: Sequence[_Asked], count: int) -> Iterator[list[int]]:
+    rank = bm25_ranker(corpus)
     for start in range(0, len(asked), QUESTIONS_AT_ONCE):
         questions = [question for question, _, _ in asked[start : start + QUESTIONS_AT_ONCE]]
         yield from rank(questions, count).tolist()
+
+
+def _by_model(
+    clara: Clara, corpus: Sequence[str], asked: Sequence[_Asked], count: int
+) -> Iterator[list[int]]:
+    with TemporaryDirectory() as folder:
+        index = CorpusIndex.filled(clara, Path(folder), corpus, None)
+        try:
+            yield from (index.found(question, count) for question, _, _ in asked)
+        finally:
+            index.close()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from clara.evaluation.corpus_index import CorpusIndex
+from clara.corpus_index import CorpusIndex
 from clara.pipeline import Clara
 from clara.store import MemoryStore
 from conftest import tiny_model

@@ -97,6 +97,11 @@ class CorpusIndex:
                 ids = ids[np.lexsort((ids, -scores))][:k]
         return list(dict.fromkeys(self._numbers[own] for own in ids.tolist()))
 
+    def found(self, question: str, k: int) -> list[int]:
+        """Numbers of the k best passages as a user's search finds them (`Clara.search`)."""
+        hits = self._clara.search(question, self._store, k)
+        return list(dict.fromkeys(self._numbers[hit.stored.id] for hit in hits))
+
     def joined(self, question: str, k: int) -> list[int]:
         """Numbers of the k best passages, as `Clara.search` finds them when it joins a search by words."""
         query = self._clara.query(question, self.rate)
