@@ -8,6 +8,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,6 +34,7 @@ from clara.extractive.model import ExtractiveModel
 from clara.extractive.processor import ExtractiveProcessor
 from clara.model.modeling import ClaraModel
 from clara.processing import ClaraProcessor
+from clara.training.data import ExampleFile, StageExample
 
 CAUSAL = ("mistral", "llama", "qwen3")
 KINDS = (*CAUSAL, "bert")
@@ -139,6 +141,12 @@ def tiny_model(
             for parameter in module.parameters():
                 parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
     return model, processor_class.for_config(tokenizer, config)
+
+
+def read_stage(path: Path | str, stage: str) -> list[StageExample]:
+    """The examples of a file of training data."""
+    with ExampleFile([Path(path)], stage) as examples:
+        return [examples[number] for number in range(len(examples))]
 
 
 @pytest.fixture

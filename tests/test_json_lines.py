@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from clara.datasets.json_lines import read_records
 from clara.errors import InputError
 from clara.evaluation.questions import read_evaluation_set
-from clara.json_lines import read_records
 from clara.training.convert import convert_data
 from clara.training.data import ExampleFile, check_data
 from clara.training.examples import read_reading_examples

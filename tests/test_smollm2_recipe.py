@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from clara.training.data import JOINT, STAGES, check_data, read_stage
+from clara.training.data import JOINT, STAGES, check_data
 from clara.training.examples import EndToEndExample, JointExample
 from clara.training.settings import read_recipe
+from conftest import read_stage
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "smollm2"
 NAMES = ("Ada", "Bo", "Cy", "Di", "Ed", "Flo", "Gus", "Hal")

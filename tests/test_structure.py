@@ -59,8 +59,8 @@ def reached(name: str) -> set[str]:
 LAYERS = (
     ("clara",),  # the version and the names of the public door, which it imports on demand
     ("errors", "files", "batching", "prefetch"),
-    ("records", "prompts", "roles", "configuration", "device", "json_lines", "provenance"),
-    ("documents", "store", "answer_text", "checkpoints"),
+    ("records", "prompts", "roles", "configuration", "device", "provenance"),
+    ("datasets", "documents", "store", "answer_text", "checkpoints"),
     ("evidence", "missing_files", "model"),
     ("processing",),
     ("extractive",),

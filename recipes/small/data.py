@@ -8,8 +8,8 @@ from pathlib import Path
 
 from made_up_tables import made_up_tables, names_among
 
+from clara.datasets.json_lines import read_records
 from clara.errors import InputError
-from clara.json_lines import read_records
 from clara.training.examples import ReadingExample, read_reading_examples
 
 SHARED = 10

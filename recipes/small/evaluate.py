@@ -14,9 +14,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from clara.datasets.json_lines import read_records
 from clara.errors import ClaraError, InputError
 from clara.evaluation import command
-from clara.json_lines import read_records
 from clara.pipeline import Clara
 
 RATES = "16"

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from clara.datasets.formats import Item, read_items, read_passage
 from clara.errors import InputError
-from clara.evaluation.formats import Item, read_items, read_passage
 from clara.evaluation.questions import CONTAINING, LABELLED, read_evaluation_set
 
 DATA = Path(__file__).parents[3] / "shared" / "data"

@@ -11,8 +11,9 @@ import pytest
 
 from clara.errors import InputError
 from clara.training.convert import convert_data
-from clara.training.data import STAGES, read_stage
+from clara.training.data import STAGES
 from clara.training.examples import CompressionExample, EndToEndExample
+from conftest import read_stage
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -20,6 +21,13 @@ READING = {
     "title": "T",
     "passage": "one two",
     "qas": [{"question": "a?", "answers": ["1", "one"]}, {"question": "b?", "answers": []}],
+}
+SQUAD = {
+    "title": "Some_title",
+    "paragraphs": [
+        {"context": "one", "qas": [{"id": "1", "question": "a?", "answers": [{"text": "1"}]}]},
+        {"context": "two", "qas": [{"id": "2", "question": "b?", "answers": [{"text": "2"}]}]},
+    ],
 }
 QUESTION = {
     "question": "a?",
@@ -44,6 +52,14 @@ def written(path: Path, *records: Any) -> Path:
             STAGES[0],
             [CompressionExample(("one two",), "paraphrase", (), (text,)) for text in PAIRS["paraphrases"]],
         ),
+        (
+            SQUAD,
+            STAGES[0],
+            [
+                CompressionExample(("Some title\none",), "qa", ("a?",), ("1",)),
+                CompressionExample(("Some title\ntwo",), "qa", ("b?",), ("2",)),
+            ],
+        ),
         (QUESTION, STAGES[2], [EndToEndExample("a?", ("T\nx", "y"), "1", (1,))]),
         (QUESTION, STAGES[1], [CompressionExample(("T\nx", "y"), "answer", ("a?",), ("1",))]),
     ],
@@ -63,9 +79,12 @@ def test_what_has_no_answer_is_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("records", "stage", "reason"),
     [
-        ([{"a": 1}], None, "no known kind"),
+        ([{"a": 1}], None, "line 1: a record with the keys a has an unknown format"),
         ([READING], STAGES[2], "passages with questions, which serve compression-pretraining, not"),
-        ([READING, {"passage": "x"}], None, "line 2: not a record of passages with questions"),
+        ([READING, {"passage": "x"}], None, "line 2: a record with the keys passage has an unknown format"),
+        ([{"question": "a?", "answer": "1"}], None, "line 1: the record has questions without passages"),
+        ([READING, QUESTION], None, "line 2: the record holds questions with passages, which do not serve"),
+        ([{"text": 1, "paraphrases": ["x"]}], None, "line 1: the record is not a text with paraphrases"),
         ([READING, [1]], None, "line 2: a JSON object is wanted"),
         ([{**QUESTION, "answers": []}], None, "no record with an answer"),
         ([], None, "holds no lines"),

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from clara.errors import InputError
-from clara.training.data import MAX_FAULTS, STAGES, check_data, read_stage
+from clara.training.data import MAX_FAULTS, STAGES, check_data
 from clara.training.examples import CompressionExample, EndToEndExample
+from conftest import read_stage
 
 QA = {"data_type": "qa", "question": ["a?", "b?"], "answers": ["1", "2"], "docs": ["one two"]}
 PARAPHRASE = {"data_type": "paraphrase", "question": [""], "answers": ["two one"], "docs": ["one two"]}

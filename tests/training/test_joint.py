@@ -18,14 +18,14 @@ from clara.model.modeling import ClaraModel
 from clara.pipeline import Clara
 from clara.processing import ClaraProcessor, MemorySlot, TextSlot, collate_prompts, collate_texts
 from clara.prompts import documents_answer
-from clara.training.data import JOINT, check_data, read_stage
+from clara.training.data import JOINT, check_data
 from clara.training.examples import JointExample, Row, Search, Turn
 from clara.training.joint import count_joint_items, joint_loss
 from clara.training.objectives import ObjectiveOptions, StageLoss
 from clara.training.run import train
 from clara.training.settings import read_recipe, read_settings
 from clara.training.stages import STAGE_OF, StageModule, prepare
-from conftest import WORDS, tiny_base, tiny_model, tiny_tokenizer
+from conftest import WORDS, read_stage, tiny_base, tiny_model, tiny_tokenizer
 
 FIRST, SECOND = "w1 w2 w3 w4 w5 w6 w7", "w8 w9 w10"
 WHEN, WHO, REPEAT = Turn("w3 w4", "w5 w6"), Turn("w9", "w10"), Turn("w20 w21", "w1 w2 w3", is_question=False)

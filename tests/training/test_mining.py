@@ -16,9 +16,9 @@ from clara.errors import InputError
 from clara.pipeline import Clara
 from clara.ranking import bm25_ranker
 from clara.store import MemoryStore
-from clara.training.data import check_data, read_stage
+from clara.training.data import check_data
 from clara.training.mining import mine
-from conftest import WORDS
+from conftest import WORDS, read_stage
 
 
 @pytest.fixture

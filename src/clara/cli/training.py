@@ -98,7 +98,7 @@ def check_data(
 @data_app.command("convert")
 def convert_data(
     source: Annotated[
-        Path, typer.Argument(help="Passages with questions, questions with passages, or paraphrases.")
+        Path, typer.Argument(help="A question answering file, as for clara evaluate, or paraphrases.")
     ],
     target: Annotated[Path, typer.Argument(help="JSON lines to write; must not exist.")],
     stage: Annotated[
@@ -121,7 +121,7 @@ def mine_data(
     source: Annotated[Path, typer.Argument(help="Passages with questions.")],
     target: Annotated[Path, typer.Argument(help="JSON lines to write; must not exist.")],
     candidates: Annotated[int, typer.Option("-n", min=2, help="Number of passages per question.")] = 20,
-    by: Annotated[str, typer.Option(help="bm25, or model to search as clara search does with --model.")] = "bm25",
+    by: Annotated[str, typer.Option(help="bm25, or model for the search of --model.")] = "bm25",
     stage: Annotated[str, typer.Option(help="end-to-end or instruction-tuning.")] = "end-to-end",
     model: ModelOption = None,
     subfolder: SubfolderOption = None,

@@ -12,10 +12,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
+from clara.datasets.formats import Item, Record, read_items, read_passage
+from clara.datasets.json_lines import UNREADABLE, open_lines, parse_record
 from clara.errors import InputError, MissingExtraError
-from clara.evaluation.formats import Item, Record, read_items, read_passage
 from clara.evaluation.metrics import normalise
-from clara.json_lines import UNREADABLE, open_lines, parse_record
 
 HUB = "hub:"
 
@@ -105,7 +105,7 @@ def read_evaluation_set(
     """Questions of one or more sources to the passages of all of them.
 
     Args:
-        sources: Files of the formats of `clara.evaluation.formats` (JSON, JSON lines; plain, .gz or .xz), or
+        sources: Files of the formats of `clara.datasets.formats` (JSON, JSON lines; plain, .gz or .xz), or
             `hub:OWNER/NAME[/CONFIG][:SPLIT]` of the Hugging Face hub.
         corpus: Further passages to search, of a file or the hub.
         stored: (file, text) of further passages to search. Where a question names the document that holds

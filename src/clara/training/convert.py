@@ -1,28 +1,30 @@
-"""Common question answering files as training data of the stages (`clara.training.data`).
+"""Question answering files as training data of the stages (`clara.training.data`).
 
-Three kinds of records are read, each told by its keys:
-
-- a passage with questions: `{"title", "passage", "qas": [{"question", "answers"}]}`
-- a question with passages: `{"question", "answers", "docs": [{"title", "text"}], "gold": [places]}`
-- a text with paraphrases: `{"text", "paraphrases"}`
-
-Answers are alternatives; the first is trained. What has no answer is left out and counted.
+Records are read in every format of `clara.datasets.formats`: questions about one passage train compression,
+questions with several passages train the later stages. Texts with paraphrases, `{"text", "paraphrases"}`,
+train compression too. Answers are alternatives; the first is trained. What has no answer is left out.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
-from typing import Any
 
+from clara.datasets.formats import Item, Record, read_items
+from clara.datasets.json_lines import read_records
 from clara.errors import InputError
-from clara.json_lines import read_records
-from clara.records import with_title
 from clara.training.data import STAGES
 
-Record = dict[str, Any]
+PRETRAINING, INSTRUCTION_TUNING, END_TO_END = STAGES
+_STAGES = {
+    "texts with paraphrases": (PRETRAINING,),
+    "passages with questions": (PRETRAINING,),
+    "questions with passages": (END_TO_END, INSTRUCTION_TUNING),
+}
+"""The stages that each kind of record can serve, the default first."""
 
 
 @dataclass(slots=True)
@@ -46,7 +48,7 @@ def convert_data(source: Path | str, target: Path | str, stage: str | None = Non
     """Rewrite a file as training data; the target appears when it is complete.
 
     Args:
-        source: JSON lines, plain or .xz.
+        source: JSON lines, plain, .gz or .xz.
         target: File to write; must not exist.
         stage: One of `STAGES`; the first that the records can serve if None.
 
@@ -57,19 +59,15 @@ def convert_data(source: Path | str, target: Path | str, stage: str | None = Non
     source, target = Path(source), Path(target)
     if target.exists():
         raise InputError(f"{target} exists; name a file to be made.")
-    kind, stage = _choose(source, stage)
-    rewrite = _KINDS[kind][stage]
-    report = ConvertReport(stage)
+    report = ConvertReport(_stage(source, stage))
     temporary = target.with_name(target.name + ".new")
     try:
         with temporary.open("w", encoding="utf-8") as lines:
             for place, record in read_records(source):
                 try:
-                    made = list(rewrite(record))
-                except (KeyError, TypeError, AttributeError, IndexError) as error:
-                    raise InputError(
-                        f"{place}: not a record of {kind} ({type(error).__name__}: {error})."
-                    ) from error
+                    made = list(_rewritten(record, report.stage))
+                except InputError as error:
+                    raise InputError(f"{place}: {error}.") from error
                 report.records += 1
                 report.written += len(made)
                 report.left_out += not made
@@ -82,69 +80,58 @@ def convert_data(source: Path | str, target: Path | str, stage: str | None = Non
     return report
 
 
-def _choose(source: Path, stage: str | None) -> tuple[str, str]:
-    """The kind of a file's records, told from the first, and the stage to write for."""
-    _, first = next(read_records(source), ("", None))
+def _stage(source: Path, stage: str | None) -> str:
+    """The stage to write for: the one given, or the first that the file's first record can serve."""
+    place, first = next(read_records(source), ("", None))
     if first is None:
         raise InputError(f"{source} holds no lines; give it one JSON object a line.")
-    kind = next((kind for kind, keys in _KEYS.items() if keys <= first.keys()), None)
-    if kind is None:
-        wanted = "; ".join(f"{', '.join(sorted(keys))} ({kind})" for kind, keys in _KEYS.items())
-        raise InputError(f"{source} has records of no known kind; one needs the keys {wanted}.")
-    stages = _KINDS[kind]
-    if stage is not None and stage not in stages:
+    try:
+        kind = _kind(first, [] if "paraphrases" in first else list(read_items(first)))
+    except InputError as error:
+        raise InputError(f"{place}: {error}.") from error
+    if stage is not None and stage not in _STAGES[kind]:
         raise InputError(
-            f"{source} holds {kind}, which serve {' and '.join(stages)}, not {stage!r}; the stages are "
-            f"{', '.join(STAGES)}, and 'clara data mine' gives questions passages to answer from."
+            f"{source} holds {kind}, which serve {' and '.join(_STAGES[kind])}, not {stage!r}; the stages "
+            f"are {', '.join(STAGES)}, and 'clara data mine' gives questions passages to answer from."
         )
-    return kind, stage or next(iter(stages))
+    return stage or _STAGES[kind][0]
 
 
-def _reading(record: Record) -> Iterator[Record]:
-    """All pairs of a passage in one line."""
-    pairs = [(qa["question"], qa["answers"][0]) for qa in record["qas"] if qa["answers"]]
-    if pairs:
-        questions, answers = map(list, zip(*pairs, strict=True))
-        text = with_title(record["passage"], record.get("title", ""))
-        yield {"data_type": "qa", "question": questions, "answers": answers, "docs": [text]}
+def _kind(record: Record, items: Sequence[Item]) -> str:
+    if "paraphrases" in record:
+        return "texts with paraphrases"
+    if not items or not items[0].documents:
+        raise InputError("the record has questions without passages, which train nothing")
+    return "passages with questions" if len(items[0].documents) == 1 else "questions with passages"
 
 
-def _paraphrases(record: Record) -> Iterator[Record]:
-    for paraphrase in record["paraphrases"]:
-        yield {
-            "data_type": "paraphrase",
-            "question": [""],
-            "answers": [paraphrase],
-            "docs": [record["text"]],
-        }
+def _rewritten(record: Record, stage: str) -> Iterator[Record]:
+    """The lines of a record."""
+    if "paraphrases" in record:
+        yield from _paraphrases(record, stage)
+        return
+    items = list(read_items(record))
+    kind = _kind(record, items)
+    if stage not in _STAGES[kind]:
+        raise InputError(f"the record holds {kind}, which do not serve {stage}")
+    answered = [item for item in items if item.answers]
+    if stage == PRETRAINING:
+        for (text,), group in groupby(answered, key=lambda item: item.documents):
+            pairs = [(item.question, item.answers[0]) for item in group if item.answers]
+            questions, answers = zip(*pairs, strict=True)
+            yield {"data_type": "qa", "question": questions, "answers": answers, "docs": [text]}
+        return
+    for item in answered:
+        answer = (item.answers or ("",))[0]
+        line: Record = {"question": item.question, "docs": item.documents, "gold_answer": answer}
+        # in instruction tuning the gold answer stands in for a teacher's
+        yield line | ({"pos_index": item.gold} if stage == END_TO_END else {"answer": answer})
 
 
-def _question(record: Record) -> Record | None:
-    if not record["answers"]:
-        return None
-    texts = [with_title(document["text"], document.get("title", "")) for document in record["docs"]]
-    return {"question": record["question"], "docs": texts, "gold_answer": record["answers"][0]}
-
-
-def _end_to_end(record: Record) -> Iterator[Record]:
-    if (line := _question(record)) is not None:
-        yield {**line, "pos_index": record["gold"]}
-
-
-def _instruction(record: Record) -> Iterator[Record]:
-    """The gold answer stands in for a teacher's."""
-    if (line := _question(record)) is not None:
-        yield {**line, "answer": line["gold_answer"]}
-
-
-Rewrite = Callable[[Record], Iterator[Record]]
-_KEYS = {
-    "passages with questions": {"passage", "qas"},
-    "texts with paraphrases": {"text", "paraphrases"},
-    "questions with passages": {"question", "answers", "docs", "gold"},
-}
-_KINDS: dict[str, dict[str, Rewrite]] = {
-    "passages with questions": {STAGES[0]: _reading},
-    "texts with paraphrases": {STAGES[0]: _paraphrases},
-    "questions with passages": {STAGES[2]: _end_to_end, STAGES[1]: _instruction},
-}
+def _paraphrases(record: Record, stage: str) -> Iterator[Record]:
+    text, paraphrases = record.get("text"), record["paraphrases"]
+    texts = [text, *paraphrases] if isinstance(paraphrases, list) else [None]
+    if stage != PRETRAINING or not all(isinstance(one, str) for one in texts):
+        raise InputError("the record is not a text with paraphrases for compression pretraining")
+    for paraphrase in paraphrases:
+        yield {"data_type": "paraphrase", "question": [""], "answers": [paraphrase], "docs": [text]}

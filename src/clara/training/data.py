@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from clara.datasets.json_lines import COMPRESSED, UNREADABLE, parse_record, read_lines
 from clara.errors import InputError
-from clara.json_lines import COMPRESSED, UNREADABLE, parse_record, read_lines
 from clara.training.examples import CompressionExample, EndToEndExample, JointExample, Row, Search, Turn
 
 StageExample = CompressionExample | EndToEndExample | JointExample
@@ -59,23 +59,6 @@ class DataReport:
     words: dict[str, tuple[int, float, int]] = field(default_factory=dict)
     faults: list[tuple[int, str]] = field(default_factory=list)
     num_faults: int = 0
-
-
-def read_stage(path: Path | str, stage: str) -> Iterator[StageExample]:
-    """The examples of a file, in order.
-
-    Args:
-        path: JSON lines, plain or .xz.
-        stage: One of `STAGES`.
-
-    Raises:
-        InputError: The file is missing, or a line is faulty; the message names file, line and reason.
-    """
-    path = Path(path)
-    for number, example in _lines(path, _parser(stage)):
-        if isinstance(example, str):
-            raise InputError(f"{path}, line {number}: {example}.")
-        yield example
 
 
 class ExampleFile:

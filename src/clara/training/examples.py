@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from clara.datasets.json_lines import read_records
 from clara.errors import InputError
-from clara.json_lines import read_records
 from clara.records import with_title
 
 

@@ -1,0 +1,1 @@
+"""Records of question answering data: every public format, and JSON lines."""
