@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pypdf import PdfReader, PdfWriter
 
-from clara.documents import cut, read_document
+from clara.documents import READER_VERSION, cut, read_document
 from clara.errors import DocumentError
 from clara.records import Document, Section
 
@@ -71,6 +71,7 @@ def test_document_names_its_file(tmp_path: Path) -> None:
         sections=(Section("Hello.", lines=(1, 1)),),
         sha256=hashlib.sha256(b"Hello.\n").hexdigest(),
         modified=path.stat().st_mtime,
+        reader=READER_VERSION,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 
 from clara.documents.lines import Lines, Traced, join
@@ -18,13 +18,19 @@ _SITE_NAME = re.compile(r"\s+[-–—|·:»]\s")
 class _Part:
     headings: tuple[str, ...]
     lines: Lines | None = None  # of the innermost heading
+    page: int | None = None
     blocks: list[Traced] = field(default_factory=list)
 
 
 class Outline:
-    """Collects headings and blocks of text in reading order and gives them as sections."""
+    """Collects headings and blocks of text in reading order and gives them as sections.
+
+    Attributes:
+        page: That of what is added, from 1; sections end with it. None where there are none.
+    """
 
     def __init__(self) -> None:
+        self.page: int | None = None
         self._open: list[tuple[int, str]] = []  # (level, heading) of the headings that text stands under now
         self._parts = [_Part(())]
         self._first_level = 0
@@ -43,11 +49,14 @@ class Outline:
         while self._open and self._open[-1][0] >= level:
             self._open.pop()
         self._open.append((level, text))
-        self._parts.append(_Part(self._headings, lines))
+        self._parts.append(_Part(self._headings, lines, self.page))
 
     def block(self, text: Traced) -> None:
         """Add a paragraph, list, table or piece of code; one that has spans must be tidy."""
         if text.text.strip():
+            if self._parts[-1].blocks and self._parts[-1].page != self.page:
+                self._parts.append(_Part(self._headings))
+            self._parts[-1].page = self.page
             self._parts[-1].blocks.append(text)
 
     @property
@@ -65,7 +74,8 @@ class Outline:
             if not blocks and headings and not _is_below(following, headings):
                 headings, blocks = headings[:-1], [Traced.of(headings[-1], part.lines)]
             if blocks:
-                sections.append(join("\n\n", blocks).section(" > ".join(_without_title(headings, title))))
+                section = join("\n\n", blocks).section(" > ".join(_without_title(headings, title)))
+                sections.append(replace(section, page=part.page))
         return tuple(sections)
 
 

@@ -1,4 +1,5 @@
-"""PDF files, through PDFium: one section a page, lines joined to paragraphs, tables row by row."""
+"""PDF files, through PDFium: sections by headings and pages, paragraphs of joined lines, tables row by
+row."""
 
 from __future__ import annotations
 
@@ -12,15 +13,17 @@ from typing import TYPE_CHECKING
 from clara.documents import ocr
 from clara.documents.grids import heads_by_content, table
 from clara.documents.lines import Traced, join
+from clara.documents.outline import Outline
 from clara.documents.pdf_extras import PageExtras, attachments, extras_of
 from clara.documents.pdf_glyphs import PageText, page_text
+from clara.documents.pdf_headings import Heading, with_headings
 from clara.documents.pdf_heads import without_running_heads
-from clara.documents.pdf_layout import Table, laid_out
+from clara.documents.pdf_layout import Line, Table, laid_out
 from clara.documents.properties import stated_facts, stated_section, stated_title
 from clara.documents.reading import Context, Losses, Reading, UnreadableError, numbers
-from clara.documents.text import join_lines, starts_item, tidy
+from clara.documents.text import join_lines, squeeze, starts_item, tidy
 from clara.documents.vocabulary import is_known
-from clara.records import Metadata, Section
+from clara.records import Metadata
 
 if TYPE_CHECKING:
     from pypdfium2 import PdfDocument, PdfPage
@@ -44,13 +47,13 @@ _NO_TEXT = "run text recognition (OCR)"
 
 
 def read_pdf(data: bytes, context: Context) -> Reading:
-    """Read a PDF's text, a section for each page that has any; the title is the one in its properties.
+    """Read a PDF's text, a section for each page and each heading on it that has any.
 
-    Columns are read one after the other and tables row by row. Lines are joined, words that were hyphenated
-    at
-    a line's end made whole, running heads and page numbers left out, and a sentence that runs over a page's
-    end is kept on the page where it begins. Values of forms, notes and addresses of links are read too, and
-    attached files after the pages.
+    The title is the one in its properties, else the only heading in the largest letters. Columns are read one
+    after the other and tables row by row. Lines are joined, words that were hyphenated at a line's end made
+    whole, running heads and page numbers left out, and a sentence that runs over a page's end is kept on the
+    page where it begins. Values of forms, notes and addresses of links are read too, and attached files after
+    the pages.
 
     Raises:
         UnreadableError: The file is encrypted or damaged, or none of its pages has text that can be read.
@@ -71,7 +74,9 @@ def read_pdf(data: bytes, context: Context) -> Reading:
     context.losses.count("running head or page number", heads, plural="running heads and page numbers")
     for page, extra in zip(pages, extras, strict=True):
         page.pieces.extend(extra.values)
-    sections = _sections(pages, extras)
+    outline, leading = _outline(pages, extras)
+    title = title or leading
+    sections = outline.sections(title)
     if not sections and not attached:
         raise UnreadableError(f"is a PDF of images without text; {_NO_TEXT} on it first")
     within = [section for name, content in attached for section in context.embedded(name, content)]
@@ -178,43 +183,80 @@ def _pictures(page: PdfPage) -> int:
     return count
 
 
-def _sections(pages: Sequence[PageText], extras: Sequence[PageExtras]) -> list[Section]:
+def _outline(pages: Sequence[PageText], extras: Sequence[PageExtras]) -> tuple[Outline, str]:
+    """What the pages hold, and a heading that can only be the title."""
     words = {
         word for page in pages for piece in page.pieces for word in _COMPOUND.findall(piece.text.lower())
     }
-    blocks = [_blocks(page, words) for page in pages]
+    parts = with_headings([laid_out(page.pieces, page.grids) for page in pages])
+    continued: Table | None = None
+    blocks = []
+    for part in parts:
+        blocks.append(_blocks(part, words, continued))
+        continued = part[-1] if part and isinstance(part[-1], Table) else None
     _make_sentences_whole(blocks, words)
-    sections = []
+    outline = Outline()
     for number, (found, extra) in enumerate(zip(blocks, extras, strict=True), 1):
-        lines = [Traced(tidy(line)).whole() for line in extra.lines]
-        text = join("\n\n", [block for block in (*found, join("\n", lines)) if block.text.strip()])
-        section = text.section()
-        if section.text:
-            sections.append(Section(section.text, page=number, units=section.units))
-    return sections
+        outline.page = number
+        for block in found:
+            if isinstance(block, Heading):
+                outline.heading(block.level, block.text)
+            else:
+                outline.block(block)
+        outline.block(join("\n", [Traced(tidy(line)).whole() for line in extra.lines]))
+    return outline, _leading(blocks)
 
 
-def _blocks(page: PageText, words: set[str]) -> list[Traced]:
-    """A page's running text and its tables, in their order."""
-    blocks: list[Traced] = []
+def _leading(pages: Sequence[Sequence[Traced | Heading]]) -> str:
+    """The only heading in the largest letters if it comes first, on the first page."""
+    headings = [block for page in pages for block in page if isinstance(block, Heading)]
+    is_only = sum(heading.level == 1 for heading in headings) == 1
+    is_first = bool(headings) and headings[0].level == 1 and headings[0] in pages[0]
+    is_above = len(headings) > 1 or pages[0][:1] == headings
+    return headings[0].text if is_first and is_only and is_above else ""
+
+
+def _blocks(
+    parts: Sequence[Line | Table | Heading], words: set[str], continued: Table | None
+) -> list[Traced | Heading]:
+    """A page's headings, running text and tables, in their order.
+
+    Args:
+        parts: What is on the page.
+        words: All words of the document.
+        continued: The table that the page before ends with.
+    """
+    blocks: list[Traced | Heading] = []
     lines: list[str] = []
-    for one in [*laid_out(page.pieces), None]:
-        if one is not None and not isinstance(one, Table):
+    lengths = [len(one.text) for one in parts if isinstance(one, Line)]
+    usual = statistics.quantiles(lengths, n=5)[-1] if len(lengths) > 1 else 0.0
+    for at, one in enumerate([*parts, None]):
+        if isinstance(one, Line):
             lines += ["", one.text] if one.is_apart else [one.text]
             continue
         if lines:
-            blocks.append(Traced(tidy(_reflow(tidy("\n".join(lines)).split("\n"), words))))
+            blocks.append(Traced(tidy(_reflow(tidy("\n".join(lines)).split("\n"), words, usual))))
             lines = []
-        if one is not None:
+        if isinstance(one, Heading):
+            blocks.append(Heading(one.level, squeeze(tidy(one.text))))
+        elif one is not None:
             grid = [[Traced(tidy(cell)) for cell in row] for row in one.rows]
-            blocks.append(table(grid, heads_by_content(grid)))
+            if at == 0 and continued is not None and one.goes_on_from(continued):
+                one.heads = continued.heads
+                grid = [*([Traced(tidy(cell)) for cell in row] for row in one.heads), *grid]
+            blocks.append(table(grid, len(one.heads) or heads_by_content(grid)))
     return blocks
 
 
-def _reflow(lines: Sequence[str], words: set[str]) -> str:
-    """A page's lines as paragraphs (parted by a blank line) and single lines such as headings and rows."""
+def _reflow(lines: Sequence[str], words: set[str], usual: float) -> str:
+    """Lines as paragraphs (parted by a blank line) and single lines such as headings and rows.
+
+    Args:
+        lines: Of the page, from the top.
+        words: All words of the document.
+        usual: How many characters the page's longer lines have.
+    """
     lengths = [len(line) for line in lines if line.strip()]
-    usual = statistics.quantiles(lengths, n=5)[-1] if len(lengths) > 1 else 0.0
     if len(lengths) < _MIN_WRITTEN_SHARE * len(lines):
         lines = [line for line in lines if line.strip()]
     pieces: list[str] = []
@@ -261,12 +303,15 @@ def _join(first: str, second: str, words: set[str]) -> str:
     return first + second  # a hyphen of the word's own, as in "Anglo-Saxon"
 
 
-def _make_sentences_whole(pages: list[list[Traced]], words: set[str]) -> None:
+def _make_sentences_whole(pages: list[list[Traced | Heading]], words: set[str]) -> None:
     """Move the end of a sentence that runs over onto the page where the sentence begins."""
     for before, after in itertools.pairwise(pages):
-        if not before or not after or before[-1].units or after[0].units:
+        if not before or not after:
             continue
-        first, second = before[-1].text, after[0].text
+        last, following = before[-1], after[0]
+        if isinstance(last, Heading) or isinstance(following, Heading) or last.units or following.units:
+            continue
+        first, second = last.text, following.text
         if second[:1].islower() and not _SENTENCE_END.search(first):
             rest = _REST_OF_SENTENCE.match(second)
             if rest is not None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Iterator, Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from clara.documents.inline import address_after
+from clara.documents.pdf_rules import Rule, RuledGrid, grids, rules_of
 from clara.documents.raised import lowered, raised
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ _GLYPHS = str.maketrans({
 _SMALL = 0.82  # of the size before: what is raised or lowered is set smaller
 _RAISED, _LOWERED = 0.12, -0.05  # of the size, from the line; a lowered character hardly moves in some fonts
 _WORD_GAP, _PIECE_GAP = 0.16, 1.0  # of the size: what parts words, and what parts pieces of a line
+_LETTER_GAP = 0.08  # of the size: letters of a word are nearer to each other
 _MAX_LINKS = 1000  # on a page
 
 
@@ -35,6 +38,8 @@ class Piece:
         right: Where it ends.
         line: The height of its line, in points from the page's bottom.
         size: The height of its characters.
+        em: The size of its font, as it is drawn; 0 if unknown.
+        grid: The table that it stands for; None for text.
     """
 
     text: str
@@ -42,6 +47,8 @@ class Piece:
     right: float
     line: float
     size: float
+    em: float = 0.0
+    grid: RuledGrid | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +60,14 @@ class PageText:
         height: Of the page, in points.
         characters: How many there are, blanks aside.
         unmapped: Those of which the font does not say which letters they are.
+        grids: The tables whose cells are drawn with lines.
     """
 
     pieces: list[Piece]
     height: float
     characters: int
     unmapped: int
+    grids: Sequence[RuledGrid] = ()
 
 
 @dataclass(slots=True)
@@ -68,6 +77,7 @@ class _Glyph:
     right: float
     line: float
     size: float
+    em: float
     after: str = ""
 
 
@@ -78,12 +88,14 @@ def page_text(page: PdfPage, links: Mapping[tuple[float, float, float, float], s
         page: The page.
         links: Addresses by the rectangles (left, bottom, right, top) that lead to them.
     """
-    glyphs, characters, unmapped = _glyphs(page)
+    glyphs, turn, characters, unmapped = _glyphs(page)
     _add_addresses(glyphs, links)
-    return PageText(list(_pieces(glyphs)), page.get_height(), characters, unmapped)
+    across, down = rules_of(page, turn)
+    pieces = list(_pieces(glyphs, down))
+    return PageText(pieces, page.get_height(), characters, unmapped, grids(across, down))
 
 
-def _glyphs(page: PdfPage) -> tuple[list[_Glyph], int, int]:
+def _glyphs(page: PdfPage) -> tuple[list[_Glyph], int, int, int]:
     import pypdfium2.raw as pdfium
 
     text_page = page.get_textpage()
@@ -95,6 +107,8 @@ def _glyphs(page: PdfPage) -> tuple[list[_Glyph], int, int]:
     count = text_page.count_chars()
     turn = _turn(handle, count)
     high = ""  # the first half of a character beyond the first plane
+    em = 0.0
+    matrix = pdfium.FS_MATRIX()
     for at in range(count):
         character = chr(pdfium.FPDFText_GetUnicode(handle, at))
         if "\ud800" <= character <= "\udbff":
@@ -117,9 +131,12 @@ def _glyphs(page: PdfPage) -> tuple[list[_Glyph], int, int]:
         if is_made and glyphs:
             # its box says nothing: what was made goes behind what was drawn
             left, right, line, size = glyphs[-1].right, glyphs[-1].right, glyphs[-1].line, glyphs[-1].size
-        glyphs.append(_Glyph(character.translate(_GLYPHS), left, right, line, size))
+        elif not glyphs or (line, size) != (glyphs[-1].line, glyphs[-1].size):
+            pdfium.FPDFText_GetMatrix(handle, at, matrix)
+            em = pdfium.FPDFText_GetFontSize(handle, at) * math.hypot(matrix.c, matrix.d)
+        glyphs.append(_Glyph(character.translate(_GLYPHS), left, right, line, size, em))
     text_page.close()
-    return glyphs, characters, unmapped
+    return glyphs, turn, characters, unmapped
 
 
 def _is_unmapped(handle: object, at: int, character: str) -> bool:
@@ -130,12 +147,12 @@ def _is_unmapped(handle: object, at: int, character: str) -> bool:
 
 
 def _turn(handle: object, count: int) -> int:
-    """How far most text is turned, in quarters."""
+    """How far most text is turned to the left, in quarters; PDFium measures angles to the right."""
     import pypdfium2.raw as pdfium
 
     step = max(1, count // 64)
     turns = [
-        round(pdfium.FPDFText_GetCharAngle(handle, at) / (math.pi / 2)) % 4 for at in range(0, count, step)
+        round(-pdfium.FPDFText_GetCharAngle(handle, at) / (math.pi / 2)) % 4 for at in range(0, count, step)
     ]
     return max(set(turns), key=turns.count) if turns else 0
 
@@ -174,13 +191,14 @@ class _Run:
 
     glyph: _Glyph
     texts: list[str] = field(default_factory=list)
-    right: float = 0.0
+    right: float = -math.inf  # places are below 0 on turned pages
     raised: str = ""  # what is raised or lowered behind it, until that ends
     lift: float = 0.0
 
     def piece(self) -> Piece:
         self.close_raised()
-        return Piece("".join(self.texts), self.glyph.left, self.right, self.glyph.line, self.glyph.size)
+        one = self.glyph
+        return Piece("".join(self.texts), one.left, self.right, one.line, one.size, one.em)
 
     def close_raised(self) -> None:
         if self.raised:
@@ -190,7 +208,8 @@ class _Run:
             self.raised = ""
 
 
-def _pieces(glyphs: list[_Glyph]) -> Iterator[Piece]:
+def _pieces(glyphs: list[_Glyph], walls: Sequence[Rule]) -> Iterator[Piece]:
+    places = [x for x, *_ in walls]
     run: _Run | None = None
     for one in glyphs:
         if run is not None and one.text == " ":
@@ -201,7 +220,7 @@ def _pieces(glyphs: list[_Glyph]) -> Iterator[Piece]:
             if one.after:
                 run.texts.append(one.after)
             continue
-        if run is None or not _continues(run, one):
+        if run is None or not _continues(run, one) or _is_walled(run, one, walls, places):
             if run is not None:
                 yield run.piece()
             run = _Run(one)
@@ -219,6 +238,14 @@ def _pieces(glyphs: list[_Glyph]) -> Iterator[Piece]:
         run.right = max(run.right, one.right)
     if run is not None:
         yield run.piece()
+
+
+def _is_walled(run: _Run, one: _Glyph, walls: Sequence[Rule], places: Sequence[float]) -> bool:
+    """Whether a line down the page stands between a run and what comes after it."""
+    if one.left - run.right < _LETTER_GAP * one.size:  # a word that is longer than its cell
+        return False
+    first, last = bisect_left(places, run.right - 1), bisect_right(places, one.left + 1)
+    return any(bottom <= one.line + one.size / 4 <= top for _, bottom, top in walls[first:last])
 
 
 def _is_new_word(run: _Run, one: _Glyph) -> bool:

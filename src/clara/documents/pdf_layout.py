@@ -4,11 +4,15 @@ them."""
 from __future__ import annotations
 
 import itertools
+import math
+import re
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from clara.documents.pdf_glyphs import Piece
+from clara.documents.pdf_rules import RuledGrid
 
 # of the size of the text: what a gap between columns has at least, and how far lines of one row may be apart
 _GUTTER = 0.7
@@ -20,21 +24,60 @@ _PROSE_CHARACTERS = (
 _MAX_COLUMNS_OF_PROSE = 4
 _WIDE_STEP = 1.35  # of the usual distance of lines: what parts paragraphs
 _MAX_DEPTH = 8
+_LONGEST_NAME = 60  # of a column
+_VALUE = re.compile(r"[\W\d_]*\d{1,3}[\W\d_]*|[\W\d_]*\d{5,}[\W\d_]*|[\W\d_]*\d+[.,]\d+[\W\d_]*")
+_LEAST_FILLED = 0.4  # of the cells of a table that is drawn with lines
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of running text; `is_apart` says that a gap parts it from the line before."""
+    """A line of running text.
+
+    Attributes:
+        text: Its words.
+        is_apart: A gap parts it from the line before.
+        em: The size of its smallest font; 0 if unknown.
+        height: Of the line, in points from the page's bottom.
+    """
 
     text: str
     is_apart: bool
+    em: float = 0.0
+    height: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Table:
-    """Rows of cells, of equal number in each."""
+    """Rows of cells, of equal number in each.
+
+    Attributes:
+        rows: The cells' texts.
+        grid: The lines that the cells are drawn with, if they are.
+        heads: The first rows, as far as they are known to name the columns.
+    """
 
     rows: list[list[str]]
+    grid: RuledGrid | None = None
+    heads: list[list[str]] = field(default_factory=list)
+
+    @classmethod
+    def ruled(cls, grid: RuledGrid) -> Self:
+        """A table that is drawn with lines; its first rows name the columns if each has words of its own."""
+        rows = grid.filled()
+        heads = rows[: grid.num_spanned + 1]
+        names = [" ".join(dict.fromkeys(filter(None, cells))) for cells in zip(*heads, strict=True)]
+        if len(names) < 3 or len(set(names)) < len(names) or len(rows) == len(heads):
+            return cls(rows, grid)
+        are_names = (name and len(name) <= _LONGEST_NAME and not _VALUE.fullmatch(name) for name in names[1:])
+        return cls(rows, grid, heads if all(are_names) else [])
+
+    def goes_on_from(self, other: Table) -> bool:
+        """Whether it can be the rest of a table on the page before: it has its columns and no other heads."""
+        if self.grid is None or other.grid is None or not other.heads:
+            return False
+        places = itertools.zip_longest(self.grid.lefts, other.grid.lefts, fillvalue=math.inf)
+        is_same = all(abs(one - another) <= 3 for one, another in places)
+        return is_same and len(self.rows[0]) == len(other.rows[0]) and self.heads != other.heads
 
 
 @dataclass(slots=True)
@@ -52,9 +95,40 @@ class _Row:
         return max(piece.size for piece in self.pieces)
 
 
-def laid_out(pieces: Sequence[Piece]) -> list[Line | Table]:
-    """Lines and tables in reading order: what stands in columns is read column by column."""
+def laid_out(pieces: Sequence[Piece], grids: Sequence[RuledGrid] = ()) -> list[Line | Table]:
+    """Lines and tables in reading order: what stands in columns is read column by column.
+
+    Args:
+        pieces: The page's text.
+        grids: Tables that are drawn with lines; those without much text are drawings.
+    """
+    for grid in sorted(grids, key=lambda one: len(one.owners)):  # an inner one before that around it
+        pieces = _with_table(pieces, grid)
     return list(_ordered(_rows(pieces), 0))
+
+
+def _with_table(pieces: Sequence[Piece], grid: RuledGrid) -> Sequence[Piece]:
+    """The pieces with one in place of those that stand in a table's cells."""
+    cells: dict[tuple[int, int], list[Piece]] = {}
+    others = []
+    for piece in pieces:
+        at = grid.place((piece.left + piece.right) / 2, piece.line + piece.size / 4)
+        if at is None or piece.grid is not None:
+            others.append(piece)
+        elif piece.text.strip():
+            cells.setdefault(at, []).append(piece)
+    num_cells = len({owner for owners in grid.owners for owner in owners})
+    grid = replace(grid, texts={at: _cell_text(found) for at, found in cells.items()})
+    rows = grid.filled()
+    if len(cells) < _LEAST_FILLED * num_cells or len(rows) < 2 or len(rows[0]) < 2:
+        return pieces
+    size = statistics.median(piece.size for found in cells.values() for piece in found)
+    left, right, line = grid.lefts[0], grid.lefts[-1], grid.tops[0] - size
+    return [*others, Piece("\0", left, right, line, size, grid=grid)]
+
+
+def _cell_text(pieces: Sequence[Piece]) -> str:
+    return " ".join(" ".join(piece.text.strip() for piece in row.pieces) for row in _rows(pieces))
 
 
 def rows_of(pieces: Sequence[Piece]) -> list[list[Piece]]:
@@ -81,13 +155,13 @@ def _joined(pieces: list[Piece]) -> list[Piece]:
         last = joined[-1] if joined else None
         size = max(last.size, piece.size) if last is not None else 0.0
         is_level = last is not None and abs(last.line - piece.line) <= 0.25 * size
-        if last is not None and is_level and piece.left - last.right <= _GUTTER * size:
+        is_text = last is not None and last.grid is None and piece.grid is None
+        if last is not None and is_text and is_level and piece.left - last.right <= _GUTTER * size:
             is_word = piece.left - last.right > 0.12 * size
             is_parted = last.text.endswith(" ") or piece.text.startswith(" ")
             text = last.text + (" " if is_word and not is_parted else "") + piece.text
-            joined[-1] = Piece(
-                text, last.left, max(last.right, piece.right), last.line, max(last.size, piece.size)
-            )
+            right, size = max(last.right, piece.right), max(last.size, piece.size)
+            joined[-1] = Piece(text, last.left, right, last.line, size, min(last.em, piece.em))
         else:
             joined.append(piece)
     return joined
@@ -108,7 +182,7 @@ def _ordered(rows: list[_Row], depth: int) -> Iterator[Line | Table]:
                     yield from _ordered(column, depth + 1)
                 at = stop
                 continue
-            table, before, after = _table(region)
+            table, before, after = _table(list(itertools.takewhile(_is_text, region)))
             if table is not None:
                 yield from _lines([*plain, *region[:before]])
                 plain = []
@@ -261,10 +335,20 @@ def _unwrapped(rows: list[_Row], cells: list[list[str]]) -> list[list[str]]:
     return whole
 
 
-def _lines(rows: list[_Row]) -> Iterator[Line]:
+def _is_text(row: _Row) -> bool:
+    return all(piece.grid is None for piece in row.pieces)
+
+
+def _lines(rows: list[_Row]) -> Iterator[Line | Table]:
     steps = [above.line - below.line for above, below in itertools.pairwise(rows)]
     usual = statistics.median(steps) if steps else 0.0
     for at, row in enumerate(rows):
         step = steps[at - 1] if at else 0.0
         is_apart = at > 0 and (step > _WIDE_STEP * usual or step > 2.2 * row.size)
-        yield Line(" ".join(piece.text.strip() for piece in row.pieces), is_apart)
+        texts = [piece for piece in row.pieces if piece.grid is None]
+        if texts:
+            text = " ".join(piece.text.strip() for piece in texts)
+            yield Line(text, is_apart, min(piece.em for piece in texts), row.line)
+        for piece in row.pieces:
+            if piece.grid is not None:
+                yield Table.ruled(piece.grid)
