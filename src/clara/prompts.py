@@ -73,7 +73,6 @@ DOCUMENT_PREFIX = "Document:\n"
 """Before each document in a prompt of pooled memories."""
 
 DOCUMENTS_PARAPHRASE = "In other words:"
-DOCUMENTS_REPEAT = "Repeat the document.\nAnswer:"
 
 
 def documents_question(question: str) -> str:

@@ -61,11 +61,12 @@ def test_a_batch_equals_each_pair_alone(model_and_processor: Any, monkeypatch: p
             ]
             torch.testing.assert_close(output.words[row, places], expected, **TOLERANCE)
     assert output.documents[3] == []
-    assert model.find_spans(prompts)[3] is None
+    assert best_span(output.words[3], output.documents[3], 64) is None
     prompts = collate_prompts([processor.prompt(question, documents) for question in QUESTIONS])
     written = model.write(prompts, None, end_token_id=processor.end_token_id, max_new_tokens=3)
     answers = [answer.ids for answer in written]
-    spans = model.find_spans(prompts, max_words=3)
+    output = model(prompts)
+    spans = [best_span(*pair, 3) for pair in zip(output.words, output.documents, strict=True)]
     assert answers == [span.ids if span else [] for span in spans]
     assert all(answers)
 

@@ -226,29 +226,6 @@ class ExtractiveModel(ClaraModel):
             output.loss = span_loss(words, places, [question.answer for question in asked])
         return output
 
-    @torch.inference_mode()
-    def find_spans(
-        self,
-        prompts: PromptBatch,
-        memories: Sequence[Tensor] | None = None,
-        max_words: int = 64,
-        role: str | None = roles.GENERATOR,
-        priors: Sequence[Tensor] | None = None,
-    ) -> list[Span | None]:
-        """The answer of each prompt, a span of one of its documents.
-
-        Args:
-            prompts: The prompts; of one that asks several questions the answers come one after another.
-            memories: As for `forward`.
-            max_words: Longest answer in tokens, if less than `clara.extractive.spans.LONGEST`.
-            role: As for `forward`.
-            priors: As for `forward`.
-
-        Raises:
-            PromptError: Slots and memories disagree.
-        """
-        return _best(self(prompts, memories, role=role, priors=priors), max_words)
-
     @contextmanager
     def reading_once(self) -> Iterator[None]:
         """Read no document behind the same question twice.

@@ -11,8 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clara.records import Answer, Source
-from clara.rendering.basics import console, counted, one_line, print_table, short, visible
-from clara.rendering.places import place_of
+from clara.rendering.basics import console, counted, one_line, place_of, print_table, short, visible
 
 if TYPE_CHECKING:
     from clara.store import Explanation

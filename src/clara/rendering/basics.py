@@ -88,3 +88,14 @@ def visible(text: str) -> str:
 def readable(size: int) -> str:
     """A size in the unit that suits it."""
     return filesize.decimal(size)
+
+
+def place_of(heading: str, page: int | None, lines: tuple[int, int] | None) -> str:
+    """Headings, and the page or the lines; "" where nothing is known."""
+    parts = [heading] if heading else []
+    if page is not None:
+        parts.append(f"page {page}")
+    elif lines is not None:
+        first, last = lines
+        parts.append(f"line {first}" if first == last else f"lines {first}-{last}")
+    return " · ".join(parts)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from clara.rendering.basics import console, counted, one_line, print_json, short
-from clara.rendering.places import place_of
+from clara.rendering.basics import console, counted, one_line, place_of, print_json, short
 
 if TYPE_CHECKING:
     from clara.documents.show import ShownDocument
