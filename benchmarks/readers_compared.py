@@ -27,7 +27,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "documents"))
 
-from test_questions import DOCUMENTS
+from test_format_questions import DOCUMENTS
 from writers import WRITERS
 
 from clara.documents import read_stream
@@ -126,6 +126,20 @@ def striprtf_text(data: bytes) -> str:
     return str(rtf_to_text(data.decode("latin-1")))
 
 
+def email_text(data: bytes) -> str:
+    import email
+    import email.policy
+
+    body = email.message_from_bytes(data, policy=email.policy.default).get_body(("plain", "html"))
+    return str(body.get_content()) if body is not None else ""
+
+
+def mailparser_text(data: bytes) -> str:
+    import mailparser
+
+    return str(mailparser.parse_from_bytes(data).body)
+
+
 def slides_xml_text(data: bytes) -> str:
     from zipfile import ZipFile
 
@@ -148,6 +162,7 @@ LIBRARIES: dict[str, dict[str, Read]] = {
     ".odt": {"odfpy": odfpy_text},
     ".pptx": {"slides' XML": slides_xml_text},
     ".rtf": {"striprtf": striprtf_text},
+    ".eml": {"email (Python)": email_text, "mail-parser": mailparser_text},
 }
 
 
