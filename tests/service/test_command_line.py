@@ -110,7 +110,7 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.Captur
 
 
 def without_times(text: str) -> str:
-    return re.sub(r" +", " ", re.sub(r'"milliseconds": [\d.e-]+|(?<= )\d+\.\d(?= )', "", text))
+    return re.sub(r"\s+", " ", re.sub(r'"milliseconds": [\d.e-]+|(?<= )\d+\.\d(?= )', "", text))
 
 
 @pytest.mark.parametrize(
