@@ -29,6 +29,7 @@ from transformers import AutoTokenizer, BertLMHeadModel
 from clara import loading
 from clara.evaluation.statistics import bootstrap_interval
 from clara.model import selection
+from clara.models import packaged_folder
 from clara.processing import collate_texts
 from clara.training.examples import CompressionExample, ReadingExample, read_reading_examples
 from clara.training.objectives import ObjectiveOptions, compress_texts, compression_loss
@@ -269,7 +270,7 @@ def main() -> None:
     sizes = {key: getattr(options, key) for key in ("seeds", "key_seeds", "steps", "questions", "pool")}
     comparison = Comparison(
         options.work,
-        options.model or str(loading.packaged_folder()),
+        options.model or str(packaged_folder()),
         answerable(options.data / "squad11_dev.jsonl.xz"),
         **sizes,
     )

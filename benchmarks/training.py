@@ -20,10 +20,10 @@ import torch
 from conditions import conditions, parser, peak_memory_mb, write
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from clara import loading
 from clara.batching import by_length
 from clara.configuration import ClaraConfig
 from clara.model.modeling import ClaraModel
+from clara.models import packaged_folder
 from clara.processing import ClaraProcessor
 from clara.training.examples import CompressionExample, EndToEndExample, read_reading_examples
 from clara.training.objectives import MAX_BATCH_TOKENS, ObjectiveOptions
@@ -36,7 +36,7 @@ MEMORY_TOKENS = 16
 def new_model(hidden: int, layers: int) -> tuple[ClaraModel, ClaraProcessor]:
     """A Llama of the given size with low-rank roles, on the tokenizer of the packaged model."""
     torch.manual_seed(0)
-    tokenizer = AutoTokenizer.from_pretrained(loading.packaged_folder())
+    tokenizer = AutoTokenizer.from_pretrained(packaged_folder())
     tokenizer.add_tokens([f"<MEM{slot}>" for slot in range(MEMORY_TOKENS)], special_tokens=True)
     base = LlamaForCausalLM(
         LlamaConfig(

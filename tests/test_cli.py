@@ -18,12 +18,14 @@ import torch
 import typer
 
 from clara import cli, loading
+from clara.cli.options import model_of
 from clara.documents import ocr
 from clara.errors import InputError
 from clara.library import Library
 from clara.records import Answer, Source
 from clara.rendering.answers import print_answer
 from clara.rendering.basics import counted
+from clara.store import MemoryStore
 from conftest import WORDS, tiny_model
 
 
@@ -807,3 +809,19 @@ def test_a_passage_elsewhere_is_named_once_and_an_endless_word_is_cut(
     out = capsys.readouterr().out
     assert "also 2 more times in this file and in b.pdf\n" in out
     assert len(out) < 500
+
+
+@pytest.mark.parametrize(
+    ("recorded", "found"),
+    [("smollm2", "smollm2"), ("extractive", "extractive"), ("small", None), ("a/b", None)],
+)
+def test_a_store_of_a_packaged_model_names_it(tmp_path: Path, recorded: str, found: str | None) -> None:
+    path = tmp_path / "store"
+    assert model_of(path, None) is None
+    MemoryStore.open_or_create(
+        path, fingerprint="f", model=recorded, memory_dim=4, embedding_dim=None
+    ).close()
+    assert model_of(path, None) == found
+    assert model_of(path, "other") == "other"
+    (path / "store.sqlite3").write_bytes(b"no database")
+    assert model_of(path, None) is None

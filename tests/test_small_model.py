@@ -13,7 +13,7 @@ import pytest
 
 from clara.evaluation.metrics import f1
 from clara.library import Library
-from clara.loading import packaged_folder
+from clara.models import packaged_folder
 from clara.pipeline import Clara
 
 RECALL_FLOOR = 0.95

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from clara.library import Library
-from clara.loading import packaged_folder
+from clara.models import packaged_folder
 from clara.pipeline import Clara
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "documents" / "technology"

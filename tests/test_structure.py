@@ -59,6 +59,7 @@ def reached(name: str) -> set[str]:
 LAYERS = (
     ("clara",),  # the version and the names of the public door, which it imports on demand
     ("errors", "files", "batching", "prefetch"),
+    ("models",),
     ("records", "prompts", "roles", "configuration", "device", "provenance"),
     ("datasets", "documents", "store", "answer_text", "checkpoints"),
     ("evidence", "missing_files", "model"),

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from clara import __version__
 from clara.checkpoints import bases
 from clara.device import native_precision
-from clara.loading import PACKAGED, packaged_folder
+from clara.models import PACKAGED, packaged_folder
 from clara.provenance import version
 
 DISTRIBUTION = "clara-rag"

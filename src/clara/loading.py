@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from clara.extractive.configuration import ExtractiveConfig
 from clara.extractive.model import ExtractiveModel
 from clara.extractive.processor import ExtractiveProcessor
 from clara.model.modeling import ClaraModel
+from clara.models import PACKAGED, packaged_folder
 from clara.processing import ClaraProcessor
 
 Name = str | os.PathLike[str]
@@ -92,27 +92,6 @@ def _accelerator() -> tuple[str, int]:
         return "", 0
     found = torch.accelerator.current_accelerator()
     return (found.type, torch.accelerator.device_count()) if found is not None else ("", 0)
-
-
-PACKAGED = {"extractive": "small", "smollm2": "smollm2"}
-"""Names of the models that the package carries, with their folders."""
-
-
-def packaged_folder(name: str = "extractive") -> Path:
-    """The folder of a model that the package carries.
-
-    Args:
-        name: One of `PACKAGED`.
-
-    Raises:
-        CheckpointError: This installation lacks it.
-    """
-    folder = Path(str(resources.files("clara"))) / "models" / PACKAGED[name]
-    if not (folder / "config.json").is_file():
-        raise CheckpointError(
-            f"This installation of Clara includes no model {name!r}; pass a model folder or hub id."
-        )
-    return folder
 
 
 def from_base(

@@ -29,6 +29,7 @@ from clara.cli.options import (
     WhereOption,
     check_reading,
     field_names,
+    model_of,
     open_library,
     text_passages_of,
 )
@@ -124,7 +125,14 @@ def index(
     if is_typed:
         typed = read_stream(sys.stdin.buffer.read(), called, ending, options)
     with open_library(
-        store, model, subfolder, base, device, writes=True, memory_dtype=memory_dtype, rate=rate
+        store,
+        model_of(store, model),
+        subfolder,
+        base,
+        device,
+        writes=True,
+        memory_dtype=memory_dtype,
+        rate=rate,
     ) as library:
         with _told_if_stopped(library):
             with progress_bar(quiet=as_json or not files) as show:
@@ -174,6 +182,7 @@ def ask(
         "where": where,
         "hybrid": hybrid,
     }
+    model = model_of(store, model)
     client = find_client(store, model, subfolder, base, device)
     if client is None:
         _check_conditions(where)
@@ -229,6 +238,7 @@ def search(
     from clara.records import Source
 
     check_question(question)
+    model = model_of(store, model)
     client = find_client(store, model, subfolder, base, device)
     if client is None:
         _check_conditions(where)

@@ -117,6 +117,17 @@ def open_library(
         yield library
 
 
+def model_of(store: Path, model: str | None) -> str | None:
+    """The model to load: the one that is named, else the packaged one that wrote the store, else None."""
+    if model is not None:
+        return model
+    from clara.models import PACKAGED
+    from clara.store.schema import recorded_model
+
+    recorded = recorded_model(store / DATABASE)
+    return recorded if recorded in PACKAGED else None
+
+
 def check_store(path: Path) -> None:
     """Raise InputError if there is no store at a path, with what is there and what to do."""
     make = f"create one with: clara index PATH --store {path}"

@@ -22,6 +22,7 @@ from clara.cli.options import (
     StoreOption,
     SubfolderOption,
     check_store,
+    model_of,
     open_library,
 )
 from clara.cli.questions import check_question
@@ -105,7 +106,7 @@ def serve(
     keys = tuple(key.strip() for one in api_key or () for key in one.split(",") if key.strip())
     settings = Settings(
         stores=stores,
-        model=model,
+        model=model_of(stores[0], model),
         subfolder=subfolder,
         base=base,
         device=device,
@@ -146,6 +147,7 @@ def mcp(
     stores = store or [DEFAULT_STORE]
     for one in stores:
         check_store(one)
+    model = model_of(stores[0], model)
     settings = Settings(stores, model, subfolder, base, device, allow_writes=allow_writes)
     _require("mcp")
     from clara.service.agents import serve_stdio
@@ -168,6 +170,7 @@ def chat(
     from clara.cli.remote import find_client
 
     check_store(store)
+    model = model_of(store, model)
     client = find_client(store, model, subfolder, base, device)
     if client is not None:
         _converse(store, lambda question: client.ask(question, **({} if k is None else {"k": k}))[0])

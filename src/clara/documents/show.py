@@ -13,9 +13,9 @@ from clara.documents.options import ReadOptions
 from clara.documents.passages import CountTokens, cut
 from clara.documents.readers import read_documents
 from clara.errors import InputError
+from clara.models import packaged_folder
 from clara.records import Passage
 
-_PACKAGED = Path(__file__).parent.parent / "models" / "small"
 _TOKENIZER, _PROCESSOR = "tokenizer.json", "processor_config.json"
 
 
@@ -52,7 +52,7 @@ def show(
         DocumentError: The file cannot be read.
         InputError: The folder holds no model with a tokenizer.
     """
-    max_tokens, count_tokens = lengths_of(Path(model) if model is not None else _PACKAGED)
+    max_tokens, count_tokens = lengths_of(Path(model) if model is not None else packaged_folder())
     return [
         ShownDocument(
             document.source, document.title, tuple(cut(document, max_tokens, count_tokens)), document.left_out
