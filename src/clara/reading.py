@@ -34,7 +34,7 @@ TextPassages = int | Literal["auto"]
 MAX_BATCH_POSITIONS = 8192
 """Padded positions of one batch of prompts that are judged."""
 
-RANK_WEIGHT = 0.5
+RANK_WEIGHT = 0.25
 """Weight of log(1 / rank) beside the log probability that a document holds the answer."""
 
 AUTO_MARGIN = 2.0
