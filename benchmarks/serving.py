@@ -207,6 +207,7 @@ def mixed(
     url: str, count: int, process: psutil.Process | None = None, clients: int = 16, seconds: float = 1e9
 ) -> dict[str, Any]:
     """Good and bad requests; the server's state after a first tenth, at the half, and after all."""
+    started = time.monotonic()
     statuses = asyncio.run(many(url, max(1, count // 10), clients, seconds / 10))
     states = []
     for share in (0.0, 0.45, 0.45):
@@ -214,6 +215,7 @@ def mixed(
         time.sleep(1)
         states.append(state(url, process))
     return {
+        "seconds": round(time.monotonic() - started),
         "requests": sum(statuses.values()),
         "statuses": dict(sorted(statuses.items())),
         "after_a_tenth": states[0],
@@ -311,6 +313,7 @@ def main() -> None:
     arguments.add_argument("--soak", type=float, default=0, help="seconds to go on mixing requests")
     arguments.add_argument("--only", action="append", choices=PARTS, help="parts to measure; all by default")
     arguments.add_argument("--json", type=Path, default=Path(__file__).parent / "results" / "serving.json")
+    arguments.add_argument("--note", default="", help="what else the machine does, for the conditions")
     options = arguments.parse_args()
     parts = options.only or PARTS
     figures: dict[str, Any] = {}
@@ -332,12 +335,10 @@ def main() -> None:
             if "mixed" in parts:
                 figures["mixed"] = mixed(url, options.requests, process)
             if options.soak:
-                figures["soak"] = {"seconds": options.soak} | mixed(
-                    url, 10_000_000, process, seconds=options.soak
-                )
+                figures["soak"] = mixed(url, 10_000_000, process, seconds=options.soak)
         if "kill" in parts:
             figures["kill"] = kill(store)
-    described = {**conditions("packaged"), "load_average": round(os.getloadavg()[0], 1)}
+    described = {**conditions("packaged"), "load_average": round(os.getloadavg()[0], 1), "note": options.note}
     write(options.json, {"conditions": described, **figures})
 
 
