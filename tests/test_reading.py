@@ -228,3 +228,25 @@ def test_below_the_least_probability_there_is_no_answer(clara: Clara, tmp_path: 
         assert library.ask("w1", max_new_tokens=4).probability is None
         with pytest.raises(InputError, match="not trained to tell"):
             library.ask("w1", min_confidence=0.5)
+
+
+def test_search_joins_late_interaction_with_words(clara: Clara, tmp_path: Path) -> None:
+    with Library(clara, tmp_path / "store") as library:
+        library.add_texts({f"{number}.txt": text for number, text in enumerate(TEXTS)})
+        question = "w8 w16 w17"
+        found = library.explain(question, 4)
+        steps = {step.name: [one.id for one in step.candidates] for step in found.steps}
+        assert set(steps["rerank"]) == {hit.stored.id for hit in found.hits}
+        sums = {
+            number: sum(
+                1 / (21 + steps[name].index(number))
+                for name in ("rerank", "lexical")
+                if number in steps[name]
+            )
+            for number in steps["rerank"]
+        }
+        expected = sorted(sums, key=lambda number: (-sums[number], number))
+        assert [hit.stored.id for hit in found.hits] == expected == steps["fused"]
+        assert library.explain("w79", 4).hits  # no passage has the word
+        alone = library.explain(question, 4, hybrid=False)
+        assert [hit.score for hit in alone.hits] == sorted((hit.score for hit in alone.hits), reverse=True)

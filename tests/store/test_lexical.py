@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from clara.records import Document, Passage
 from clara.store import Filter, MemoryStore, NewDocument, explain, search
-from clara.store.lexical import VECTOR_WEIGHT, fused, match_expression, query_terms, rarest_terms
+from clara.store.lexical import VECTOR_WEIGHT, fused, fused_ranks, match_expression, query_terms, rarest_terms
 
 TEXTS = [
     "the lease was signed by Kim",
@@ -158,3 +158,23 @@ def test_search_of_a_store_by_words_and_vectors(tmp_path: Path) -> None:
         }
         store.remove(["a.md", "b.md"])
         assert found("lease") == []
+
+
+@given(
+    st.lists(st.integers(1, 60), unique=True, max_size=20),
+    st.lists(st.integers(1, 60), unique=True, max_size=20),
+)
+def test_ranks_are_fused_as_by_plain_loops(dense: list[int], lexical: list[int]) -> None:
+    sums = dict.fromkeys(sorted(dense), 0.0)
+    for ranked in (dense, lexical):
+        for place, number in enumerate(ranked):
+            if number in sums:
+                sums[number] += 1 / (20 + place + 1)
+    expected = sorted(sums, key=lambda number: -sums[number])
+    ids, scores = fused_ranks(ranking(dense), ranking(lexical))
+    assert ids.tolist() == expected
+    np.testing.assert_allclose(scores, [sums[number] for number in expected])
+
+
+def ranking(ids: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    return np.array(ids, np.int64), np.linspace(1, 0, len(ids))

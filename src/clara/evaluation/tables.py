@@ -18,7 +18,7 @@ _PASSAGES = {
 _READINGS = {
     "memory": "memories {rate}x",
     "text": "text",
-    "mixed": "best as text, rest {rate}x",
+    "mixed": "memories {rate}x, best as text",
     "base": "text, base model",
     "noise": "memories {rate}x by random weights",
     "skip": "memories {rate}x without layers",

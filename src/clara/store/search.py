@@ -183,12 +183,10 @@ class _Run:
         if rerank is None:
             return self.ranking(unit, depth, question)
         depth = max(depth, RERANKED)
-        if question is None:
-            return self._reranked(self._by_vectors(unit, depth)[0][:depth], rerank)
+        if question is None or not fuse_reranked:
+            return self._reranked(self.ranking(unit, depth, question)[0][:depth], rerank)
         near, lexical = self._by_vectors(unit, depth), self.lexical(question, depth)
         reranked = self._reranked(np.union1d(near[0][:depth], lexical[0][:depth]), rerank)
-        if not fuse_reranked:
-            return reranked
         with self.trace.step("fused") as step:
             ids, scores = fused_ranks(reranked, lexical)
             step.count = len(ids)
