@@ -250,3 +250,12 @@ def test_search_joins_late_interaction_with_words(clara: Clara, tmp_path: Path) 
         assert library.explain("w79", 4).hits  # no passage has the word
         alone = library.explain(question, 4, hybrid=False)
         assert [hit.score for hit in alone.hits] == sorted((hit.score for hit in alone.hits), reverse=True)
+
+
+def test_a_streamed_span_is_spelled_as_its_source_spells_it(tmp_path: Path) -> None:
+    with Library(Clara.from_pretrained(device="cpu"), tmp_path / "store") as library:
+        library.add_texts({"bridge.txt": "The bridge was opened on 24 May 1883 by Chester A. Arthur."})
+        question = "On what day was the bridge opened?"
+        answer = library.ask(question)
+        assert answer.text != answer.text.lower()  # the model's vocabulary has no capitals
+        assert "".join(library.ask_stream(question)) == answer.text

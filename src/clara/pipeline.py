@@ -427,9 +427,9 @@ class Clara:
     ) -> Iterator[str | Answer]:
         """The pieces of an answer from what `search` found, then the whole answer; arguments as for `ask`.
 
-        With `min_confidence` the answer comes in one piece, since it may be withheld.
+        With `min_confidence` the answer comes in one piece, since it may be withheld, and so does a span.
         """
-        if min_confidence is not None:
+        if min_confidence is not None or self.model.answers_at_once:
             (answer,) = self.answers_from(
                 [question],
                 [hits],
@@ -447,7 +447,6 @@ class Clara:
             self._as_found(hits, store),
             text_passages=text_passages,
             rate=store.rate,
-            scores=[hit.score for hit in hits],
             reading=reading,
             max_new_tokens=max_new_tokens,
         ):

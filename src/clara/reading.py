@@ -140,22 +140,14 @@ class Reader:
         max_new_tokens: int,
         text_passages: TextPassages | None = None,
         rate: int | None = None,
-        scores: Sequence[float] | None = None,
         reading: str | None = None,
     ) -> Iterator[str | Reply]:
         """The answer's text piece by piece, then the whole reply; arguments as for `read_found`.
 
-        A span of a document, which is found all at once, comes in one piece.
+        The model writes token by token (not `answers_at_once`).
         """
         require_tokens(max_new_tokens)
         (row,) = self._rows_of_found([question], [found], text_passages, rate, self._reading(reading))
-        if self.model.answers_at_once:
-            (reply,) = self._write(
-                [row], max_new_tokens, roles.GENERATOR, None if scores is None else [scores]
-            )
-            yield reply.text
-            yield reply
-            return
         confidence = self.model.confidence(self.processor.end_token_id)
         tokens: list[int] = []
         written = ""
