@@ -118,7 +118,7 @@ def figure() -> str:
             parts.append(f'<text x="16" y="{y}" font-weight="bold">{groups[passages]}</text>')
             y, last = y + 12, passages
         width = 340 * int(positions) / widest
-        fill = "#7a869a" if reading == "text" else "#2a5d9f"
+        fill = "#2a5d9f" if "memories" in reading else "#7a869a"
         parts += [
             f'<text x="228" y="{y + 14}" text-anchor="end">{reading}</text>',
             f'<rect x="240" y="{y}" width="{width:.1f}" height="18" rx="2" fill="{fill}"/>',

@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 import clara
-from clara import loading, roles
+from clara import loading, models, roles
 from clara.checkpoints import folders
 from clara.errors import CheckpointError, InputError, MissingRoleError
 from clara.model.modeling import ClaraModel
@@ -337,7 +337,7 @@ def test_offline_and_misspelt_names(tmp_path: Path) -> None:
 
 
 def test_packaged_model(monkeypatch: pytest.MonkeyPatch, make_model: Any, tmp_path: Path) -> None:
-    monkeypatch.setattr(loading.resources, "files", lambda package: tmp_path)
+    monkeypatch.setattr(models, "__file__", str(tmp_path / "models" / "__init__.py"))
     with pytest.raises(CheckpointError, match="model folder or hub id"):
         loading.load()
     model, processor = make_model("bert")

@@ -307,12 +307,12 @@ def test_errors_of_an_application_come_out() -> None:
 
 @pytest.fixture(scope="module")
 def slow_server(made_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """A server with a time limit of two seconds and four places in its queue, and its log."""
+    """A server with a time limit of six seconds and four places in its queue, and its log."""
     folder = tmp_path_factory.mktemp("slow")
     log = folder / "log"
     with (
         log.open("wb") as target,
-        group(folder, "serve", *SERVED, str(made_store), "--timeout", "2", "--queue", "4", err=target) as one,
+        group(folder, "serve", *SERVED, str(made_store), "--timeout", "6", "--queue", "4", err=target) as one,
     ):
         assert one.stdout is not None
         yield json.loads(one.stdout.readline())["url"], log
@@ -333,21 +333,21 @@ def counted(url: str, status: int) -> int:
 @pytest.mark.parametrize("path", [ASK, CHAT, "/api/stores/notes/uploads/a.txt", "/mcp"])
 def test_a_body_that_does_not_end_gets_408_and_holds_no_place(slow_server: Any, path: str) -> None:
     url, _ = slow_server
-    opened = []
-    for _ in range(5):  # more than the queue holds
-        one = socket.create_connection((urlsplit(url).hostname, urlsplit(url).port), timeout=20)
-        head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-        one.sendall(f"{head}Accept: application/json\r\nContent-Length: 999\r\n\r\n{{".encode())
-        opened.append(one)
-    found = httpx2.post(f"{url}{ASK}", json={"question": QUESTION}, timeout=20)
-    assert found.status_code == 200, found.text
-    for one in opened:
-        said = b""
-        while chunk := one.recv(65536):  # the server closes the connection
-            said += chunk
-        assert said.startswith(b"HTTP/1.1 408 ")
-        assert json.loads(said.partition(b"\r\n\r\n")[2])["error"]["code"] == "slow"
-        one.close()
+    with ExitStack() as opened:
+        sockets = []
+        for _ in range(5):  # more than the queue holds
+            one = socket.create_connection((urlsplit(url).hostname, urlsplit(url).port), timeout=20)
+            sockets.append(opened.enter_context(one))
+            head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+            one.sendall(f"{head}Accept: application/json\r\nContent-Length: 999\r\n\r\n{{".encode())
+        found = httpx2.post(f"{url}{ASK}", json={"question": QUESTION}, timeout=20)
+        assert found.status_code == 200, found.text
+        for one in sockets:
+            said = b""
+            while chunk := one.recv(65536):  # the server closes the connection
+                said += chunk
+            assert said.startswith(b"HTTP/1.1 408 ")
+            assert json.loads(said.partition(b"\r\n\r\n")[2])["error"]["code"] == "slow"
 
 
 def test_clients_that_leave_are_counted_and_logged_as_such(slow_server: Any) -> None:

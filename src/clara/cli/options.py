@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -122,10 +123,23 @@ def model_of(store: Path, model: str | None) -> str | None:
     if model is not None:
         return model
     from clara.models import PACKAGED
-    from clara.store.schema import recorded_model
 
-    recorded = recorded_model(store / DATABASE)
+    recorded = _recorded_model(store / DATABASE)
     return recorded if recorded in PACKAGED else None
+
+
+def _recorded_model(path: Path) -> str | None:
+    """The name of the model that wrote a store, from its database; None if there is none that can be read.
+
+    With the standard library alone, since a command that asks a running server loads nothing else.
+    """
+    if not path.is_file():
+        return None
+    address = f"{path.absolute().as_uri()}?mode=ro"
+    with suppress(sqlite3.Error), closing(sqlite3.connect(address, uri=True)) as connection:
+        row = connection.execute("SELECT value FROM meta WHERE key = 'model'").fetchone()
+        return None if row is None else str(row[0])
+    return None
 
 
 def check_store(path: Path) -> None:

@@ -225,17 +225,6 @@ def create_database(path: Path, manifest: Manifest) -> None:
         raise StoreError(f"The store's file {path} could not be created: {error}.") from error
 
 
-def recorded_model(path: Path) -> str | None:
-    """The name of the model that wrote a store, from its database; None if there is none that can be read."""
-    if not path.is_file():
-        return None
-    address = f"{path.absolute().as_uri()}?mode=ro"
-    with suppress(sqlite3.Error), closing(sqlite3.connect(address, uri=True)) as connection:
-        row = connection.execute("SELECT value FROM meta WHERE key = 'model'").fetchone()
-        return None if row is None else str(row[0])
-    return None
-
-
 def unfinished_files(path: Path) -> list[Path]:
     """The files that `create_database` may leave behind when it is interrupted."""
     return [path.with_name(f"{path.name}.new{ending}") for ending in ("", "-wal", "-shm", "-journal")]
