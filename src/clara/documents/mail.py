@@ -36,8 +36,9 @@ def read_mail(data: bytes, context: Context) -> Reading:
     title = squeeze(stated.pop("subject"))
     values = facts(stated)
     body = _first_body(message)
-    sections = list(_text_sections(body, title, context.losses)) if body is not None else []
-    sections = [*facts_section({**values, **({"subject": title} if title else {})}), *sections]
+    sections = list(facts_section({**values, **({"subject": title} if title else {})}))
+    for part in _texts(message, body):
+        sections += _text_sections(part, title, context.losses)
     for name, content in _attached(message, body):
         sections += context.embedded(name, content)
     return Reading(title, tuple(sections), values)
@@ -86,12 +87,29 @@ def _header(message: EmailMessage, name: str) -> str:
 
 def _first_body(message: EmailMessage) -> EmailMessage | None:
     """The part with the text, as such where there is a choice."""
-    parts = [one for one in message.walk() if not one.is_multipart() and not _is_attached(one)]
+    parts = [one for one in _parts(message) if not one.is_multipart() and not _is_attached(one)]
     for kind in ("text/plain", "text/html"):
         for part in parts:
             if part.get_content_type() == kind and _text(part, Losses()).strip():
                 return part
     return None
+
+
+def _texts(message: EmailMessage, body: EmailMessage | None) -> Iterator[EmailMessage]:
+    """The body and the texts beside it, such as a footer; of alternatives only the body, or the first."""
+    stack: list[Any] = [message]
+    while stack:
+        part = stack.pop()
+        kind = part.get_content_type()
+        if kind == "message/rfc822" and part is not message:
+            continue
+        if part.is_multipart():
+            inner = part.get_payload()
+            if kind == "multipart/alternative":
+                inner = [one for one in inner if body in one.walk()] or inner[:1]
+            stack.extend(reversed(inner))
+        elif part is body or (kind in ("text/plain", "text/html") and not _is_attached(part)):
+            yield part
 
 
 def _is_attached(part: EmailMessage) -> bool:

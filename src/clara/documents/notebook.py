@@ -12,6 +12,7 @@ from clara.documents.markdown import markdown_reading
 from clara.documents.reading import Context, Losses, Reading, UnreadableError
 
 _TERMINAL = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
+_OBJECT = re.compile(r"<[\w.]+(?: \w+)?>")  # what stands for an output that only a browser shows
 _BLANK = re.compile(r"\n\s*\n")
 
 
@@ -55,16 +56,26 @@ def _output(output: Any, losses: Losses) -> list[str]:
     if "text" in output:
         return [_fenced(_text(output["text"]))]
     if "traceback" in output:
-        return [_fenced(_TERMINAL.sub("", "\n".join(map(str, output["traceback"]))))]
+        said = output["traceback"] or [f"{output.get('ename', '')}: {output.get('evalue', '')}"]
+        return [_fenced(_TERMINAL.sub("", "\n".join(map(str, said))))]
     data = output.get("data", output)
     losses.count("picture", sum(str(name).startswith("image/") for name in data))
     if "text/markdown" in data:
         return [_text(data["text/markdown"])]
     if "<table" in (html := _text(data.get("text/html", ""))):
         return [_BLANK.sub("\n", html.strip())]
-    if plain := _text(data.get("text/plain", "")):
+    plain = _text(data.get("text/plain", ""))
+    if html and (not plain or _OBJECT.fullmatch(plain.strip())):
+        return [_BLANK.sub("\n", html.strip())]
+    if plain:
         return [] if any(str(name).startswith("image/") for name in data) else [_fenced(plain)]
-    return [_BLANK.sub("\n", html.strip())] if html else []
+    if "text/latex" in data:
+        return [_text(data["text/latex"])]
+    if "application/json" in data:
+        return [_fenced(json.dumps(data["application/json"], ensure_ascii=False, indent=1))]
+    kinds = [name for name in data if "/" in str(name) and not str(name).startswith("image/")]
+    losses.count("output of a kind that is not read", len(kinds), plural="outputs of kinds that are not read")
+    return []
 
 
 def _text(source: Any) -> str:

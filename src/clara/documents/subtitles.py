@@ -17,7 +17,8 @@ _TIMES = re.compile(
     r"(?:(\d{1,3}):)?(\d{1,2}):(\d{2})[.,]\d{1,3}\s*-->\s*(?:(\d{1,3}):)?(\d{1,2}):(\d{2})[.,]\d{1,3}"
 )
 _SPEAKER = re.compile(r"<v(?:\.[^ <>]{0,60})? ([^<>]{1,100})>")
-_TAG = re.compile(r"<[^<>]{0,100}>|\{\\[^{}]{0,100}\}")
+_TAG = re.compile(r"</?[a-zA-Z][^<>]{0,100}>|<[\d:.]{5,16}>|\{\\[^{}]{0,100}\}")
+_BLOCK = re.compile(r"(?:NOTE|STYLE|REGION)\b")
 _SECONDS = 60  # that a section lasts at most
 
 
@@ -50,7 +51,7 @@ def _cues(lines: list[Line]) -> Iterator[_Cue]:
         if times is None:
             continue
         said: list[Traced] = []
-        while at < len(lines) and lines[at][1] and not _TIMES.match(lines[at][1]):
+        while at < len(lines) and not _ends_cue(lines, at):
             number, line = lines[at]
             words = squeeze(tidy_piece(html.unescape(_TAG.sub("", _SPEAKER.sub(r"\1: ", line)))))
             if words and words != last:  # captions that roll on repeat what was said
@@ -61,6 +62,21 @@ def _cues(lines: list[Line]) -> Iterator[_Cue]:
             values = [int(one or 0) for one in times.groups()]
             start, stop = (values[n] * 3600 + values[n + 1] * 60 + values[n + 2] for n in (0, 3))
             yield _Cue(start, stop, join(" ", said))
+
+
+def _ends_cue(lines: list[Line], at: int) -> bool:
+    """Whether a cue's text ends before a line; a blank line ends it only where another block begins."""
+    if _TIMES.match(lines[at][1]):
+        return True
+    if lines[at][1]:
+        return False
+    soon = range(at + 1, min(at + 4, len(lines)))
+    after = next((one for one in soon if lines[one][1]), None)
+    return (
+        after is None
+        or bool(_BLOCK.match(lines[after][1]))
+        or any(_TIMES.match(line) for _, line in lines[after : after + 2])
+    )
 
 
 def _groups(cues: list[_Cue]) -> Iterator[list[_Cue]]:
