@@ -161,7 +161,7 @@ def test_a_stream_ends_with_the_answer(clara: Clara, tmp_path: Path, reading: st
         for question in QUESTIONS:
             options: dict[str, Any] = {"reading": reading, "max_new_tokens": 4}
             answer = library.ask(question, **options)
-            hits = clara.found(question, library.store)
+            hits = clara.find_passages(question, library.store)
             *pieces, last = clara.stream_from(question, hits, library.store, **options)
             assert "".join(map(str, pieces)).split() == answer.text.split()
             assert last.text == answer.text  # type: ignore[union-attr]
@@ -210,7 +210,7 @@ def test_below_the_least_probability_there_is_no_answer(clara: Clara, tmp_path: 
                 [
                     *clara.stream_from(
                         "w1 w2",
-                        clara.found("w1 w2", library.store),
+                        clara.find_passages("w1 w2", library.store),
                         library.store,
                         min_confidence=least,
                         max_new_tokens=4,

@@ -96,8 +96,8 @@ class Clara:
             device: torch device; the first GPU if there is one, else the CPU, by default.
             dtype: Of the weights, and of all that is computed. By default the checkpoint's own, with two
                 exceptions. On a CPU without bfloat16 instructions (`native_precision`), 16-bit weights are
-                converted to float32, which is 60 times as fast there. On a device that has them, the layers
-                of a float32 checkpoint multiply in bfloat16.
+                converted to float32, since such a CPU only emulates 16-bit products, slowly. On a device that
+                has the instructions, the layers of a float32 checkpoint multiply in bfloat16.
             revision: Of the hub's repository.
             merge: Add each adapter to a copy of the base's weights, one copy per role, which answers faster
                 and takes more memory; by default where the base has at most `MERGED_PARAMETERS`.
@@ -273,8 +273,8 @@ class Clara:
             question: The question.
             store: Written by this model.
             k: How many; the model's own K by default.
-            hybrid: Join the search by memories with one by words (BM25); None to do so where the embedding is
-                that of a sentence encoder, as the small model's, which it makes better.
+            hybrid: Join the search by memories with one by words (BM25); None for the model's own way
+                (`is_hybrid`).
             where: Conditions that passages must meet, such as "format=pdf"; see `clara.store.Filter`.
             query: The question as `query` or `queries` gave it; encoded here if None.
 
@@ -349,7 +349,7 @@ class Clara:
             InputError: The question is empty or too long, or an argument is out of range.
             PromptError: The prompt is longer than the model reads.
         """
-        hits = self.found(question, store, k, hybrid=hybrid, where=where)
+        hits = self.find_passages(question, store, k, hybrid=hybrid, where=where)
         (answer,) = self.answers_from(
             [question],
             [hits],
@@ -378,7 +378,7 @@ class Clara:
 
         A span of a document, which is found all at once, comes in one piece.
         """
-        hits = self.found(question, store, k, hybrid=hybrid, where=where)
+        hits = self.find_passages(question, store, k, hybrid=hybrid, where=where)
         pieces = self.stream_from(
             question,
             hits,
@@ -554,7 +554,7 @@ class Clara:
 
     # -- inside --------------------------------------------------------------------------------------
 
-    def found(
+    def find_passages(
         self,
         question: str,
         store: MemoryStore,

@@ -238,20 +238,13 @@ class Reader:
         memories: list[list[Document]] = [[one.memory for one in own] for own in found]
         if count == 0:
             return self._rows(questions, memories, rate, reading)
-        needed = [not isinstance(count, int) or len(own) > count for own in found]
-        judgements = iter(
-            self._judge(
-                [question for question, is_needed in zip(questions, needed, strict=True) if is_needed],
-                [own for own, is_needed in zip(memories, needed, strict=True) if is_needed],
-                rate,
-            )
-        )
-        chosen: list[list[int]] = []
-        judged: list[int] = []
-        for own, is_needed in zip(found, needed, strict=True):
-            scores, positions = next(judgements) if is_needed else (np.zeros(len(own)), 0)
-            chosen.append(sorted(self._chosen(own, scores, count)) if is_needed else list(range(len(own))))
-            judged.append(positions)
+        # where all are read as text, there is nothing to choose
+        offered = [own if count == "auto" or len(own) > count else [] for own in memories]
+        judgements = self._judge(questions, offered, rate)
+        chosen = [
+            sorted(self._chosen(own, scores, count)) if len(scores) else list(range(len(own)))
+            for own, (scores, _) in zip(found, judgements, strict=True)
+        ]
         texts: list[list[Document]] = [
             [own[place].text for place in places] for own, places in zip(found, chosen, strict=True)
         ]
@@ -263,7 +256,7 @@ class Reader:
                 texts=tuple(places),
                 judged=row.judged + positions,
             )
-            for row, places, positions in zip(rows, chosen, judged, strict=True)
+            for row, places, (_, positions) in zip(rows, chosen, judgements, strict=True)
         ]
 
     def _count(self, text_passages: TextPassages | None, reading: str) -> TextPassages:

@@ -61,7 +61,7 @@ HybridOption = Annotated[
     bool | None,
     typer.Option(
         "--hybrid/--no-hybrid",
-        help="Combine the dense search with a lexical one (BM25) [default: on for the small model].",
+        help="Combine the dense search with a lexical one (BM25) [default: on for the packaged models].",
     ),
 ]
 ContextOption = Annotated[

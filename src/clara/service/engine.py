@@ -236,7 +236,9 @@ class Engine:
         answers: list[Answer | Exception] = [InputError("Not answered.")] * len(asked)
         for at, (one, query) in enumerate(zip(asked, self._queries(asked), strict=True)):
             try:
-                hits = clara.found(one.question, library.store, one.k, **one.search_options(), query=query)
+                hits = clara.find_passages(
+                    one.question, library.store, one.k, **one.search_options(), query=query
+                )
             except ClaraError as error:
                 answers[at] = error
                 continue
@@ -257,7 +259,7 @@ class Engine:
             yield from whole(self.ask(asked))
             return
         library, clara = self.library(asked.store), self.clara
-        hits = clara.found(asked.question, library.store, asked.k, **asked.search_options())
+        hits = clara.find_passages(asked.question, library.store, asked.k, **asked.search_options())
         yield tuple(Source.of(hit, "memory") for hit in hits)
         yield from clara.stream_from(asked.question, hits, library.store, **asked.reading_options())
 
