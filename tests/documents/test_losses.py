@@ -68,3 +68,47 @@ still here
 next
 """
     assert words(read_stream(text.encode(), suffix=".srt")) == "if x < 5 and y > 3 still here\nnext"
+
+
+def test_latex_macros_are_expanded_and_code_keeps_its_percent_signs() -> None:
+    text = r"""\newcommand{\product}{Zorblax 3000}
+\newcommand{\price}[1]{\textbf{#1 euros}}
+\newcommand{\greet}[2][Hello]{#1, #2!}
+\def\firm#1{Firm #1 Ltd}
+\newcommand{\loop}{\loop x}
+\title{The \product{} manual}
+\begin{document}
+The \product\ costs \price{30}, says \firm{Acme}. \greet{Ann} \greet[Bye]{Bob} % a comment
+It has 10\textsuperscript{9} parts, the 1\textsuperscript{st} at \verb|50% {off}|.
+\iffalse
+Hidden \ifx\a\b inner \fi more
+\fi
+\begin{comment}
+Hidden too.
+\end{comment}
+\begin{equation}\label{eq:a}
+\frac{a}{b} = \sqrt{3}
+\end{equation}
+\begin{lstlisting}
+x = 5 % 3  # \product
+\end{lstlisting}
+\end{document}
+"""
+    document = read_stream(text.encode(), suffix=".tex")
+    assert document.title == "The Zorblax 3000 manual"
+    read = words(document)
+    assert (
+        "The Zorblax 3000 costs 30 euros, says Firm Acme Ltd. Hello, Ann! Bye, Bob! It has 10^9 parts, "
+        "the 1st at 50% {off}." in read
+    )
+    assert r"\frac{a}{b} = \sqrt{3}" in read
+    assert r"x = 5 % 3  # \product" in read
+    for hidden in ("Hidden", "more", "comment", "eq:a", "newcommand"):
+        assert hidden not in read
+
+
+def test_a_latex_macro_that_names_itself_ends() -> None:
+    text = (
+        "\\newcommand{\\loop}{\\loop\\loop xx}\n\\begin{document}\nBefore \\loop{} after.\n\\end{document}\n"
+    )
+    assert words(read_stream(text.encode(), suffix=".tex")).startswith("Before")

@@ -12,26 +12,24 @@ from clara.documents.inline import address_after
 from clara.documents.lines import Traced, join
 from clara.documents.outline import Outline
 from clara.documents.reading import Context, Losses, Reading, facts, facts_section
+from clara.documents.tex_macros import CODE, GROUP, VERB, prepared
 from clara.documents.text import Line, numbered_lines, squeeze
 
-_COMMENT = re.compile(r"(?<!\\)%.*")
 _LEVELS = {"part": 1, "chapter": 1, "section": 2, "subsection": 3, "subsubsection": 4, "paragraph": 5}
 _SECTION = re.compile(
     r"\s*\\(part|chapter|section|subsection|subsubsection|paragraph)(\*?)\s*(?:\[[^\]]*\])?\{"
 )
 _BEGIN = re.compile(r"\s*\\begin\{(\w+\*?)\}")
-_CODE = ("verbatim", "lstlisting", "minted", "Verbatim")
 _TABLES = ("tabular", "tabular*", "tabularx", "longtable")
 _LISTS = ("itemize", "enumerate", "description")
-_GROUP = r"\{((?:[^{}]++|\{(?:[^{}]++|\{[^{}]*+\})*+\})*+)\}"
-_STATED = re.compile(rf"\\(title|author|date)\s*(?:\[[^\]]*\])?{_GROUP}")
+_STATED = re.compile(rf"\\(title|author|date)\s*(?:\[[^\]]*\])?{GROUP}")
 _INPUT = re.compile(r"\\(?:input|include|subfile)\{([^{}]+)\}")
 _PICTURE = re.compile(r"\\includegraphics(?:\[[^\]]*\])?\{[^{}]*\}")
-_FOOTNOTE = re.compile(rf"\s?\\footnote(?:\[[^\]]*\])?{_GROUP}")
-_HREF = re.compile(rf"\\href\{{([^{{}}]*)\}}{_GROUP}")
+_FOOTNOTE = re.compile(rf"\s?\\footnote(?:\[[^\]]*\])?{GROUP}")
+_HREF = re.compile(rf"\\href\{{([^{{}}]*)\}}{GROUP}")
 _URL = re.compile(r"\\(?:url|nolinkurl)\{([^{}]*)\}")
 _CITE = re.compile(r"~?\\(?:[a-zA-Z]*cite[a-zA-Z]*\*?)(?:\[([^\]]*)\])?(?:\[[^\]]*\])?\{([^{}]*)\}")
-_STRUCK = re.compile(rf"\\(?:sout|st|xout)\s*{_GROUP}")
+_STRUCK = re.compile(rf"\\(?:sout|st|xout)\s*{GROUP}")
 _SILENT = re.compile(
     r"\\(?:label|index|vspace\*?|hspace\*?|pagestyle|thispagestyle|bibliographystyle|setlength\{[^{}]*\}|addtolength"
     r"|usepackage|documentclass|newcommand|renewcommand|graphicspath|caption\*?\[[^\]]*\])(?:\[[^\]]*\])?\{[^{}]*\}"
@@ -50,8 +48,16 @@ _LETTERS = {
 _LETTER = re.compile(
     r"\\(" + "|".join(sorted(_LETTERS, key=len, reverse=True)) + r")(?![A-Za-z])\s?(?:\{\})?"
 )
-_WRAPPED = re.compile(rf"\\[A-Za-z]+\*?(?:\[[^\]]*\])?{_GROUP}")
+_WRAPPED = re.compile(rf"\\[A-Za-z]+\*?(?:\[[^\]]*\])?{GROUP}")
 _MATH = re.compile(r"\$\$.+?\$\$|\$[^$]+\$|\\\(.+?\\\)|\\\[.+?\\\]", re.DOTALL)
+_DISPLAYED = re.compile(
+    r"\\begin\{((?:equation|align|gather|multline|eqnarray|displaymath|math|flalign|alignat)\*?)\}"
+    r"(.+?)\\end\{\1\}",
+    re.DOTALL,
+)
+_LABEL = re.compile(r"\\(?:label\{[^{}]*\}|nonumber\b|notag\b)")
+_SUPERSCRIPT = re.compile(r"(?<=\d)\\textsuperscript\{\s*([-+\u2212]?\d)")
+_MULTIROW = re.compile(r"\\multirow(?:\[[^\]]*\])?\{[^{}]*\}(?:\[[^\]]*\])?\{[^{}]*\}(?:\[[^\]]*\])?")
 _MULTICOLUMN = re.compile(r"\\multicolumn\{(\d{1,2})\}\{[^{}]*\}")
 _RULE = re.compile(
     r"\\(?:hline|toprule|midrule|bottomrule|endhead|endfirsthead|endfoot|endlastfoot|cline\{[^}]*\}"
@@ -73,7 +79,7 @@ def read_tex(data: bytes, context: Context) -> Reading:
     Raises:
         UnreadableError: The bytes are not text.
     """
-    lines = [(at, _COMMENT.sub("", line)) for at, line in numbered_lines(decode(data, losses=context.losses))]
+    lines = prepared(list(numbered_lines(decode(data, losses=context.losses))))
     whole = "\n".join(line for _, line in lines)
     stated = {name: squeeze(_plain(text, Losses())) for name, text in _STATED.findall(whole)}
     title = stated.pop("title", "")
@@ -108,7 +114,7 @@ class _Body:
                 open_lines = []
                 at += self._heading(lines[at : at + 5])
                 continue
-            if begin is not None and begin[1] in (*_CODE, *_TABLES, *_LISTS):
+            if begin is not None and begin[1] in (*CODE, *_TABLES, *_LISTS):
                 self._paragraph(open_lines)
                 open_lines = []
                 stop = _end_of(lines, at, begin[1])
@@ -172,7 +178,7 @@ class _Body:
 
     def _environment(self, name: str, lines: Sequence[Line]) -> None:
         around = (lines[0][0], lines[-1][0])
-        if name in _CODE:
+        if name in CODE:
             code = [Traced.of(line.rstrip(), (number, number)) for number, line in lines[1:-1]]
             self._outline.block(join("\n", code).whole())
         elif name in _TABLES:
@@ -210,7 +216,7 @@ class _Body:
         self._outline.block(join("\n", made))
 
     def _table(self, markup: str, around: tuple[int, int]) -> None:
-        inner = re.sub(rf"^\s*\\begin\{{\w+\*?\}}(?:\[[^\]]*\])?(?:{_GROUP})?(?:{_GROUP})?", "", markup)
+        inner = re.sub(rf"^\s*\\begin\{{\w+\*?\}}(?:\[[^\]]*\])?(?:{GROUP})?(?:{GROUP})?", "", markup)
         inner = _RULE.sub("", re.sub(r"\\end\{\w+\*?\}\s*$", "", inner))
         rows = []
         for row in re.split(r"\\\\(?:\[[^\]]*\])?|\\tabularnewline", inner):
@@ -245,7 +251,17 @@ def _plain(text: str, losses: Losses) -> str:
         formulas.append(match[0])
         return f"\x00{len(formulas) - 1}\x00"
 
-    text = _MATH.sub(aside, text.replace("\\$", "\x01"))
+    def displayed(match: re.Match[str]) -> str:
+        formulas.append(squeeze(_LABEL.sub("", match[2])))
+        return f"\n\n\x00{len(formulas) - 1}\x00\n\n"
+
+    def verbatim(match: re.Match[str]) -> str:
+        formulas.append(match[2])
+        return f"\x00{len(formulas) - 1}\x00"
+
+    text = _DISPLAYED.sub(displayed, VERB.sub(verbatim, text).replace("\\$", "\x01"))
+    text = _MATH.sub(aside, text)
+    text = _MULTIROW.sub("", _SUPERSCRIPT.sub(r"^{\1", text))
     text, struck = _STRUCK.subn("", text)
     losses.count("struck-out text", struck)
     text = _PICTURE.sub("", _SILENT.sub("", text))
