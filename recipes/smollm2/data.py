@@ -7,9 +7,10 @@ DATA is a folder with `squad11_train`, `fairytaleqa`, `qamr`, `timeqa_human_trai
 used, of QAMR the split "dev"; no other file holds questions that models are measured on.
 
 Most examples are five passages with questions: each passage is read alone, as a memory and some also as text,
-with questions that it answers and one that it does not; some rows read all five together. The others are a
-Wikipedia passage, or a sentence with its paraphrase, with instructions whose answers cover every part of the
-text.
+with questions that it answers and one that it does not; some rows read all five together. Some examples are a
+passage and the same without the sentence of an answer, so that a passage that almost answers is not taken for
+one that does. The others are a Wikipedia passage, or a sentence with its paraphrase, with instructions whose
+answers cover every part of the text.
 """
 
 from __future__ import annotations
@@ -128,6 +129,38 @@ def question_example(
     return {"docs": [passage.text for passage in chosen], "rows": rows, "searches": searches}
 
 
+def almost_example(passage: Passage, rng: random.Random) -> dict[str, Any] | None:
+    """A passage and the same passage without the sentence that answers one of its questions.
+
+    None if every answer stands in several sentences, or in the only one.
+    """
+    title, _, body = passage.text.rpartition("\n")
+    sentences = SENTENCE_END.split(body)
+    places = {
+        answer: [number for number, sentence in enumerate(sentences) if answer.lower() in sentence.lower()]
+        for _, answer in passage.questions
+    }
+    alone = sorted({found[0] for found in places.values() if len(found) == 1})
+    if not alone or len(sentences) < 3:
+        return None
+    gone = rng.choice(alone)
+    rest = "\n".join(filter(None, [title, " ".join(sentences[:gone] + sentences[gone + 1 :])]))
+    lost = [question for question, answer in passage.questions if places[answer] == [gone]]
+    held = [(question, answer) for question, answer in passage.questions if set(places[answer]) - {gone}]
+    asked = rng.sample(lost, min(2, len(lost)))
+    own = [{"question": q, "answer": a} for q, a in passage.questions if q in asked]
+    kept = [{"question": q, "answer": a} for q, a in rng.sample(held, min(2, len(held)))]
+    turns = ([*own, *kept], [*({"question": q, "answer": None} for q in asked), *kept])
+    rows = []
+    for number, about in enumerate(turns):
+        rng.shuffle(about)
+        if rng.random() < 0.5:
+            rows.append({"read": [number], "texts": 1, "turns": about})
+        rows.append({"read": [number], "texts": 0, "turns": about})
+    searches = [{"question": question, "doc": 0} for question in asked]
+    return {"docs": [passage.text, rest], "rows": rows, "searches": searches}
+
+
 def text_example(title: str, text: str, rng: random.Random) -> dict[str, Any]:
     """A passage and instructions whose answers stand in it word by word."""
     sentences = SENTENCE_END.split(text)
@@ -189,6 +222,12 @@ def main() -> None:
         "--several", type=float, default=0.3, help="part of the groups that are also read together"
     )
     parser.add_argument("--plain", type=float, default=0.2, help="part of examples without questions")
+    parser.add_argument(
+        "--almost",
+        type=float,
+        default=0.3,
+        help="part of the other examples that hold a passage without an answer",
+    )
     chosen = parser.parse_args()
     rng = random.Random(chosen.seed)
     groups = articles(chosen.data, rng)
@@ -199,13 +238,17 @@ def main() -> None:
     with chosen.target.open("w", encoding="utf-8") as out:
         while written < chosen.examples:
             if rng.random() < chosen.plain:
-                example = next(plain, None)
+                example = next(plain)
             else:
                 (name,) = rng.choices(names, weights)
-                example = question_example(rng.choice(groups[name]), groups[name], rng, chosen.several)
+                group = rng.choice(groups[name])
+                if rng.random() < chosen.almost:
+                    example = almost_example(rng.choice(group), rng)
+                else:
+                    example = question_example(group, groups[name], rng, chosen.several)
             if example is not None:
                 out.write(json.dumps(example, ensure_ascii=False) + "\n")
-            written += 1
+                written += 1
     print(f"{chosen.target}: {written:,} examples")
 
 

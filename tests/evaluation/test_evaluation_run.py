@@ -159,6 +159,25 @@ def test_a_run_of_fewer_settings_has_all_its_pictures(run: EvaluationRun, kept: 
     assert (run.folder / "rates.png").is_file()
 
 
+def test_a_run_of_named_rows_answers_as_the_whole_run_does(
+    run: EvaluationRun, questions: Path, tmp_path: Path, encoder: str
+) -> None:
+    def of(*rows: str) -> EvaluationRun:
+        chosen = options(encoder, rates=run.plan.rates, rows=rows)
+        return EvaluationRun(run.clara, read_evaluation_set([questions]), tmp_path / rows[0], chosen)
+
+    some = of("gold-text", "full-memory-*")
+    some.execute()
+    written = {file.stem for file in (some.folder / "answers").iterdir()}
+    assert written == {"gold-text", "full-memory-4x", "full-memory-8x"}
+    for name in written:
+        assert answers(some.folder, name) == answers(run.folder, name)
+    write_report(summarise(some.folder), some.folder)
+    assert not (some.folder / "paraphrases").exists()
+    with pytest.raises(InputError, match=r"gold-picture.*gold-text"):
+        of("gold-picture")
+
+
 def test_a_run_goes_on_where_it_was(
     run: EvaluationRun, tmp_path: Path, questions: Path, encoder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,6 +71,13 @@ def evaluate(
     llmlingua: Annotated[
         str | None, typer.Option(help="LLMLingua-2 model, for a comparison with compressed text.")
     ] = None,
+    rows: Annotated[
+        str | None,
+        typer.Option(
+            help="Only these rows of the table of answers, such as gold-text,full-*; without paraphrases "
+            "and times [default: all]."
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the folder.")] = False,
     compare: Annotated[
         tuple[Path, Path] | None,
@@ -109,6 +116,7 @@ def evaluate(
         encoder=encoder,
         reading=check_reading(reading),
         shortener=llmlingua,
+        rows=rows,
     )
 
     def load() -> Clara:

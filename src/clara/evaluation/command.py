@@ -20,12 +20,13 @@ from clara.store import MemoryStore
 _NEEDED = ("bm25s", "Stemmer", "sentence_transformers", "matplotlib")
 
 
-def options(*, settings: str, rates: str | None, **others: Any) -> EvaluationOptions:
+def options(*, settings: str, rates: str | None, rows: str | None, **others: Any) -> EvaluationOptions:
     """Options as they are typed.
 
     Args:
         settings: Joined by commas.
         rates: Joined by commas.
+        rows: Joined by commas.
         **others: Of `EvaluationOptions`.
 
     Raises:
@@ -35,8 +36,11 @@ def options(*, settings: str, rates: str | None, **others: Any) -> EvaluationOpt
         numbers = tuple(int(rate) for rate in (rates or "").split(",") if rate.strip())
     except ValueError:
         raise InputError(f"The rates are {rates!r}, but must be comma-separated whole numbers.") from None
-    chosen = tuple(setting.strip() for setting in settings.split(",") if setting.strip())
-    return EvaluationOptions(settings=chosen, rates=numbers, **others)
+    return EvaluationOptions(settings=_parts(settings), rates=numbers, rows=_parts(rows or ""), **others)
+
+
+def _parts(joined: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in joined.split(",") if part.strip())
 
 
 def evaluate(

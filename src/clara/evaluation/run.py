@@ -16,6 +16,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,8 @@ class EvaluationOptions:
             no such baseline.
         reading: How several passages are read, "joint" or "separate"; the model's own way if None.
         shortener: LLMLingua-2 model, folder or hub id; no such baseline if None.
+        rows: Patterns of the names of conditions that are answered under; all if empty. If not, nothing is
+            paraphrased and timed.
         paraphrases: Passages that are rewritten from their memories.
         timed: Questions whose answers are timed.
     """
@@ -112,6 +115,7 @@ class EvaluationOptions:
     encoder: str | None = None
     reading: str | None = None
     shortener: str | None = None
+    rows: tuple[str, ...] = ()
     paraphrases: int = 100
     timed: int = 20
 
@@ -206,6 +210,10 @@ class EvaluationRun:
         # first of all, since a model that is not at hand should be told before hours of work
         self._shortener = Shortener(options.shortener, str(clara.model.device)) if options.shortener else None
         self.k = int(config.num_selected if options.k is None else options.k)
+        names = [condition.name for condition in self.plan.conditions()]
+        for pattern in options.rows:
+            if not any(fnmatchcase(name, pattern) for name in names):
+                raise InputError(f"There is no row {pattern!r}; the rows are {', '.join(names)}.")
         self._start(resume)
 
     def _start(self, resume: bool) -> None:
@@ -252,7 +260,8 @@ class EvaluationRun:
         """The lines of the table of answers; none for questions whose answers are not known."""
         if all(question.answers is None for question in self.data.questions):
             return []
-        return self.plan.conditions()
+        planned, rows = self.plan.conditions(), self.options.rows
+        return [one for one in planned if not rows or any(fnmatchcase(one.name, row) for row in rows)]
 
     def execute(self) -> None:
         """Do all that is not done yet."""
@@ -261,11 +270,12 @@ class EvaluationRun:
             self._rank(indexes)
             with self.clara.model.reading_once():
                 self._answer(indexes)
-            self._paraphrase(indexes)
+            if not self.options.rows:
+                self._paraphrase(indexes)
+                self._time(indexes)
             self._measure(indexes)
             self._map(indexes[self.plan.rates[0]])
             self._inspect()
-            self._time(indexes)
         finally:
             for index in indexes.values():
                 index.close()
