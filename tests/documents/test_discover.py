@@ -74,7 +74,7 @@ def test_text_without_an_ending_is_read_and_other_kinds_are_counted(tmp_path: Pa
     latin.write_bytes("Le café naïf.".encode("cp1252"))
     (tmp_path / "program").write_bytes(b"\x7fELF\0\0\0\1")
     (tmp_path / "libz.so.1").write_bytes(b"\x7fELF\0\0\0\1")
-    (tmp_path / "cyrillic").write_bytes("Это обычное русское предложение.".encode("koi8-r"))
+    (tmp_path / "coded").write_bytes(bytes(range(0xA0, 0x100)) * 3)
     (tmp_path / "marker").touch()
     found = find_files(tmp_path)
     assert found == [*texts, chinese, latin]

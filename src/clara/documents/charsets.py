@@ -1,4 +1,4 @@
-"""From bytes to characters: by mark, as UTF-8, as the file states in the WHATWG's names, as Windows-1252."""
+"""From bytes to characters: by mark, as UTF-8, as the file states in the WHATWG's names, by its letters."""
 
 from __future__ import annotations
 
@@ -25,14 +25,26 @@ _MAX_CP1252_HIGH_SHARE = 0.3
 _MIN_ZERO_SHARE = 0.01  # of the bytes at even or at odd places, in UTF-16 with spaces or digits
 _MAX_NUL_RUNS = 0.002  # of the characters; a program has far more
 _SAMPLE = 1 << 16
+# words in scripts other than Latin: runs of bytes beyond ASCII, or the pairs of Shift-JIS
+_FOREIGN = re.compile(rb"[\x80-\xff]{3,}|(?:[\x81-\x9f][\x40-\x7e\x80-\xfc]){2,}")
+_LETTERS = re.compile(rb"[A-Za-z]+")
+# bytes that are no second half of a character in any encoding of these
+_BETWEEN_WORDS = bytes(0x20 if byte < 0x40 else byte for byte in range(0x100))
+_HIGH = bytes(range(0x80, 0x100))
+# the encodings that browsers know; of equals the first is taken
+_LATIN = ("cp1252", "cp1250", "cp1254", "iso8859_2")
+_OTHERS = ("cp1251", "koi8_r", "koi8_u", "cp866", "cp932", "euc_jp", "gb18030", "big5", "cp949", "cp1253",
+           "cp1255", "cp1256", "cp874", "iso8859_5", "mac_cyrillic")  # fmt: skip
+_SHIFTED_CASE = re.compile("[a-zа-я][A-ZА-Я]")
+_MIN_ADVANTAGE = 0.1  # of disorder, for an encoding other than Windows-1252
 
 
 def decode(data: bytes, declared: str = "", losses: Losses | None = None) -> str:
-    """Decode a file by its byte order mark, else as UTF-8, else as declared, else as Windows-1252.
+    """Decode a file by its byte order mark, else as UTF-8, else as declared, else by its letters.
 
     Bytes that do not fit are replaced one by one, and NUL bytes are dropped; both are told. UTF-16 without a
-    mark is known by its zero bytes. Windows-1252 accepts nearly any bytes, so it is used only where the
-    outcome looks like text in the Latin alphabet.
+    mark is known by its zero bytes. A declaration that does not fit is passed over, and so is one of Latin-1
+    where the words are of another script: editors write it unasked.
 
     Args:
         data: The file's bytes.
@@ -57,16 +69,46 @@ def decode(data: bytes, declared: str = "", losses: Losses | None = None) -> str
     text = _strictly(data, "utf-8")
     if text is not None:
         return _checked(text, losses)
-    if stated not in ("", "utf-8") and _is_plausible(data, stated):
+    words = data.translate(_BETWEEN_WORDS).split()
+    sample = b" ".join(word for word in words if not word.isascii())[:_SAMPLE]
+    is_foreign = _is_foreign(sample)
+    if stated not in ("", "utf-8", *(["cp1252"] if is_foreign else [])) and _is_plausible(data, stated):
         return _checked(_replaced(data, stated, losses), losses)
     mostly = _mostly_utf_8(data, losses)
     if mostly is not None:
         return _checked(mostly, losses)
-    text = data.decode("cp1252", "replace")
-    if sum(character > "\x7f" for character in text) > _MAX_CP1252_HIGH_SHARE * len(text):
-        raise UnreadableError("is not text in UTF-8, UTF-16 or Windows-1252; save it as UTF-8")
+    encoding = _guessed(sample, is_foreign=is_foreign)
+    text = data.decode(encoding, "replace")
+    if encoding == "cp1252" and sum(character > "\x7f" for character in text) > _MAX_CP1252_HIGH_SHARE * len(
+        text
+    ):
+        raise UnreadableError("is text in an encoding that cannot be told; save it as UTF-8")
     _tell_replaced(text.count("\ufffd"), losses)
     return _checked(text, losses)
+
+
+def _is_foreign(sample: bytes) -> bool:
+    """Whether most bytes beyond ASCII are in words of a script that is not Latin."""
+    plain = sum(map(len, _LETTERS.findall(sample)))
+    foreign = sum(map(len, _FOREIGN.findall(sample)))
+    return foreign > plain and 3 * foreign > len(sample) - len(sample.translate(None, _HIGH))
+
+
+def _guessed(sample: bytes, *, is_foreign: bool) -> str:
+    """The encoding that makes the most orderly words; Windows-1252 where none stands out."""
+    from charset_normalizer import from_bytes
+
+    names = _OTHERS if is_foreign else _LATIN
+    found = from_bytes(sample, cp_isolation=list(names), enable_fallback=False, threshold=0.6)
+    disorder = {
+        one.encoding: (one.chaos, len(_SHIFTED_CASE.findall(str(one))), -one.coherence) for one in found
+    }
+    best = min(disorder, key=lambda name: (*disorder[name], names.index(name)), default="cp1252")
+    if not is_foreign:
+        usual = disorder.get("cp1252", (1.0,))[0]
+        is_same = sample.decode(best, "replace") == sample.decode("cp1252", "replace")
+        return "cp1252" if is_same or disorder[best][0] + _MIN_ADVANTAGE > usual else best
+    return best
 
 
 def _codec(label: str) -> str:

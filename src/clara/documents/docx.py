@@ -22,6 +22,7 @@ _R = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
 _M = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 _A = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 _MC = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
+_W14 = "{http://schemas.microsoft.com/office/word/2010/wordml}"
 _DRAWN = "{http://schemas.openxmlformats.org/drawingml/2006/wordprocessingDrawing}"
 _CHART = "{http://schemas.openxmlformats.org/drawingml/2006/chart}"
 _HEADING = re.compile(r"heading ([1-9])")
@@ -30,6 +31,9 @@ _PAGE_FIELD = re.compile(r"\s*(?:PAGE|NUMPAGES|SECTIONPAGES)\b")
 _HEAD_OR_FOOT = re.compile(r"word/(?:header|footer)\d*\.xml")
 _DIAGRAM = re.compile(r"word/diagrams/data\d*\.xml")
 _EMBEDDED = re.compile(r"word/embeddings/[^/]+\.(?:docx|xlsx|pptx|pdf|csv|txt)", re.IGNORECASE)
+# signs of the font Wingdings that forms and lists use
+_WINGDINGS = {0xFE: "[x]", 0xFD: "[x]", 0xA8: "[ ]", 0x6F: "[ ]", 0xFC: "✓", 0xFB: "✗", 0xE0: "→", 0xA7: "▪"}
+_MARKS = ("vanish", "strike", "dstrike")  # of text that is left out, by a style or by the text itself
 _OFF = ("0", "false", "off", "none")
 _MAX_DEPTH = 60
 
@@ -50,7 +54,7 @@ def read_docx(data: bytes, context: Context) -> Reading:
         title, values = core_properties(archive)
         reader = _Reader(archive, context)
         outline = outline_of_tree(reader.body(), context.losses)
-        names = sorted(filter(_EMBEDDED.fullmatch, archive.namelist()))
+        names = [*reader.chunks, *sorted(filter(_EMBEDDED.fullmatch, archive.namelist()))]
         embedded = [(name.rpartition("/")[2], archive.read(name)) for name in names]
     title = title or outline.leading_heading
     sections = [*stated_section(values), *outline.sections(title)]
@@ -74,6 +78,7 @@ class _Paragraph:
     parts: list[Node | str] = field(default_factory=list)
     boxes: list[Element] = field(default_factory=list)
     fields: list[_Field] = field(default_factory=list)
+    style: dict[str, str] = field(default_factory=dict)
 
 
 class _Reader:
@@ -91,6 +96,7 @@ class _Reader:
             kind: self._read_notes(f"{kind}s.xml", kind) for kind in ("footnote", "endnote", "comment")
         }
         self._used: set[tuple[str, str]] = set()
+        self.chunks: list[str] = []
 
     def body(self) -> Node:
         root = read_xml(self._archive, self._main)
@@ -135,6 +141,7 @@ class _Reader:
                 path = f"{W}pPr/{W}" + name.replace("{W}", W)
                 if (value := _value(style.find(path))) != "":
                     said[name.rpartition("}")[2]] = value
+            said |= _stated(style.find(f"{W}rPr"))
             own[style.get(f"{W}styleId", "")] = said
         whole: dict[str, dict[str, str]] = {}
         for name in own:
@@ -196,11 +203,21 @@ class _Reader:
                 self._blocks(one, body, depth)
             elif one.tag == f"{_MC}AlternateContent":
                 self._blocks(_chosen(one), body, depth)
+            elif one.tag == f"{W}altChunk":
+                self._chunk(self._links.get(one.get(f"{_R}id", ""), ""))
+
+    def _chunk(self, target: str) -> None:
+        """Take note of a file of another format that stands for a part of the text."""
+        path = target.lstrip("/") if target.startswith("/") else f"{self._main.rpartition('/')[0]}/{target}"
+        if path in self._names:
+            self.chunks.append(path)
+        else:
+            self._losses.count("part in another format", plural="parts in other formats")
 
     def _paragraph(self, paragraph: Element, body: Body, depth: int) -> None:
-        gathered = _Paragraph()
-        self._inline(paragraph, gathered, 0)
         style = self._styles.get(_value(paragraph.find(f"{W}pPr/{W}pStyle")), {})
+        gathered = _Paragraph(style=style)
+        self._inline(paragraph, gathered, 0)
         mark, level = self._mark(paragraph, style)
         is_blank = not counted_words(gathered.parts).strip()
         heading = self._heading_level(paragraph, style)
@@ -239,10 +256,14 @@ class _Reader:
                 case "r":
                     self._run(one, to, depth)
                 case "hyperlink":
-                    inner = _Paragraph(boxes=to.boxes)
+                    inner = _Paragraph(boxes=to.boxes, style=to.style)
                     self._inline(one, inner, depth + 1)
                     address = self._links.get(one.get(f"{_R}id", ""), "")
                     to.parts.append(element("a", inner.parts, href=address))
+                case "sdt" if (box := one.find(f"{W}sdtPr/{_W14}checkbox")) is not None:
+                    checked = box.find(f"{_W14}checked")
+                    is_checked = checked is not None and checked.get(f"{_W14}val", "1") not in _OFF
+                    to.parts.append("[x]" if is_checked else "[ ]")
                 case "del" | "moveFrom":
                     self._losses.count("deleted text", what="left out")
                 case "fldSimple":
@@ -266,9 +287,11 @@ class _Reader:
             parts = [part for part in parts if not isinstance(part, str)]
         if not parts:
             return
-        if _is_on(properties, "vanish"):
+        named = self._styles.get(_value(properties.find(f"{W}rStyle")), {}) if properties is not None else {}
+        marks = {**to.style, **named, **_stated(properties)}
+        if marks.get("vanish"):
             self._losses.count("hidden text")
-        elif _is_on(properties, "strike") or _is_on(properties, "dstrike"):
+        elif marks.get("strike") or marks.get("dstrike"):
             to.parts.append(element("s", parts))
         else:
             place = _value(properties.find(f"{W}vertAlign")) if properties is not None else ""
@@ -289,13 +312,18 @@ class _Reader:
             case "noBreakHyphen":
                 parts.append("-")
             case "sym":
-                parts.append(_symbol(one.get(f"{W}char", "")))
+                symbol = _symbol(one.get(f"{W}char", ""), one.get(f"{W}font", ""))
+                parts.append(symbol)
+                self._losses.count(
+                    "sign of a font of symbols", int(not symbol), plural="signs of fonts of symbols"
+                )
             case "footnoteReference" | "endnoteReference" as tag:
                 self._refer(tag.removesuffix("Reference"), one, parts)
             case "commentReference":
                 self._refer("comment", one, parts)
             case "fldChar":
                 self._field(one.get(f"{W}fldCharType", ""), to)
+                to.parts += _control(one)
             case "instrText" if to.fields:
                 to.fields[-1].code += one.text or ""
             case "drawing" | "pict" | "object":
@@ -422,11 +450,32 @@ def _is_bold(cell: Element) -> bool:
     return bool(runs) and all(_is_on(run.find(f"{W}rPr"), "b") for run in runs)
 
 
-def _symbol(code: str) -> str:
+def _stated(properties: Element | None) -> dict[str, str]:
+    """Which marks of text that is left out are stated: "1" those that hold, "" those that do not."""
+    found = {name: properties.find(f"{W}{name}") for name in _MARKS} if properties is not None else {}
+    return {name: "1" if _is_on(properties, name) else "" for name, one in found.items() if one is not None}
+
+
+def _control(field: Element) -> list[str]:
+    """What a form's field holds where its text does not say it: a box to check, a choice."""
+    box, choice = field.find(f"{W}ffData/{W}checkBox"), field.find(f"{W}ffData/{W}ddList")
+    if box is not None:
+        name = "checked" if box.find(f"{W}checked") is not None else "default"
+        return ["[x]" if _is_on(box, name) else "[ ]"]
+    if choice is None:
+        return []
+    chosen = _value(choice.find(f"{W}result")) or _value(choice.find(f"{W}default")) or "0"
+    entries = [_value(one) for one in choice.iterfind(f"{W}listEntry")]
+    return [entries[int(chosen)]] if chosen.isdigit() and int(chosen) < len(entries) else []
+
+
+def _symbol(code: str, font: str) -> str:
     try:
         value = int(code, 16)
     except ValueError:
         return ""
+    if 0xF000 <= value < 0xF100 and font.startswith("Wingdings"):
+        return _WINGDINGS.get(value - 0xF000, "")
     return chr(value) if 0x20 < value < 0xD800 else ""
 
 

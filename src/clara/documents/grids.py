@@ -10,6 +10,9 @@ from clara.documents.lines import Traced, join
 Grid = Sequence[Sequence[Traced]]
 
 _BETWEEN = " | "
+END_OF_CELL, END_OF_ROW = "\ue0f3", "\ue0f4"
+"""What stands after the cells and rows of a table within a cell until `with_inner_rows` is given the cell."""
+
 # a row of more characters, or of more columns, says "name: value" for each cell
 _LONGEST_ROW = 500
 _LONGEST_HEAD = 240
@@ -29,6 +32,18 @@ def table(grid: Grid, num_heads: int = 1) -> Traced:
     lines = [_line(join(_BETWEEN, list(row))).whole() for row in heads]
     lines += [_line(row).whole(head if body_row else "") for row, body_row in zip(rows, body, strict=True)]
     return join("\n", [line for line in lines if line.text])
+
+
+def with_inner_rows(text: str) -> str:
+    """A cell's text in which a table within it is "Item, Price; Lamp, 3"."""
+    if END_OF_ROW not in text and END_OF_CELL not in text:
+        return text
+    before, *rows = re.split(f"{END_OF_ROW}", text)
+    lines = []
+    for row in (before, *rows):
+        cells = [" ".join(cell.split()) for cell in row.split(END_OF_CELL)]
+        lines.append(", ".join(cells).rstrip(", ") if len(cells) > 1 else cells[0])
+    return "; ".join(filter(None, lines))
 
 
 def spanned(rows: Sequence[Sequence[tuple[Traced, int, int]]]) -> list[list[Traced]]:

@@ -64,9 +64,13 @@ def read_outline(data: bytes, losses: Losses, *, is_site: bool = True) -> tuple[
     Raises:
         UnreadableError: The bytes are not text.
     """
+    return outline_of(decode(data, stated_charset(data), losses), losses, is_site=is_site)
+
+
+def stated_charset(data: bytes) -> str:
+    """The encoding that a page itself states, "" if it states none."""
     declared = _CHARSET.search(data[:4096])
-    label = next(filter(None, declared.groups()), b"").decode("ascii", "replace") if declared else ""
-    return outline_of(decode(data, label, losses), losses, is_site=is_site)
+    return next(filter(None, declared.groups()), b"").decode("ascii", "replace") if declared else ""
 
 
 def outline_of(markup: str, losses: Losses, *, is_site: bool = True) -> tuple[str, Outline, Metadata]:
@@ -150,7 +154,7 @@ class _Walk:
                 return True
         if node.get("id") in self._notes and _is_note(node):
             return True  # it stands where it is referred to
-        if node.tag == "table" and not self._lists and not _is_layout(node):
+        if node.tag == "table" and not _is_layout(node):
             self._flush()
             self._table(node)
             return True
@@ -222,14 +226,17 @@ class _Walk:
         if self._footers and self._is_site and not self._articles and boilerplate.is_rights_line(text):
             self._losses.count("line of rights", plural="lines of rights")
         elif self._lists:
-            lines = text.split("\n")
-            prefixes = item_prefixes(len(lines), len(self._lists), self._mark)
-            self._lines += map("".join, zip(prefixes, lines, strict=True))
-            self._mark = ""
+            self._add_to_item(text)
         elif self._quotes:
             self._quoted.append(text)
         else:
             self._block(text, whole=is_preformatted)
+
+    def _add_to_item(self, text: str) -> None:
+        lines = text.split("\n")
+        prefixes = item_prefixes(len(lines), len(self._lists), self._mark)
+        self._lines += map("".join, zip(prefixes, lines, strict=True))
+        self._mark = ""
 
     def _begin_item(self, node: Node) -> None:
         if len(self._lists) == 1:
@@ -255,13 +262,8 @@ class _Walk:
     def _table(self, node: Node) -> None:
         caption = next(node.elements("caption"), None)
         if caption is not None:
-            self._block(self._flat(caption))
-        rows = [
-            (row, list(row.elements("td", "th")), part.tag == "thead")
-            for part in (node, *node.elements("thead", "tbody", "tfoot"))
-            for row in part.elements("tr")
-        ]
-        rows = [one for one in rows if one[1]]
+            (self._add_to_item if self._lists else self._block)(self._flat(caption))
+        rows = _rows(node)
         grid = spanned([
             [(self._traced(self._flat(cell)), _span(cell, "colspan"), _span(cell, "rowspan")) for cell in
             cells]
@@ -274,7 +276,11 @@ class _Walk:
             heads = min(heads, 1)
         if not heads:
             heads = heads_by_content(grid)
-        self._outline.block(table(grid, heads))
+        whole = table(grid, heads)
+        if self._lists:
+            self._add_to_item(whole.text)
+        else:
+            self._outline.block(whole)
 
     def _flat(self, node: Node) -> str:
         return flat(node, Inline(self._losses, self._note), _BLOCKS | {"br"})
@@ -342,11 +348,25 @@ def _is_note(node: Node) -> bool:
 
 def _is_layout(node: Node) -> bool:
     """Whether a table is there for the page's layout."""
-    if node.has_heading or node.has_table or node.get("role") in ("presentation", "none"):
+    if node.has_heading or node.get("role") in ("presentation", "none"):
         return True
-    cells = list(node.all("td", "th"))
-    rows = sum(1 for _ in node.all("tr"))
-    return len(cells) <= rows or any(cell.chars > _LONGEST_CELL for cell in cells)
+    rows = [cells for _, cells, _ in _rows(node)]
+    cells = [cell for row in rows for cell in row]
+    if len(cells) <= len(rows) or any(cell.chars > _LONGEST_CELL for cell in cells):
+        return True
+    return node.has_table and 2 * sum(cell.has_table for cell in cells) >= sum(
+        cell.chars > 0 for cell in cells
+    )
+
+
+def _rows(node: Node) -> list[tuple[Node, list[Node], bool]]:
+    """The rows of a table itself that have cells, their cells, and whether they are in its head."""
+    rows = [
+        (row, list(row.elements("td", "th")), part.tag == "thead")
+        for part in (node, *node.elements("thead", "tbody", "tfoot"))
+        for row in part.elements("tr")
+    ]
+    return [one for one in rows if one[1]]
 
 
 def _is_head(cells: Sequence[Node]) -> bool:

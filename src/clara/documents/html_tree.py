@@ -96,6 +96,8 @@ class Node:
             node = stack.pop()
             if isinstance(node, str):
                 texts.append(node)
+            elif node.tag == "br":
+                texts.append(" ")
             elif node.tag not in ("script", "style"):
                 stack.extend(reversed(node.children))
         return " ".join("".join(texts).split())

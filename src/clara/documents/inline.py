@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 
 from clara.documents.formulas import linear
+from clara.documents.grids import END_OF_CELL, END_OF_ROW, with_inner_rows
 from clara.documents.html_tree import Node
 from clara.documents.raised import lowered, raised
 from clara.documents.reading import Losses
@@ -21,6 +22,7 @@ _EMBEDDED = {
     "iframe": "embedded frame", "object": "embedded object", "embed": "embedded object",
     "video": "video", "audio": "sound", "canvas": "drawing",
 }  # fmt: skip
+_INNER_ENDS = {"td": END_OF_CELL, "th": END_OF_CELL, "tr": END_OF_ROW}
 _MAX_DEPTH = 60
 
 
@@ -171,14 +173,14 @@ def flat(node: Node, inline: Inline, blocks: frozenset[str]) -> str:
         elif leaving:
             inline.leave(one)
             if one.tag in blocks:
-                inline.add(" ")
+                inline.add(_INNER_ENDS.get(one.tag, " "))
         elif not inline.skips(one):
             if one.tag in blocks:
                 inline.add(" ")
             inline.enter(one)
             stack.append((one, True))
             stack.extend((child, False) for child in reversed(one.children))
-    return squeeze(inline.take())
+    return squeeze(with_inner_rows(inline.take()))
 
 
 def _first_link(node: Node) -> Node | None:

@@ -11,7 +11,7 @@ from email.message import EmailMessage
 from typing import Any
 
 from clara.documents.charsets import decode
-from clara.documents.html import outline_of
+from clara.documents.html import outline_of, stated_charset
 from clara.documents.reading import Context, Losses, Reading, UnreadableError, facts, facts_section
 from clara.documents.text import numbered_lines, paragraphs_of, squeeze, tidy, unwrap
 from clara.records import Section
@@ -119,7 +119,10 @@ def _is_attached(part: EmailMessage) -> bool:
 def _text(part: EmailMessage, losses: Losses) -> str:
     payload = part.get_payload(decode=True)
     data = payload if isinstance(payload, bytes) else str(payload or "").encode("utf-8", "replace")
-    return decode(data, str(part.get_content_charset() or ""), losses) if data else ""
+    stated = str(part.get_content_charset() or "").removeprefix("us-ascii")  # which many write unasked
+    if not stated and part.get_content_type() != "text/plain":
+        stated = stated_charset(data)
+    return decode(data, stated, losses) if data else ""
 
 
 def _text_sections(part: EmailMessage, title: str, losses: Losses) -> Iterator[Section]:

@@ -91,6 +91,7 @@ class _Reader:
         self._losses = losses
         self._content = read_xml(archive, "content.xml")
         self._styles = read_xml(archive, "styles.xml") if "styles.xml" in self._names else None
+        self._parents: dict[str, str] = {}
         self._marks: dict[str, str] = {}  # of each style the element that its text is in
         self._lists: dict[str, dict[int, _Level]] = {}
         self._list_of: dict[str, str] = {}  # of each paragraph style its list style
@@ -150,17 +151,21 @@ class _Reader:
         """Take from styles what is struck out, raised or lowered, and how lists and headings are numbered."""
         for style in root.iter(f"{_STYLE}style"):
             name = style.get(f"{_STYLE}name", "")
+            self._parents[name] = style.get(f"{_STYLE}parent-style-name", "")
             if (listed := style.get(f"{_STYLE}list-style-name")) is not None:
                 self._list_of[name] = listed
             said = style.find(f"{_STYLE}text-properties")
             if said is None:
                 continue
             place = said.get(f"{_STYLE}text-position", "")
-            if said.get(f"{_STYLE}text-line-through-style", "none") != "none":
+            struck, shown = said.get(f"{_STYLE}text-line-through-style"), said.get(f"{_T}display")
+            if struck or shown:  # "none" and "true" undo what a style that this one is based on says
+                self._marks[name] = ""
+            if struck not in (None, "none"):
                 self._marks[name] = "s"
             elif place.startswith(("super", "sub")) or (place[:1] in "-123456789" and place[:1]):
                 self._marks[name] = "sub" if place.startswith(("sub", "-")) else "sup"
-            if said.get(f"{_T}display") == "none":
+            if shown == "none":
                 self._marks[name] = "hidden"
         for found in root.iter(f"{_T}list-style"):
             self._lists[found.get(f"{_STYLE}name", "")] = dict(map(_level, found))
@@ -193,26 +198,56 @@ class _Reader:
         if self._is_too_deep(parent, depth):
             return
         for one in parent:
-            match one.tag:
-                case _ if one.tag == f"{_T}p":
-                    self._paragraph(one, body, depth)
-                case _ if one.tag == f"{_T}h":
-                    self._heading(one, body, depth)
-                case _ if one.tag == f"{_T}list":
-                    self._list(one, body, depth, 1, "")
-                case _ if one.tag == f"{_TABLE}table":
-                    body.block(self._table(one, depth + 1))
-                case _ if one.tag == f"{_T}tracked-changes":
-                    deleted = sum(1 for _ in one.iter(f"{_T}deletion"))
-                    self._losses.count("deleted text", deleted)
-                case _ if one.tag == f"{_DRAW}frame":
-                    self._frame(one, body, depth + 1)
-                case _ if one.tag.endswith(
-                    ("}sequence-decls", "}forms", "}variable-decls", "}user-field-decls")
-                ):
-                    pass
-                case _:
-                    self._blocks(one, body, depth + 1)
+            self._block(one, body, depth)
+
+    def _block(self, one: Element, body: Body, depth: int) -> None:
+        if self._is_hidden(one):
+            self._losses.count("hidden text")
+            return
+        match one.tag:
+            case _ if one.tag == f"{_T}p":
+                self._paragraph(one, body, depth)
+            case _ if one.tag == f"{_T}h":
+                self._heading(one, body, depth)
+            case _ if one.tag == f"{_T}list":
+                self._list(one, body, depth, 1, "")
+            case _ if one.tag == f"{_TABLE}table":
+                body.block(self._table(one, depth + 1))
+            case _ if one.tag == f"{_T}tracked-changes":
+                deleted = sum(1 for _ in one.iter(f"{_T}deletion"))
+                self._losses.count("deleted text", deleted)
+            case _ if one.tag == f"{_DRAW}frame":
+                self._frame(one, body, depth + 1)
+            case _ if one.tag.endswith(("}sequence-decls", "}forms", "}variable-decls", "}user-field-decls")):
+                pass
+            case _:
+                self._blocks(one, body, depth + 1)
+
+    def _is_hidden(self, one: Element) -> bool:
+        """Whether a paragraph, heading or section with text is one that is not shown."""
+        if one.tag == f"{_T}section":
+            is_hidden = one.get(f"{_T}display") == "none" or one.get(f"{_T}is-hidden") == "true"
+        elif one.tag in (f"{_T}p", f"{_T}h"):
+            condition = one.find(f"{_T}hidden-paragraph")
+            is_hidden = condition is not None and condition.get(f"{_T}is-hidden") == "true"
+            is_hidden |= self._mark(one.get(f"{_T}style-name", "")) == "hidden"
+        else:
+            return False
+        return is_hidden and bool("".join(one.itertext()).strip())
+
+    def _mark(self, style: str) -> str:
+        """The element that a style's text is in, by the style or by those that it is based on."""
+        for _ in range(20):
+            if style in self._marks:
+                return self._marks[style]
+            style = self._parents.get(style, "")
+        return ""
+
+    def _words(self, parent: Element, depth: int) -> str:
+        """The text of all paragraphs within an element on one line."""
+        return " ".join(
+            Node("p", {}, self._inline(one, [], depth + 1)).words() for one in _paragraphs_in(parent)
+        )
 
     def _heading(self, one: Element, body: Body, depth: int) -> None:
         level = _number(one.get(f"{_T}outline-level"), 1)
@@ -229,7 +264,8 @@ class _Reader:
     def _paragraph(self, one: Element, body: Body, depth: int) -> None:
         boxes: list[Element] = []
         parts = self._inline(one, boxes, 0)
-        body.paragraph(parts)
+        is_struck = self._mark(one.get(f"{_T}style-name", "")) == "s"
+        body.paragraph([element("s", parts)] if is_struck else parts)
         self._boxes(boxes, body, depth)
 
     def _boxes(self, boxes: list[Element], body: Body, depth: int) -> None:
@@ -251,7 +287,7 @@ class _Reader:
                     self._list(part, body, depth + 1, level + 1, style)
                 elif part.tag == f"{_T}h":
                     self._heading(part, body, depth)
-                elif part.tag == f"{_T}p":
+                elif part.tag == f"{_T}p" and not self._is_hidden(part):
                     boxes: list[Element] = []
                     parts = self._inline(part, boxes, 0)
                     mark = state.mark(levels, level) if is_first else ""
@@ -259,8 +295,7 @@ class _Reader:
                     is_first = False
                     self._boxes(boxes, body, depth)
                 else:
-                    self._blocks(item, body, depth + 1)
-                    break
+                    self._block(part, body, depth + 1)
 
     def _inline(self, parent: Element, boxes: list[Element], depth: int) -> list[Node | str]:
         if self._is_too_deep(parent, depth):
@@ -285,11 +320,11 @@ class _Reader:
             case "note":
                 body = one.find(f"{_T}note-body")
                 mark = one.findtext(f"{_T}note-citation") or ""
-                words = " ".join("".join(body.itertext()).split()) if body is not None else ""
+                words = self._words(body, depth) if body is not None else ""
                 return [f" [{mark}: {words}]" if mark else f" [{words}]"]
             case "annotation":
                 author = one.findtext(f"{_DC}creator") or ""
-                words = " ".join(" ".join("".join(text.itertext()) for text in one.iter(f"{_T}p")).split())
+                words = self._words(one, depth)
                 return [f" [Comment{f' by {author}' if author else ''}: {words}]"]
             case (
                 "annotation-end"
@@ -302,11 +337,16 @@ class _Reader:
                 return []
             case "a":
                 return [element("a", self._inline(one, boxes, depth + 1), href=one.get(_LINK, ""))]
+            case "hidden-text" if one.get(f"{_T}is-hidden", "true") == "true":
+                self._losses.count("hidden text")
+                return []
+            case "hidden-paragraph":
+                return []
             case "ruby":
                 base, above = one.findtext(f"{_T}ruby-base") or "", one.findtext(f"{_T}ruby-text") or ""
                 return [f"{base} ({above})" if above else base]
         inner = self._inline(one, boxes, depth + 1)
-        style = self._marks.get(one.get(f"{_T}style-name", ""), "")
+        style = self._mark(one.get(f"{_T}style-name", ""))
         if style == "hidden":
             self._losses.count("hidden text")
             return []
@@ -375,6 +415,16 @@ class _Reader:
             node.attributes["rowspan"] = cell.get(f"{_TABLE}number-rows-spanned", "1")
             cells.append(node)
         return element("tr", cells)
+
+
+def _paragraphs_in(parent: Element) -> Iterator[Element]:
+    stack = [parent]
+    while stack:
+        one = stack.pop()
+        if one.tag in (f"{_T}p", f"{_T}h"):
+            yield one
+        else:
+            stack.extend(reversed(one))
 
 
 def _level(one: Element) -> tuple[int, _Level]:

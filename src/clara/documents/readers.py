@@ -112,7 +112,7 @@ SUFFIXES = (*_FORMATS, *(PICTURES if is_there() else ()))
 NO_KIND = re.compile(r"\.?\d*")
 """What files such as "README", "tar.1" and "Apache-2.0" end in, which says nothing of their kind."""
 
-READER_VERSION = 3
+READER_VERSION = 4
 """Grows with every change of what is read of some file; documents of older readers are read again."""
 
 _DEFAULTS = ReadOptions()

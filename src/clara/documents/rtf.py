@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from clara.documents.grids import heads_by_content, table
+from clara.documents.grids import END_OF_CELL, END_OF_ROW, heads_by_content, table, with_inner_rows
 from clara.documents.lines import Traced, join
 from clara.documents.outline import Outline
 from clara.documents.raised import lowered, raised
@@ -20,6 +20,16 @@ _TOKEN = re.compile(
 _INFO = re.compile(
     r"\{\\(title|author|subject|keywords|doccomm)\b ?((?:[^{}\\]|\\'[0-9a-fA-F]{2}|\\u-?\d+ ?\?)*)\}"
 )
+_CODE_PAGE = re.compile(r"\\ansicpg(\d{1,5})")
+_BINARY = re.compile(r"\\bin(\d{1,10}) ?")
+_RAW = re.compile("[\x80-\xff]")
+_LEAD = "8[1-9a-f]|[9a-e][0-9a-f]|f[0-9a-e]"
+# of code pages with characters of two bytes those that begin one
+_LEADS = {"932": "8[1-9a-f]|9[0-9a-f]|e[0-9a-f]|f[0-9a-c]", "936": _LEAD, "949": _LEAD, "950": _LEAD}
+_LEFT_OUT = {
+    "strike": "struck-out text", "striked": "struck-out text", "v": "hidden text", "deleted": "deleted text"
+}  # fmt: skip
+_BOXES = ("shptxt", "dptxbxtext")
 _NAMES = {"doccomm": "description"}
 _NOTES = {"footnote": " [Note: ", "annotation": " [Comment: "}
 _EDGES = ("header", "headerl", "headerr", "headerf", "footer", "footerl", "footerr", "footerf")
@@ -29,13 +39,15 @@ _MARKED = re.compile(f"([{_RAISED}{_LOWERED}])([^{_RAISED}{_LOWERED}{_END}]*){_E
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What holds in a group: text that is struck out or hidden, raised or lowered, and what closes with
-    it."""
+    """What holds in a group: which kinds of text are left out, raised or lowered text, what closes with it,
+    whether it is in a table or in a copy for old programs, and the text around it where it is a text box."""
 
-    is_struck: bool = False
-    is_hidden: bool = False
+    left_out: frozenset[str] = frozenset()
     shift: str = ""
     close: str = ""
+    is_cell: bool = False
+    is_copy: bool = False
+    around: list[str] | None = None
 
 
 def read_rtf(data: bytes, context: Context) -> Reading:
@@ -48,9 +60,14 @@ def read_rtf(data: bytes, context: Context) -> Reading:
         raise UnreadableError(
             "is not rich text, whatever its name says; give it the ending that fits its content"
         )
-    markup = data.decode("latin-1")
+    markup = _without_binary(data.decode("latin-1"))
+    found_page = _CODE_PAGE.search(markup)
+    code_page = found_page[1] if found_page else "1252"
+    markup = _escaped(markup, code_page)
     context.losses.count("picture", markup.count("\\pict"))
-    found = {name: squeeze(_text("{\\rtf1 " + text + "}")) for name, text in _INFO.findall(markup)}
+    found = {
+        name: squeeze(_text(f"{{\\rtf1\\ansicpg{code_page} {text}}}")) for name, text in _INFO.findall(markup)
+    }
     title = found.pop("title", "")
     values = facts({_NAMES.get(name, name): value for name, value in found.items()})
     text = _text(_prepared(markup, context.losses))
@@ -59,7 +76,8 @@ def read_rtf(data: bytes, context: Context) -> Reading:
     for is_row, group in groupby(lines, lambda line: line.count("|") > 1 or line.rstrip().endswith("|")):
         if is_row:
             grid = [
-                [Traced(tidy(cell)) for cell in line.rstrip().removesuffix("|").split("|")] for line in group
+                [Traced(tidy(with_inner_rows(cell))) for cell in line.rstrip().removesuffix("|").split("|")]
+                for line in group
             ]
             width = max(map(len, grid))
             grid = [row + [Traced("")] * (width - len(row)) for row in grid]
@@ -76,23 +94,70 @@ def _text(markup: str) -> str:
     return read(markup, errors="replace")
 
 
+def _without_binary(markup: str) -> str:
+    """The markup without bytes of pictures, which may look like anything."""
+    parts, at = [], 0
+    while (match := _BINARY.search(markup, at)) is not None:
+        parts.append(markup[at : match.start()])
+        at = match.end() + int(match[1])
+    return "".join([*parts, markup[at:]])
+
+
+def _escaped(markup: str, code_page: str) -> str:
+    """The markup with all bytes beyond ASCII, and second bytes of characters, written as \\'xx."""
+    markup = _RAW.sub(lambda match: f"\\'{ord(match[0]):02x}", markup)
+    if (lead := _LEADS.get(code_page)) is None:
+        return markup
+    pair = re.compile(
+        rf"(\\'(?:{lead}))(?:\\([\\{{}}])|([\x40-\x5b\x5d-\x7a|~])|(\\'[0-9a-f]{{2}}))", re.IGNORECASE
+    )
+    return pair.sub(lambda match: match[1] + (match[4] or f"\\'{ord(match[2] or match[3]):02x}"), markup)
+
+
 def _prepared(markup: str, losses: Losses) -> str:
-    """Rich text less what is struck out or hidden, with notes, headers and footers as text, and raised text
-    marked."""
+    """Rich text less what is struck out, deleted or hidden, with notes, headers, footers and text boxes as
+    text, and raised text marked."""
     out: list[str] = []
+    boxes: list[str] = []  # that stand in the open paragraph or row
     stack = [_State()]
     for match in _TOKEN.finditer(markup):
         token, word, number = match[0], match[1], match[2]
         state = stack[-1]
         if token == "{":
-            stack.append(replace(state, close=""))
+            stack.append(replace(state, close="", around=None))
             out.append(token)
         elif token == "}":
             if len(stack) > 1:
                 stack.pop()
             if state.shift and not stack[-1].shift:
                 out.append(_END)
+            if len(stack) == 1:
+                out += boxes
+                boxes = []
             out.append(state.close + token)
+            if state.around is not None:
+                boxes.append("\\par {" + "".join(out) + "\\par ")
+                out = state.around
+                out.append(token)
+        elif word in _BOXES and not state.is_copy:
+            stack[-1] = replace(state, around=out, is_cell=False)
+            out = []
+        elif word == "shprslt":
+            stack[-1] = replace(state, is_copy=True)
+            out.append(token)
+        elif word in ("pard", "intbl"):
+            stack[-1] = replace(state, is_cell=word == "intbl")
+            out.append(token)
+        elif word in ("par", "line") and state.is_cell:
+            out.append(" ")
+        elif word == "nestcell":
+            out.append(END_OF_CELL)
+        elif word == "nesttableprops" and out[-1:] == ["\\*"]:
+            out[-2:-2] = [END_OF_ROW]
+            out.append(token)
+        elif word in ("par", "sect", "row") and boxes and state.around is None and not state.is_copy:
+            out += [token, *boxes]
+            boxes = []
         elif word in _NOTES:
             stack[-1] = replace(state, close="]")
             if out and out[-1].endswith("\\*"):
@@ -101,11 +166,12 @@ def _prepared(markup: str, losses: Losses) -> str:
         elif word in _EDGES:
             stack[-1] = replace(state, close="\\par ")
             out.append("\\par ")
-        elif word in ("strike", "striked", "v"):
-            is_on = number != "0"
-            if is_on and not (state.is_struck or state.is_hidden):
-                losses.count("hidden text" if word == "v" else "struck-out text")
-            stack[-1] = replace(state, is_hidden=is_on) if word == "v" else replace(state, is_struck=is_on)
+        elif word in _LEFT_OUT:
+            kinds = {_LEFT_OUT[word]}
+            if number != "0" and not state.left_out:
+                losses.count(_LEFT_OUT[word])
+            left_out = state.left_out - kinds if number == "0" else state.left_out | kinds
+            stack[-1] = replace(state, left_out=left_out)
         elif word in ("super", "sub", "nosupersub"):
             shift = {"super": _RAISED, "sub": _LOWERED}.get(word, "") if number != "0" else ""
             if state.shift and shift != state.shift:
@@ -115,9 +181,9 @@ def _prepared(markup: str, losses: Losses) -> str:
             stack[-1] = replace(state, shift=shift)
         elif word == "plain":
             out.append(_END if state.shift else "")
-            stack[-1] = replace(state, is_struck=False, is_hidden=False, shift="")
+            stack[-1] = replace(state, left_out=frozenset(), shift="")
             out.append(token)
-        elif (state.is_struck or state.is_hidden) and (word is None or word == "u"):
+        elif state.left_out and (word is None or word == "u"):
             continue
         else:
             out.append(token)

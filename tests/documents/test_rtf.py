@@ -1,0 +1,80 @@
+"""Rich text as Word, WordPad and others write it.
+
+pytest tests/documents/test_rtf.py
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from clara.documents import read_stream
+from clara.records import Document
+
+
+def read(markup: str | bytes) -> Document:
+    return read_stream(markup if isinstance(markup, bytes) else markup.encode("latin-1"), suffix=".rtf")
+
+
+def words(markup: str | bytes) -> str:
+    return "\n".join(section.text for section in read(markup).sections)
+
+
+@pytest.mark.parametrize(
+    ("page", "encoding", "text"),
+    [
+        (1251, "cp1251", "Отчёт за март"),
+        (1250, "cp1250", "Příliš žluťoučký kůň"),
+        (932, "cp932", "予定表の一覧 アイウ"),
+        (936, "cp936", "火车晚上九点出发"),
+        (1252, "cp1252", "Café “noir” 5 €"),
+    ],
+)
+def test_bytes_are_read_in_the_code_page_that_is_stated(page: int, encoding: str, text: str) -> None:
+    coded = text.encode(encoding)
+    raw = coded.replace(b"\\", b"\\\\").replace(b"{", b"\\{").replace(b"}", b"\\}")
+    hexes = "".join(f"\\'{byte:02x}" for byte in coded).encode()
+    # as Word does, which leaves bytes that are ASCII as they are
+    mixed = "".join(
+        f"\\'{byte:02x}" if byte > 127 else "\\" * (chr(byte) in "\\{}") + chr(byte) for byte in coded
+    ).encode()
+    for written in (raw, hexes, mixed):
+        markup = b"{\\rtf1\\ansi\\ansicpg%d{\\info{\\title %s}}\\pard %s\\par}" % (page, hexes, written)
+        document = read(markup)
+        assert (document.title, document.sections[0].text) == (text, text)
+
+
+def test_deleted_text_is_left_out_and_counted() -> None:
+    document = read(r"{\rtf1\ansi The price is {\deleted\revauthdel1 30}{\revised 40} euros.\par}")
+    assert document.sections[0].text == "The price is 40 euros."
+    assert document.left_out == ("1 deleted text left out",)
+
+
+def test_text_boxes_follow_their_paragraph() -> None:
+    box = (
+        r"{\shp{\*\shpinst\shpleft0{\sp{\sn shapeType}{\sv 202}}"
+        r"{\shptxt \pard\plain The ferry leaves at nine.\par From pier two.\par}}"
+        r"{\shprslt{\*\do\dptxbx{\dptxbxtext\pard The ferry leaves at nine.\par}}}}"
+    )
+    assert words(rf"{{\rtf1\ansi\pard Before {box}the box.\par After.\par}}") == (
+        "Before the box.\n\nThe ferry leaves at nine.\n\nFrom pier two.\n\nAfter."
+    )
+    assert words(rf"{{\rtf1\ansi\pard Last {box}}}") == "Last\n\nThe ferry leaves at nine.\n\nFrom pier two."
+    table = rf"\trowd\cellx1\cellx2\pard\intbl A {box}\cell B\cell\row\pard End.\par"
+    assert words(rf"{{\rtf1\ansi{table}}}") == (
+        "A | B\n\nThe ferry leaves at nine.\n\nFrom pier two.\n\nEnd."
+    )
+
+
+def test_paragraphs_of_a_cell_stay_in_its_row() -> None:
+    table = r"\trowd\cellx1\cellx2\pard\intbl Open\par daily\cell nine\line ten\cell\row"
+    assert (
+        words(rf"{{\rtf1\ansi\pard Hours:\par{table}\pard End.\par}}")
+        == "Hours:\n\nOpen daily | nine ten\n\nEnd."
+    )
+
+
+def test_bytes_of_a_picture_are_no_text() -> None:
+    picture = rb"{\pict\jpegblip\bin9 }}{{\x\xff\xfea }"
+    document = read(rb"{\rtf1\ansi Before. " + picture + rb"After.\par}")
+    assert document.sections[0].text == "Before. After."
+    assert document.left_out == ("1 picture left out",)
