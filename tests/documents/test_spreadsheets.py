@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+from zipfile import ZipFile
+
 import pytest
+from openpyxl import Workbook
+from openpyxl.chart import BarChart, Reference
 from test_archives import packed
 
 from clara.documents import read_stream
@@ -88,3 +93,55 @@ def test_damaged_and_encrypted_sheets_are_refused_soon() -> None:
         ods(content=f'<!DOCTYPE a [<!ENTITY b "c">]>{start}</table:table-row></table:table></o:c>')
     with pytest.raises(DocumentError, match="encrypted"):
         ods(manifest="<m:file-entry><m:encryption-data/></m:file-entry>", content="\0\1")
+
+
+def xlsx(book: Workbook) -> Document:
+    stream = BytesIO()
+    book.save(stream)
+    return read_stream(stream.getvalue(), "x", ".xlsx")
+
+
+def test_numbers_keep_their_digits() -> None:
+    book = Workbook()
+    for row_of in (["Name", "Id"], ["a", 1234567890123456], ["b", 12345678901234570], ["c", 3.14159265358979]):
+        book.active.append(row_of)
+    book.active.append(["d", 0.1 + 0.2])
+    assert [one.text.rpartition(" ")[2] for one in xlsx(book).sections] == [
+        "1234567890123456", "12345678901234570", "3.14159265358979", "0.3"
+    ]  # fmt: skip
+
+
+def test_addresses_of_links_are_read() -> None:
+    book = Workbook()
+    for row_of in (["Name", "Page"], ["Ann", "her site"], ["Bo", "https://example.org/b"], ["Cy", None]):
+        book.active.append(row_of)
+    book.active["B2"].hyperlink = "https://example.org/a"
+    book.active["B3"].hyperlink = "https://example.org/b"
+    book.active["B4"] = '=HYPERLINK("https://example.org/c","page")'
+    assert [one.text for one in xlsx(book).sections] == [
+        "Page: her site (https://example.org/a)",
+        "Page: https://example.org/b",
+        "Page: https://example.org/c",  # openpyxl writes no results of formulas
+    ]
+    link = '<text:a xlink:href="https://example.org/a?b=1&amp;c=2">her site</text:a>'
+    document = ods(*HEAD, row(cell("Zinc"), cell(link)))
+    assert texts(document)[-1].endswith("Price: her site (https://example.org/a?b=1&c=2)")
+
+
+def test_charts_are_told_and_text_boxes_are_read() -> None:
+    book = Workbook()
+    for row_of in (["Name", "Id"], ["a", 1], ["b", 2]):
+        book.active.append(row_of)
+    chart = BarChart()
+    chart.add_data(Reference(book.active, min_col=2, min_row=1, max_row=3))
+    book.create_chartsheet("Sales").add_chart(chart)
+    document = xlsx(book)
+    assert document.left_out == ("1 chart left out", "the sheet Sales was left out: it is a chart")
+    assert [one.text for one in document.sections] == ["Id: 1", "Id: 2"]
+    stream = BytesIO()
+    book.save(stream)
+    with ZipFile(stream, "a") as archive:
+        main = "http://schemas.openxmlformats.org/drawingml/2006/main"
+        archive.writestr("xl/drawings/drawing9.xml", f'<d xmlns:a="{main}"><a:p><a:t>Net prices.</a:t></a:p></d>')
+    document = read_stream(stream.getvalue(), "x", ".xlsx")
+    assert (document.sections[-1].heading, document.sections[-1].text) == ("Text boxes", "Net prices.")

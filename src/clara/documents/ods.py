@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from html import unescape
+from html import escape, unescape
 from io import BytesIO
 from xml.parsers import expat
 from zipfile import ZipFile
 
 from clara.documents.archives import ENTITIES
+from clara.documents.inline import address_after
 from clara.documents.reading import Losses, UnreadableError
 from clara.documents.text import squeeze
 
@@ -24,11 +25,12 @@ _NEEDED = ("mimetype", _MANIFEST)
 _ROW, _COLUMNS = b"<table:table-row", b' table:number-columns-repeated="%d"'
 # names as calamine knows them; it does not look at namespaces
 _TAG = re.compile(
-    rb"<(/?)(table:(?:table|table-row|table-cell|covered-table-cell)|office:annotation)(?![\w:.-])"
+    rb"<(/?)(table:(?:table|table-row|table-cell|covered-table-cell)|office:annotation|text:a)(?![\w:.-])"
     rb"""((?:[^"'<>]|"[^"<]*"|'[^'<]*')*?)(/?)>"""
 )
 _REPEATED = re.compile(rb"""\s*table:number-(?:columns|rows)-repeated\s*=\s*["']\s*(\d*)[^"']*["']""")
 _VALUE = re.compile(rb"\boffice:(?:value-type|value|string-value)\b|\bcalcext:value-type\b")
+_HREF = re.compile(rb"""\bxlink:href\s*=\s*["']([^"']*)["']""")
 _PARAGRAPH = re.compile(r"<text:p(?![\w:.-])[^>]*>(.*?)</text:p>", re.DOTALL)
 _CREATOR = re.compile(r"<dc:creator>(.*?)</dc:creator>", re.DOTALL)
 _MARKUP = re.compile(r"<[^>]*>")
@@ -100,7 +102,7 @@ class _Scan:
     def edited(self) -> bytes:
         """The content with all replacements."""
         pieces, done = [], 0
-        for start, stop, new in self.edits:
+        for start, stop, new in sorted(self.edits):
             pieces += [self._content[done:start], new]
             done = stop
         return b"".join([*pieces, self._content[done:]])
@@ -109,6 +111,7 @@ class _Scan:
         """Go through the content."""
         row: _Tag | None = None
         cells: list[_Tag] = []
+        link, said = "", 0  # the address of the present link, and where its text begins
         note = -1  # where the present comment begins
         for match in _TAG.finditer(self._content):
             name, is_end, is_closed = match[2], bool(match[1]), bool(match[4])
@@ -118,6 +121,15 @@ class _Scan:
                 note = -1 if is_end or is_closed else match.end()
             elif note >= 0:
                 continue
+            elif name == b"text:a":
+                if is_end:
+                    text = _plain(self._content[said : match.start()].decode("utf-8", "replace"))
+                    new = escape(address_after(text, link)).encode()
+                    self.edits += [(match.start(), match.start(), new)] if new else []
+                    link = ""
+                else:
+                    found = _HREF.search(match[3])
+                    link, said = unescape(found[1].decode("utf-8", "replace")) if found else "", match.end()
             elif name == b"table:table":
                 self._blank, self._rows, self._columns, self._filled = [], 0, 0, 0
             elif name != b"table:table-row":

@@ -4,31 +4,33 @@ sheet."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from io import BytesIO
 from itertools import groupby
 from typing import Any
 from zipfile import ZipFile, is_zipfile
 
-from clara.documents.archives import opened, read_xml
+from clara.documents.archives import opened
 from clara.documents.columns import Header, find_header, name_of
 from clara.documents.fields import Record, record_sections
+from clara.documents.inline import address_after
 from clara.documents.ods import MOST_CELLS, SCATTERED, capped
 from clara.documents.properties import core_properties, stated_section
 from clara.documents.reading import Context, Losses, Reading, UnreadableError
 from clara.documents.scalars import number
 from clara.documents.text import squeeze
+from clara.documents.xlsx_extras import Place, comments_of, count_drawn, links_of, place_of, text_boxes
 from clara.records import Metadata, Section
 
 _KIND = "a spreadsheet"
-_CELL = re.compile(rb'<c [^>]{0,200}?r="([A-Z]{1,3})(\d{1,7})"')
+_CELL = re.compile(rb'<c [^>]{0,200}?r="([A-Z]{1,3}\d{1,7})"')
 _SHEET = re.compile(r"xl/worksheets/[^/]+\.xml")
-_COMMENTS = re.compile(r"xl/comments/?[^/]*\.xml")
-_THREADS = re.compile(r"xl/threadedComments/[^/]+\.xml")
 _DEFAULT_NAME = re.compile(r"(?:sheet|tabelle|feuil|hoja|foglio|лист|blad|ark)\s?1", re.IGNORECASE)
 _SAMPLE_ROWS = 100
+_LARGEST_WHOLE = 1e21
 
 
 def read_spreadsheet(data: bytes, context: Context) -> Reading:
@@ -41,7 +43,8 @@ def read_spreadsheet(data: bytes, context: Context) -> Reading:
         UnreadableError: The file is damaged, encrypted or no spreadsheet, or a chosen field is in none of
             its tables.
     """
-    title, comments = "", list[str]()
+    title, comments, boxes = "", list[str](), list[str]()
+    links: dict[str, dict[Place, str]] = {}
     values: Metadata = {}
     if is_zipfile(BytesIO(data)):
         with opened(data, _KIND) as archive:
@@ -50,28 +53,37 @@ def read_spreadsheet(data: bytes, context: Context) -> Reading:
                 data, comments = capped(data, context.losses)
             else:
                 _refuse_scattered(archive)
-                comments = list(_comments(archive))
+                comments, boxes = list(comments_of(archive)), list(text_boxes(archive))
+                links = links_of(archive)
+                count_drawn(archive, context.losses)
     sections: list[Section] = []
-    for name, rows in _sheets(data, context.losses):
+    for name, rows in _sheets(data, links, context.losses):
         for section in _sheet_sections(rows, context):
             heading = " > ".join(filter(None, (name, section.heading)))
             sections.append(replace(section, heading=heading))
+    if boxes:
+        sections.append(Section("\n".join(boxes), "Text boxes"))
     if comments:
         sections.append(Section("\n".join(comments), "Comments"))
     return Reading(title, (*stated_section(values), *sections), values)
 
 
-def _sheets(data: bytes, losses: Losses) -> Iterator[tuple[str, list[list[str]]]]:
-    """The name of each sheet, "" of an only one that nobody named, and its rows."""
+def _sheets(
+    data: bytes, links: Mapping[str, Mapping[Place, str]], losses: Losses
+) -> Iterator[tuple[str, list[list[str]]]]:
+    """The name of each sheet, "" of an only one that nobody named, and its rows with the addresses of links."""
     import python_calamine
 
     try:
         book = python_calamine.CalamineWorkbook.from_filelike(BytesIO(data))
-        names = list(book.sheet_names)
+        names = [one.name for one in book.sheets_metadata if one.typ != python_calamine.SheetTypeEnum.ChartSheet]
+        charts = [one for one in book.sheet_names if one not in names]
     except python_calamine.PasswordError as error:
         raise UnreadableError("is an encrypted spreadsheet; save a copy without a password") from error
     except python_calamine.CalamineError as error:
         raise UnreadableError(f"is not {_KIND} or a damaged one; open it and save it anew") from error
+    for name in charts:
+        losses.say(f"the sheet {name} was left out: it is a chart")
     for name in names:
         try:
             sheet = book.get_sheet_by_name(name)
@@ -80,6 +92,9 @@ def _sheets(data: bytes, losses: Losses) -> Iterator[tuple[str, list[list[str]]]
         except python_calamine.CalamineError:  # a chart or a damaged sheet
             losses.say(f"the sheet {name} was left out: it holds no cells that can be read")
             continue
+        for (row, column), address in links.get(name, {}).items():
+            if row < len(rows) and column < len(rows[row]):
+                rows[row][column] += address_after(rows[row][column], address)
         _expand(rows, merged)
         yield "" if len(names) == 1 and _DEFAULT_NAME.fullmatch(name) else squeeze(name), rows
 
@@ -134,10 +149,10 @@ def _written(cell: Any) -> str:
     match cell:
         case bool():
             return str(cell).lower()
-        case float() if cell.is_integer() and abs(cell) < 1e15:
-            return str(int(cell))
+        case float() if cell.is_integer() and abs(cell) < _LARGEST_WHOLE:
+            return f"{Decimal(repr(cell)):.0f}"  # the digits that tell it from its neighbors, and zeros
         case float():
-            return f"{cell:.12g}"
+            return f"{cell:.15g}"
         case datetime() if (cell.hour, cell.minute, cell.second) == (0, 0, 0):
             return cell.date().isoformat()
         case datetime():
@@ -159,27 +174,9 @@ def _properties(archive: ZipFile) -> tuple[str, Metadata]:
 def _refuse_scattered(archive: ZipFile) -> None:
     """Refuse sheets whose few cells span a rectangle that no memory holds."""
     for name in filter(_SHEET.fullmatch, archive.namelist()):
-        places = [(_column(match[1]), int(match[2])) for match in _CELL.finditer(archive.read(name))]
+        found = (place_of(name.decode()) for name in _CELL.findall(archive.read(name)))
+        places = [place for place in found if place is not None]
         if places:
-            area = (max(at for at, _ in places) + 1) * max(at for _, at in places)
+            area = (max(at for _, at in places) + 1) * (max(at for at, _ in places) + 1)
             if area > MOST_CELLS and area > 50 * len(places):
                 raise UnreadableError(SCATTERED)
-
-
-def _column(letters: bytes) -> int:
-    column = 0
-    for letter in letters:
-        column = column * 26 + letter - 64
-    return column
-
-
-def _comments(archive: ZipFile) -> Iterator[str]:
-    """Comments on cells; threads come before the copies that older programs see."""
-    names = archive.namelist()
-    threads = sorted(filter(_THREADS.fullmatch, names))
-    for name in threads or sorted(filter(_COMMENTS.fullmatch, names)):
-        for one in read_xml(archive, name).iter():
-            if one.tag.rpartition("}")[2] in ("comment", "threadedComment"):
-                text = squeeze("".join(one.itertext()))
-                if text:
-                    yield f"Comment on {one.get('ref', '')}: {text}"
