@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Sequence
 
 from clara.documents.charsets import decode
-from clara.documents.grids import heads_by_content, spanned, table
+from clara.documents.grids import (
+    END_OF_CELL,
+    END_OF_ROW,
+    heads_by_content,
+    spanned,
+    table,
+    with_inner_rows,
+)
 from clara.documents.inline import address_after
 from clara.documents.lines import Traced, join
 from clara.documents.outline import Outline, item_prefixes
 from clara.documents.raised import lowered, raised
 from clara.documents.reading import Context, Losses, Reading, facts, facts_section
+from clara.documents.tables import MAX_CELL
 from clara.documents.text import Line, numbered_lines, squeeze, starts_item, unwrap
 
 _HEADING = re.compile(r"(={1,6}|#{1,6}) (\S.*?)(?: \1)?$")
@@ -29,6 +38,15 @@ _INCLUDE = re.compile(r"include::([^\[]+)\[")
 _STRUCK = re.compile(r"\[(?:\.)?line-through\]#{1,2}(.{1,500}?)#{1,2}")
 _STYLED = re.compile(r"(?<![\w*_`#])(\*\*|__|``|##|[*_`#])(?=\S)(.{1,300}?)(?<=\S)\1(?![\w*_`#])")
 _RAISED = re.compile(r"([\^~])(\S{1,60}?)\1")
+_CONDITION = re.compile(r"(ifdef|ifndef|ifeval|endif)::([^\[\]]*)\[(.*)\]$")
+_QUOTE = re.compile(r"\[(?:quote|verse)[^\],]*(?:,\s*(?:\"([^\"]*)\"|([^,\]]*)))?(?:,\s*([^\]]*))?\]$")
+_LABEL = re.compile(r"\[(NOTE|TIP|IMPORTANT|WARNING|CAUTION)\b")
+_START = re.compile(r"\bstart=\"?(\d{1,6})")
+_FORMAT = re.compile(r"\bformat=\"?([a-z]+)")
+_SEPARATOR = re.compile(r"\bseparator=(?:\"(.+?)\"|([^,\]]))")
+_SEPARATORS = {"csv": ",", "tsv": "\t", "dsv": ":"}
+# what Asciidoctor defines by itself
+_DEFINED = frozenset(["asciidoctor", "asciidoctor-version", "backend-html5", "backend", "basebackend-html", "basebackend"])
 _CELL = re.compile(r"(?:(\d+)?(?:\.(\d+))?\+)?(?:[<^>]?\.?[<^>]?[aedhlmsv]?)\|")
 
 
@@ -39,7 +57,7 @@ def read_adoc(data: bytes, context: Context) -> Reading:
     Raises:
         UnreadableError: The bytes are not text.
     """
-    lines = numbered_lines(decode(data, losses=context.losses))
+    lines = _met(numbered_lines(decode(data, losses=context.losses)), context.losses)
     outline = Outline()
     reader = _Reader(outline, context.losses)
     title, values, rest = _header(lines)
@@ -71,6 +89,40 @@ _SETTINGS = frozenset(
         "nofooter",
     ]
 )
+
+
+def _met(lines: Sequence[Line], losses: Losses) -> list[Line]:
+    """The lines whose conditions (ifdef, ifndef) are met; those of formulas (ifeval) are taken to be."""
+    kept: list[Line] = []
+    open_: list[bool] = []  # whether each open condition is met
+    known = set(_DEFINED)
+    unmet = 0
+    for number, line in lines:
+        found = _CONDITION.match(line)
+        if found is None:
+            if not all(open_):
+                unmet += bool(line)
+                continue
+            stated = _ATTRIBUTE.match(line)
+            if stated is not None:
+                name = stated[1].strip("!")
+                (known.discard if "!" in stated[1] else known.add)(name)
+            kept.append((number, line))
+            continue
+        kind, names, text = found.groups()
+        if kind == "endif":
+            open_ = open_[:-1]
+            continue
+        of = all if "+" in names else any
+        is_met = kind == "ifeval" or of(name in known for name in re.split(r"[,+]", names)) == (kind == "ifdef")
+        if not text or kind == "ifeval":
+            open_.append(is_met)
+        elif is_met and all(open_):
+            kept.append((number, text))
+        else:
+            unmet += 1
+    losses.count("line under a condition that is not met", unmet, plural="lines under conditions that are not met")
+    return kept
 
 
 def _header(lines: Sequence[Line]) -> tuple[str, dict[str, object], Sequence[Line]]:
@@ -105,6 +157,8 @@ class _Reader:
         self._counts: dict[int, int] = {}
         self._items: list[Traced] = []
         self._numbers: dict[int, int] = {}
+        self._goes_on = False  # the list does, after the block that comes
+        self._label = ""
 
     def run(self, lines: Sequence[Line]) -> None:
         at = 0
@@ -118,16 +172,19 @@ class _Reader:
             if fence is not None or opening is not None:
                 self._paragraph(paragraph)
                 paragraph = []
+                self._label = self._label_in(options)
                 stop = next((one for one in range(at, len(lines)) if lines[one][1] == line), len(lines))
                 if opening is not None:
                     self._end_list()
-                    self._table(lines[at:stop], options, caption)
+                    self._table(line[0], lines[at:stop], options, caption)
                 else:
-                    self._fenced(line, lines[at:stop])
+                    self._fenced(line, lines[at:stop], caption)
+                self._attribution(options, number)
                 caption = options = ""
                 at = stop + 1
             elif not line:
-                self._paragraph(paragraph)
+                self._paragraph(paragraph, options)
+                options = "" if paragraph else options
                 paragraph = []
             elif (heading := _HEADING.match(line)) is not None and not paragraph:
                 self._end_list()
@@ -135,7 +192,9 @@ class _Reader:
             elif (item := _ITEM.match(line)) is not None:
                 self._paragraph(paragraph)
                 paragraph = []
-                self._item(item[1], item[2], number)
+                self._label = self._label or self._label_in(options)
+                self._item(item[1], item[2], number, options)
+                options = ""
                 while at < len(lines) and lines[at][1] and not _begins(lines[at][1]):
                     self._continue(lines[at])
                     at += 1
@@ -148,7 +207,8 @@ class _Reader:
             elif line.startswith(".") and not paragraph and not line.startswith(".."):
                 caption = line[1:]
             elif line == "+":
-                pass
+                self._paragraph(paragraph)
+                paragraph, self._goes_on = [], True
             elif (included := _INCLUDE.match(line)) is not None:
                 self._losses.say(f"the file {included[1]} that it includes is a document of its own")
             else:
@@ -156,8 +216,19 @@ class _Reader:
                     paragraph.append((number, caption))
                     caption = ""
                 paragraph.append((number, line))
-        self._paragraph(paragraph)
+        self._paragraph(paragraph, options)
         self._end_list()
+
+    def _label_in(self, options: str) -> str:
+        found = _LABEL.match(options)
+        return found[1] if found is not None else ""
+
+    def _attribution(self, options: str, number: int) -> None:
+        """Add who is quoted."""
+        found = _QUOTE.match(options)
+        said = ", ".join(filter(None, (one and self.plain(one.strip(' "')) for one in found.groups()))) if found else ""
+        if said:
+            self._outline.block(Traced.of(f"— {said}", (number, number)))
 
     def plain(self, text: str) -> str:
         """Running text without its marks."""
@@ -187,10 +258,13 @@ class _Reader:
             text = f"{'.'.join(str(self._counts[one]) for one in sorted(self._counts))} {text}"
         self._outline.heading(level, squeeze(self.plain(text)), (number, number))
 
-    def _paragraph(self, lines: Sequence[Line]) -> None:
+    def _paragraph(self, lines: Sequence[Line], options: str = "") -> None:
         if not lines:
             return
         self._end_list()
+        label, self._label = self._label or self._label_in(options), ""
+        if label:
+            lines = [(lines[0][0], f"{label}: {lines[0][1]}"), *lines[1:]]
         kept = [(number, self.plain(line.removesuffix(" +"))) for number, line in lines]
         kept = [(number, line) for number, line in kept if line.strip()]
         if not kept:
@@ -198,17 +272,27 @@ class _Reader:
         is_hard = any(line.endswith(" +") for _, line in lines) or any(
             starts_item(line) for _, line in kept[1:]
         )
-        if is_hard:
+        is_hard |= options.startswith("[verse")
+        if options.startswith("[verse"):
+            self._outline.block(join("\n", [Traced.of(line, (number, number)) for number, line in kept]))
+        elif is_hard:
             self._outline.block(unwrap(kept))
         else:
             self._outline.block(
                 join(" ", [Traced.of(line.strip(), (number, number)) for number, line in kept])
             )
+        self._attribution(options, lines[-1][0])
 
-    def _item(self, mark: str, text: str, number: int) -> None:
+    def _item(self, mark: str, text: str, number: int, options: str) -> None:
+        if self._label:
+            self._outline.block(Traced.of(f"{self._label}:", (number, number)))
+            self._label = ""
         depth = len(mark) if mark[0] in "*." and not mark[0].isdigit() else 1
         if mark[0] in ".0123456789":
-            self._numbers[depth] = self._numbers.get(depth, 0) + 1
+            start = _START.search(options)
+            before = int(start[1]) - 1 if start is not None else 0
+            stated = int(mark[:-1]) if mark[0].isdigit() and len(mark) < 8 else 0
+            self._numbers[depth] = stated or self._numbers.get(depth, before) + 1
             written = f"{self._numbers[depth]}. "
         else:
             written = "- "
@@ -223,23 +307,39 @@ class _Reader:
     def _end_list(self) -> None:
         if self._items:
             self._outline.block(join("\n", [item.whole() for item in self._items]))
-        self._items, self._numbers = [], {}
+        self._items = []
+        self._numbers = self._numbers if self._goes_on else {}
+        self._goes_on = False
 
-    def _fenced(self, fence: str, lines: Sequence[Line]) -> None:
+    def _fenced(self, fence: str, lines: Sequence[Line], caption: str) -> None:
         if fence.startswith("////"):
             return
+        if caption:
+            self._paragraph([(lines[0][0] if lines else 1, caption)])
         if fence[0] in "=*_" or fence == "--":
             inner = _Reader(self._outline, self._losses)
             inner.attributes = self.attributes
-            inner._items = self._items
+            inner._items, inner._numbers, inner._goes_on = self._items, self._numbers, self._goes_on
+            inner._label, self._label = self._label, ""
             self._items = []
             inner.run(lines)
+            self._numbers = self._numbers if self._goes_on else {}
+            self._goes_on = False
         else:
             self._end_list()
             code = [Traced.of(line, (number, number)) for number, line in lines]
             self._outline.block(join("\n", code).whole())
 
-    def _table(self, lines: Sequence[Line], options: str, caption: str) -> None:
+    def _table(self, mark: str, lines: Sequence[Line], options: str, caption: str) -> None:
+        stated = _FORMAT.search(options)
+        form = stated[1] if stated is not None else {",": "csv", ":": "dsv"}.get(mark, "psv")
+        if caption:
+            self._outline.block(Traced(self.plain(caption)))
+        if form in _SEPARATORS:
+            named = _SEPARATOR.search(options)
+            separator = (named[1] or named[2]) if named is not None else _SEPARATORS[form]
+            self._separated(lines, {"\\t": "\t"}.get(separator, separator)[0], options)
+            return
         rows: list[list[tuple[Traced, int, int]]] = []
         columns = _columns_in(options)
         loose: list[tuple[Traced, int, int]] = []
@@ -250,17 +350,17 @@ class _Reader:
                 continue
             cells = self._cells(line, number)
             if not cells:
-                if loose:
+                if loose and line != "!===":
                     last = loose[-1]
-                    loose[-1] = (
-                        join(" ", [last[0], Traced.of(self.plain(line), (number, number))]),
-                        *last[1:],
-                    )
+                    text = self._inner_row(line) if line.startswith("!") else self.plain(line)
+                    loose[-1] = (join(" ", [last[0], Traced.of(text, (number, number))]), *last[1:])
                 continue
             columns = columns or sum(cell[1] for cell in cells)
             loose += cells
         width, row = 0, []
         for cell in loose:
+            if END_OF_ROW in cell[0].text:
+                cell = (Traced.of(with_inner_rows(cell[0].text), cell[0].spans[0][1:]), *cell[1:])
             row.append(cell)
             width += cell[1]
             if width >= (columns or 1):
@@ -268,9 +368,25 @@ class _Reader:
                 width, row = 0, []
         if row:
             rows.append(row)
-        if caption:
-            self._outline.block(Traced(self.plain(caption)))
         grid = spanned(rows)
+        self._outline.block(table(grid, 1 if has_head and len(grid) > 1 else heads_by_content(grid)))
+
+    def _inner_row(self, line: str) -> str:
+        """A row of a table within a cell."""
+        return "".join(self.plain(cell) + END_OF_CELL for cell in line.split("!")[1:]) + END_OF_ROW
+
+    def _separated(self, lines: Sequence[Line], separator: str, options: str) -> None:
+        """A table in the format of CSV files."""
+        csv.field_size_limit(MAX_CELL)
+        reader = csv.reader((line + "\n" for _, line in lines), delimiter=separator, skipinitialspace=True)
+        has_head = "header" in options or (len(lines) > 1 and not lines[1][1])
+        grid = []
+        before = 0
+        for cells in reader:
+            around = (lines[before][0], lines[reader.line_num - 1][0])
+            before = reader.line_num
+            if cells:
+                grid.append([Traced.of(squeeze(self.plain(cell)), around) for cell in cells])
         self._outline.block(table(grid, 1 if has_head and len(grid) > 1 else heads_by_content(grid)))
 
     def _cells(self, line: str, number: int) -> list[tuple[Traced, int, int]]:
@@ -296,4 +412,4 @@ def _columns_in(options: str) -> int:
         return 0
     stated = found[1] or found[2] or ""
     many = re.fullmatch(r"(\d{1,3})\*.*|(\d{1,3})", stated)
-    return int(many[1] or 1) if many and many[1] else len([one for one in stated.split(",") if one.strip()])
+    return int(many[1] or many[2]) if many else len([one for one in stated.split(",") if one.strip()])

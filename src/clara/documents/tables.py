@@ -21,7 +21,7 @@ _DELIMITERS = ",;\t|"
 _SAMPLE = 100_000  # characters
 _SAMPLE_ROWS = 100
 _STATED = re.compile(r"\ufeff?\"?sep=(.)\"?[ \t]*(?:\r\n|\n|\r)", re.IGNORECASE)
-_MAX_CELL = 10_000_000  # characters; the csv module's own limit is 131,072
+MAX_CELL = 10_000_000  # characters; the csv module's own limit is 131,072
 
 
 def read_table(data: bytes, context: Context, head: bytes = b"") -> Reading:
@@ -69,7 +69,7 @@ def _records(rows: Iterator[tuple[int, int, list[str]]], names: tuple[str, ...])
 
 def _rows(text: str, delimiter: str, *, has_mark: bool = False) -> Iterator[tuple[int, int, list[str]]]:
     """First line, last line and cells of each row that is not blank; a line "sep=;" is none."""
-    csv.field_size_limit(_MAX_CELL)
+    csv.field_size_limit(MAX_CELL)
     reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter)
     before = 0
     try:
