@@ -22,6 +22,7 @@ HOSTILE = {
     ".html": [
         "<header>", "<table><tr><td>", "<!--", "<ul><li>", "<sup>", "<div class=cookie>a", "<nav><a href=/>",
         "<svg><text>", "<a href=#n><sup>", "<aside id=n epub:type=footnote>", "<blockquote>", "<math><msup>",
+        "<template>a", "<ruby>a<rt>",
         "<table><tr><td>a<td>b</table>", "<p>Text.", "<ol start=999999999999999999999>",
     ],
     ".md": ["> ", "- a\n", "  - b\n", "| a | b |\n|---|---|\n", "[^1] ", "[a](b) ", "`a` ", "~~", "# a\n\n"],

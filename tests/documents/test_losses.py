@@ -112,3 +112,96 @@ def test_a_latex_macro_that_names_itself_ends() -> None:
         "\\newcommand{\\loop}{\\loop\\loop xx}\n\\begin{document}\nBefore \\loop{} after.\n\\end{document}\n"
     )
     assert words(read_stream(text.encode(), suffix=".tex")).startswith("Before")
+
+
+def test_json_keeps_numbers_as_they_are_written_and_all_values_of_a_name() -> None:
+    (section,) = read_stream(
+        b'{"a": 1.10, "b": 1e400, "c": 1, "c": "two", "d": 2.5}', suffix=".json"
+    ).sections
+    assert section.text == "a: 1.10\nb: 1e400\nc: 1, two\nd: 2.5"
+    assert section.metadata == {"a": 1.1, "d": 2.5}
+    assert {type(value) for value in section.metadata.values()} == {float}
+    (section,) = read_stream(b'{"a": [1], "a": [2, 3], "a": 4, "b": 5}\n', suffix=".jsonl").sections
+    assert section.text == "a: 1, 2, 3, 4\nb: 5"
+
+
+def html(markup: str) -> Document:
+    return read_stream(markup.encode(), suffix=".html")
+
+
+def test_hidden_parts_of_pages_are_counted() -> None:
+    document = html(
+        "<p>Shown.<span style='color:red; display: none'> One.</span></p><template><p>Two.</p></template>"
+        "<div style='visibility:hidden'>Three.</div><table><tr><td>a<td>b<tr><td>c<td>d"
+        "<i style='DISPLAY:NONE'>Four.</i></table><div style='display:none'></div>"
+    )
+    assert words(document) == "Shown.\n\na | b\nc | d"
+    assert document.left_out == ("4 hidden parts left out",)
+    assert words(html("<body style='display:none'><p>A page that scripts show.</p></body>")) == (
+        "A page that scripts show."
+    )
+    assert words(html("<p>A<template shadowrootmode=open>B</template>C</p>")) == "ABC"
+
+
+def test_ruby_abbreviations_and_forms_are_not_glued() -> None:
+    assert (
+        words(html("<p><ruby>漢字<rp>(</rp><rt>かんじ</rt><rp>)</rp></ruby>です</p>")) == "漢字 (かんじ)です"
+    )
+    abbreviation = "<abbr title='World Health Organization'>WHO</abbr>"
+    page = html(f"<p>The {abbreviation} and {abbreviation}.</p>")
+    assert words(page) == "The WHO (World Health Organization) and WHO."
+    assert words(html(
+        "<p>Name<input value='Ann Lee'>Color<select><option>red<option selected>blue</select>"
+        "<textarea>More text</textarea>end</p>"
+    )) == "Name Ann Lee Color blue More text end"  # fmt: skip
+
+
+def test_cells_beyond_the_columns_of_a_markdown_table_are_read() -> None:
+    table = "| a | b |\n|---|---|\n| 1 | 2 | 3 \\| **x** |\n| 4 |\n5 | 6 | 7\n"
+    assert words(read_stream(table.encode(), suffix=".md")) == "a | b\n1 | 2 | 3 | x\n4 |\n5 | 6 | 7"
+    quoted = "".join(f"> {line}\n" for line in table.splitlines())
+    assert words(read_stream(quoted.encode(), suffix=".md")) == "a | b\n1 | 2 | 3 | x\n4 |\n5 | 6 | 7"
+
+
+def test_cues_that_repeat_are_read_and_those_that_roll_on_are_read_once() -> None:
+    times = ("00:01,000 --> 00:02,000", "00:03,000 --> 00:04,000", "00:04,000 --> 00:05,000")
+    repeated = "".join(f"{number}\n{one}\nNo.\n\n" for number, one in enumerate(times, 1))
+    assert words(read_stream(repeated.encode(), suffix=".srt")) == "No.\nNo.\nNo."
+    rolling = (
+        "WEBVTT\n\nNOTE made by a program\n\n00:00.000 --> 00:02.000\n \nhello<00:01.000><c> world</c>\n\n"
+        "00:02.000 --> 00:02.010\nhello world\n \n\n"
+        "00:02.010 --> 00:04.000\nhello world\nnext<c> line</c>\n\n"
+        "NOTE\nof two\nlines\n\n00:04.000 --> 00:05.000\nnext line\nlast\n"
+    )
+    document = read_stream(rolling.encode(), suffix=".vtt")
+    assert words(document) == "hello world\nnext line\nlast"
+    assert document.left_out == ("2 comments left out",)
+
+
+def test_all_receivers_and_pictures_of_mail() -> None:
+    mail = EmailMessage()
+    mail["Subject"], mail["From"], mail["To"] = "List", "ann@example.org", "bo@example.org"
+    mail["Bcc"], mail["Reply-To"] = "cy@example.org", "desk@example.org"
+    mail.set_content("<p>See <img src='cid:a' alt='the map'></p>", subtype="html")
+    mail.add_related(b"\x89PNG", "image", "png", cid="<a>")
+    document = read_stream(mail.as_bytes(), suffix=".eml")
+    assert "bcc: cy@example.org" in words(document)
+    assert "reply-to: desk@example.org" in words(document)
+    assert document.left_out == ("1 picture within the text left out",)
+
+
+def test_plain_parts_of_saved_pages_are_read() -> None:
+    page = EmailMessage()
+    page.set_content("<title>Gates</title><p>The gate closes at nine.</p>", subtype="html")
+    page.make_mixed()
+    more = EmailMessage()
+    more.set_content("It opens at six.")
+    page.attach(more)
+    assert (
+        words(read_stream(page.as_bytes(), suffix=".mhtml")) == "The gate closes at nine.\nIt opens at six."
+    )
+    page = EmailMessage()
+    page.set_content("As plain text.")
+    assert words(read_stream(page.as_bytes(), suffix=".mhtml")) == "As plain text."
+    page.add_alternative("<p>As a page.</p>", subtype="html")
+    assert words(read_stream(page.as_bytes(), suffix=".mhtml")) == "As a page."

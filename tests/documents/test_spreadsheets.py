@@ -103,7 +103,12 @@ def xlsx(book: Workbook) -> Document:
 
 def test_numbers_keep_their_digits() -> None:
     book = Workbook()
-    for row_of in (["Name", "Id"], ["a", 1234567890123456], ["b", 12345678901234570], ["c", 3.14159265358979]):
+    for row_of in (
+        ["Name", "Id"],
+        ["a", 1234567890123456],
+        ["b", 12345678901234570],
+        ["c", 3.14159265358979],
+    ):
         book.active.append(row_of)
     book.active.append(["d", 0.1 + 0.2])
     assert [one.text.rpartition(" ")[2] for one in xlsx(book).sections] == [
@@ -142,6 +147,8 @@ def test_charts_are_told_and_text_boxes_are_read() -> None:
     book.save(stream)
     with ZipFile(stream, "a") as archive:
         main = "http://schemas.openxmlformats.org/drawingml/2006/main"
-        archive.writestr("xl/drawings/drawing9.xml", f'<d xmlns:a="{main}"><a:p><a:t>Net prices.</a:t></a:p></d>')
+        archive.writestr(
+            "xl/drawings/drawing9.xml", f'<d xmlns:a="{main}"><a:p><a:t>Net prices.</a:t></a:p></d>'
+        )
     document = read_stream(stream.getvalue(), "x", ".xlsx")
     assert (document.sections[-1].heading, document.sections[-1].text) == ("Text boxes", "Net prices.")

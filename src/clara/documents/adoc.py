@@ -46,7 +46,9 @@ _FORMAT = re.compile(r"\bformat=\"?([a-z]+)")
 _SEPARATOR = re.compile(r"\bseparator=(?:\"(.+?)\"|([^,\]]))")
 _SEPARATORS = {"csv": ",", "tsv": "\t", "dsv": ":"}
 # what Asciidoctor defines by itself
-_DEFINED = frozenset(["asciidoctor", "asciidoctor-version", "backend-html5", "backend", "basebackend-html", "basebackend"])
+_DEFINED = frozenset(
+    ["asciidoctor", "asciidoctor-version", "backend-html5", "backend", "basebackend-html", "basebackend"]
+)
 _CELL = re.compile(r"(?:(\d+)?(?:\.(\d+))?\+)?(?:[<^>]?\.?[<^>]?[aedhlmsv]?)\|")
 
 
@@ -114,14 +116,18 @@ def _met(lines: Sequence[Line], losses: Losses) -> list[Line]:
             open_ = open_[:-1]
             continue
         of = all if "+" in names else any
-        is_met = kind == "ifeval" or of(name in known for name in re.split(r"[,+]", names)) == (kind == "ifdef")
+        is_met = kind == "ifeval" or of(name in known for name in re.split(r"[,+]", names)) == (
+            kind == "ifdef"
+        )
         if not text or kind == "ifeval":
             open_.append(is_met)
         elif is_met and all(open_):
             kept.append((number, text))
         else:
             unmet += 1
-    losses.count("line under a condition that is not met", unmet, plural="lines under conditions that are not met")
+    losses.count(
+        "line under a condition that is not met", unmet, plural="lines under conditions that are not met"
+    )
     return kept
 
 
@@ -226,7 +232,11 @@ class _Reader:
     def _attribution(self, options: str, number: int) -> None:
         """Add who is quoted."""
         found = _QUOTE.match(options)
-        said = ", ".join(filter(None, (one and self.plain(one.strip(' "')) for one in found.groups()))) if found else ""
+        said = (
+            ", ".join(filter(None, (one and self.plain(one.strip(' "')) for one in found.groups())))
+            if found
+            else ""
+        )
         if said:
             self._outline.block(Traced.of(f"— {said}", (number, number)))
 

@@ -11,6 +11,7 @@ from typing import Any
 from clara.documents.lines import Lines
 from clara.documents.options import ReadOptions
 from clara.documents.reading import Context, Losses, UnreadableError, written
+from clara.documents.scalars import plain
 from clara.documents.text import squeeze
 from clara.records import Metadata, Section
 
@@ -236,9 +237,13 @@ def _written(values: Iterable[Scalar]) -> str:
 def _facts(values: Mapping[str, list[Scalar]], options: ReadOptions) -> Metadata:
     if options.metadata_fields is not None:
         chosen = {name: values[name] for name in options.metadata_fields if values.get(name)}
-        return {name: found[0] if len(found) == 1 else _written(found) for name, found in chosen.items()}
+        return {
+            name: plain(found[0]) if len(found) == 1 else _written(found) for name, found in chosen.items()
+        }
     return {
-        name: found[0] for name, found in values.items() if name and len(found) == 1 and _is_fact(found[0])
+        name: plain(found[0])
+        for name, found in values.items()
+        if name and len(found) == 1 and _is_fact(found[0])
     }
 
 

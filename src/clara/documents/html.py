@@ -116,7 +116,8 @@ class _Walk:
         self._from = lines
         self._is_site = is_site
         self._notes = _notes_of(tree)
-        self._inline = Inline(losses, self._note)
+        self._most_hidden = 0.9 * tree.chars
+        self._inline = Inline(losses, self._note, self._most_hidden)
         self._lists: list[_List] = []
         self._items: list[Traced] = []  # of the open outermost list, its finished items
         self._lines: list[str] = []  # of its open item
@@ -283,7 +284,7 @@ class _Walk:
             self._outline.block(whole)
 
     def _flat(self, node: Node) -> str:
-        return flat(node, Inline(self._losses, self._note), _BLOCKS | {"br"})
+        return flat(node, Inline(self._losses, self._note, self._most_hidden), _BLOCKS | {"br"})
 
     def _note(self, address: str) -> str:
         _, _, name = address.rpartition("#")

@@ -32,6 +32,8 @@ _XML = re.compile(r"\s*(?:<\?xml|<!DOCTYPE[^>]{0,200}XHTML|<html[^>]{0,500}xmlns
 _CLOSED = re.compile(r"<([A-Za-z][\w:.-]*)([^<>]*)/>")
 _SPACE = re.compile(r"\s+")
 _NOTICE_WORDS = re.compile(r"cookie|consent|privacy|tracking", re.IGNORECASE)
+_MAX_TEMPLATES = 3
+_TEMPLATE = "<x-template"
 _UNSEEN = frozenset({"script", "style", "head", "title", "template", "noscript"})
 
 
@@ -103,8 +105,13 @@ class Node:
         return " ".join("".join(texts).split())
 
 
-def parse(markup: str) -> Node:
-    """The tree of a page, or of a piece of one; broken markup is repaired as browsers do."""
+def parse(markup: str, depth: int = 0) -> Node:
+    """The tree of a page, or of a piece of one; broken markup is repaired as browsers do.
+
+    Args:
+        markup: The page.
+        depth: In how many templates the piece is.
+    """
     from selectolax.lexbor import LexborHTMLParser
 
     if _XML.match(markup):  # to HTML the end mark within a tag means nothing
@@ -126,6 +133,9 @@ def parse(markup: str) -> Node:
                 node = Node(tag.lower(), attributes)
                 parent.children.append(node)
                 order.append((node, parent))
+                if tag == "template" and depth < _MAX_TEMPLATES:  # the parser keeps its content apart
+                    inner = parse(_TEMPLATE + (current.html or "")[len("<template") :], depth + 1)
+                    node.children = [one for part in inner.elements("body") for one in part.children]
                 if current.child is not None:
                     stack.append((current.next, parent))
                     current, parent = current.child, node

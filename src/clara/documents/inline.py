@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from math import inf
 
 from clara.documents.formulas import linear
 from clara.documents.grids import END_OF_CELL, END_OF_ROW, with_inner_rows
@@ -17,12 +18,16 @@ _WHITE_SPACE = re.compile(r"[ \t\r\n\f]+")
 _ADDRESS = re.compile(r"(?:(?:https?|ftp|tel|sip|geo|news|doi):|//)\S+", re.IGNORECASE)
 _LONGEST_ADDRESS = 300
 _STRUCK = frozenset({"del", "s", "strike"})
-_SILENT = frozenset({"script", "style", "head", "title", "template"})
+_SILENT = frozenset({"script", "style", "head", "title", "rp"})
+_NOT_SHOWN = re.compile(
+    r"(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\s*hidden|mso-hide\s*:\s*all)", re.IGNORECASE
+)
 _EMBEDDED = {
     "iframe": "embedded frame", "object": "embedded object", "embed": "embedded object",
     "video": "video", "audio": "sound", "canvas": "drawing",
 }  # fmt: skip
 _INNER_ENDS = {"td": END_OF_CELL, "th": END_OF_CELL, "tr": END_OF_ROW}
+_WITH_END = ("sup", "sub", "a", "abbr", "dfn")
 _MAX_DEPTH = 60
 
 
@@ -56,9 +61,15 @@ class Inline:
     Args:
         losses: Where what is not taken is told.
         note: The text of a note by the address that a reference leads to; "" where there is none.
+        most_hidden: Characters of an element that its style hides; a larger one is the page itself, which
+            scripts show.
     """
 
-    def __init__(self, losses: Losses, note: Callable[[str], str] = lambda _: "") -> None:
+    def __init__(
+        self, losses: Losses, note: Callable[[str], str] = lambda _: "", most_hidden: float = inf
+    ) -> None:
+        self._most_hidden = most_hidden
+        self._said: set[tuple[str, str]] = set()
         self._losses = losses
         self._note = note
         self._pieces: list[str] = []
@@ -90,9 +101,7 @@ class Inline:
         tag = node.tag
         if tag in _SILENT:
             return True
-        if ("hidden" in node.attributes and node.get("hidden") != "until-found") or (
-            tag == "dialog" and "open" not in node.attributes
-        ):
+        if self._is_hidden(node):
             self._count("hidden part", node)
         elif tag == "noscript":
             self._count(
@@ -112,25 +121,38 @@ class Inline:
         elif tag == "img":
             self._picture(node)
         elif tag in ("input", "select", "textarea"):
-            self._pieces.append(_control(node))
+            self._pieces.append(f" {_control(node)} ")
         elif tag == "a" and _is_note_reference(node):
             self._refer(node)
         else:
             return False
         return True
 
+    def _is_hidden(self, node: Node) -> bool:
+        if "hidden" in node.attributes and node.get("hidden") != "until-found":
+            return True
+        if node.tag == "dialog" and "open" not in node.attributes:
+            return True
+        if node.tag == "template" and "shadowrootmode" not in node.attributes:
+            return True
+        return node.chars <= self._most_hidden and _NOT_SHOWN.search(node.get("style")) is not None
+
     def enter(self, node: Node) -> None:
         """Begin an element; what `skips` is never entered."""
         if node.tag == "br":
             self._pieces.append("\n")
-        elif node.tag in ("sup", "sub", "a"):
+        elif node.tag == "rt":
+            self._pieces.append(" (")
+        elif node.tag in _WITH_END:
             self._links += node.tag == "a"
             self._open.append((node, self._pieces))
             self._pieces = []
 
     def leave(self, node: Node) -> None:
         """End an element."""
-        if node.tag not in ("sup", "sub", "a") or not self._open or self._open[-1][0] is not node:
+        if node.tag == "rt":
+            self._pieces.append(")")
+        if node.tag not in _WITH_END or not self._open or self._open[-1][0] is not node:
             return
         inner = "".join(self._pieces)
         _, self._pieces = self._open.pop()
@@ -138,6 +160,8 @@ class Inline:
         before = "".join(self._pieces[-3:])
         if node.tag == "a":
             self._pieces += [inner, address_after(inner, node.get("href"))]
+        elif node.tag in ("abbr", "dfn"):
+            self._pieces += [inner, self._spelled_out(inner, node.get("title"))]
         elif node.tag == "sup":
             link = _first_link(node) if node.links else None
             is_reference = node.links > 0 or self._links > 0 or "reference" in node.get("class")
@@ -145,6 +169,14 @@ class Inline:
             self._pieces.append(_with_note(raised(before, inner, is_reference=is_reference), note))
         else:
             self._pieces.append(lowered(before, inner))
+
+    def _spelled_out(self, inner: str, title: str) -> str:
+        """What an abbreviation stands for, where it is used first."""
+        words, said = squeeze(title), squeeze(inner)
+        if not words or words.casefold() == said.casefold() or (said, words) in self._said:
+            return ""
+        self._said.add((said, words))
+        return f" ({words})"
 
     def _refer(self, node: Node) -> None:
         before = "".join(self._pieces[-3:])

@@ -9,6 +9,7 @@ from typing import Any
 from clara.documents.charsets import decode
 from clara.documents.fields import Record, record_of, record_sections
 from clara.documents.reading import Context, Reading, UnreadableError
+from clara.documents.scalars import as_written
 
 
 def read_json(data: bytes, context: Context) -> Reading:
@@ -50,10 +51,24 @@ def _records(text: str, context: Context) -> Iterator[Record]:
         raise fault
 
 
+def _with_all_values(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; a name that stands in it more than once has a list of its values."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        for name, value in pairs:
+            found[name] = [*found[name], value] if name in seen else [value]
+            seen.add(name)
+        found = {name: value if len(value) > 1 else value[0] for name, value in found.items()}
+    return found
+
+
 def _parsed(text: str, line: int) -> Any:
     """The value of a text; the names that programs write where nothing is known, such as NaN, are nulls."""
     try:
-        return json.loads(text, parse_constant=lambda _: None)
+        return json.loads(
+            text, parse_constant=lambda _: None, parse_float=as_written, object_pairs_hook=_with_all_values
+        )
     except json.JSONDecodeError as error:
         raise UnreadableError(f"is not valid JSON ({error.msg}); correct it", line or error.lineno) from error
     except ValueError as error:  # Python's guard against conversions that take forever

@@ -16,7 +16,8 @@ from clara.documents.reading import Context, Losses, Reading, UnreadableError, f
 from clara.documents.text import numbered_lines, paragraphs_of, squeeze, tidy, unwrap
 from clara.records import Section
 
-_HEADERS = ("From", "To", "Cc", "Date", "Subject")
+_HEADERS = ("From", "Reply-To", "To", "Cc", "Bcc", "Date", "Subject")
+_TEXTS = ("text/plain", "text/html", "application/xhtml+xml")
 _ENDINGS = {
     "text/plain": ".txt", "text/html": ".html", "text/csv": ".csv", "text/markdown": ".md",
     "application/pdf": ".pdf", "application/json": ".json", "message/rfc822": ".eml",
@@ -39,7 +40,7 @@ def read_mail(data: bytes, context: Context) -> Reading:
     sections = list(facts_section({**values, **({"subject": title} if title else {})}))
     for part in _texts(message, body):
         sections += _text_sections(part, title, context.losses)
-    for name, content in _attached(message, body):
+    for name, content in _attached(message, body, context.losses):
         sections += context.embedded(name, content)
     return Reading(title, tuple(sections), values)
 
@@ -51,14 +52,17 @@ def read_saved_page(data: bytes, context: Context) -> Reading:
         UnreadableError: No page is in it.
     """
     message = _parsed(data)
-    pages = [
-        part for part in message.walk() if part.get_content_type() in ("text/html", "application/xhtml+xml")
-    ]
+    kinds = ("text/html", "application/xhtml+xml", "text/plain")
+    first = next((part for part in message.walk() if part.get_content_type() in kinds[:2]), None)
+    pages = [part for part in _texts(message, first) if part.get_content_type() in kinds]
     if not pages:
-        raise UnreadableError("is no saved web page: it holds no HTML; give it the ending that fits")
+        raise UnreadableError("is no saved web page: it holds no text; give it the ending that fits")
     title, sections = "", list[Section]()
     metadata: dict[str, str | int | float | bool] = {}
     for part in pages:
+        if part.get_content_type() == "text/plain":
+            sections += _text_sections(part, title, context.losses)
+            continue
         name, outline, stated = outline_of(_text(part, context.losses), context.losses)
         if not title:
             title, metadata = name or outline.leading_heading, dict(stated)
@@ -108,7 +112,7 @@ def _texts(message: EmailMessage, body: EmailMessage | None) -> Iterator[EmailMe
             if kind == "multipart/alternative":
                 inner = [one for one in inner if body in one.walk()] or inner[:1]
             stack.extend(reversed(inner))
-        elif part is body or (kind in ("text/plain", "text/html") and not _is_attached(part)):
+        elif part is body or (kind in _TEXTS and not _is_attached(part)):
             yield part
 
 
@@ -136,12 +140,17 @@ def _text_sections(part: EmailMessage, title: str, losses: Losses) -> Iterator[S
     yield Section(tidy(whole))
 
 
-def _attached(message: EmailMessage, body: EmailMessage | None) -> Iterator[tuple[str, bytes]]:
+def _attached(
+    message: EmailMessage, body: EmailMessage | None, losses: Losses
+) -> Iterator[tuple[str, bytes]]:
     """The names and bytes of all parts but the text and what says the same in another way."""
     for number, part in enumerate(_parts(message), 1):
         kind = part.get_content_type()
         is_other_text = kind in ("text/plain", "text/html") and not _is_attached(part) and body is not None
-        if part is body or is_other_text or (kind.startswith("image/") and part.get("Content-ID")):
+        if part is body or is_other_text:
+            continue
+        if kind.startswith("image/") and part.get("Content-ID"):
+            losses.count("picture within the text", plural="pictures within the text")
             continue
         if kind == "message/rfc822":
             inner: Any = part.get_payload()

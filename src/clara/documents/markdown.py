@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from clara.documents import html
@@ -53,13 +54,14 @@ def markdown_reading(markup: str, losses: Losses) -> Reading:
     outline = Outline()
     environment: dict[str, Any] = {}
     tokens = _parser().parse(text, environment)
-    walk = _Walk(outline, numbers, losses, _notes(tokens))
+    walk = _Walk(outline, numbers, losses, _notes(tokens), text.split("\n"))
     walk.run(tokens)
     walk.add_unused(environment, text)
     title = title or outline.leading_heading
     return Reading(title, (*stated, *outline.sections(title)), values)
 
 
+@cache
 def _parser() -> Any:
     from markdown_it import MarkdownIt
     from mdit_py_plugins.footnote import footnote_plugin
@@ -92,8 +94,15 @@ class _Walk:
     """Goes through the tokens once; `_lists` is the stack of open lists, whose lines make one block."""
 
     def __init__(
-        self, outline: Outline, numbers: Sequence[int], losses: Losses, notes: Mapping[int, _Note]
+        self,
+        outline: Outline,
+        numbers: Sequence[int],
+        losses: Losses,
+        notes: Mapping[int, _Note],
+        source: Sequence[str],
     ) -> None:
+        self._source = source  # the lines that the parser saw
+        self._row = 0
         self._outline = outline
         self._numbers = numbers  # of each line that the parser saw, the file's line
         self._losses = losses
@@ -182,13 +191,32 @@ class _Walk:
                     self._quoted = []
             case "table_open":
                 self._in_table = True
+            case "tr_open":
+                self._row = token.map[0] if token.map is not None else 0
             case "tr_close":
+                self._add_extra_cells()
                 self._rows.append(self._cells)
                 self._cells = []
             case "table_close":
                 self._in_table = False
                 self._end_table()
                 self._rows = []
+
+    def _add_extra_cells(self) -> None:
+        """Add the cells of a row that has more than the table has columns, which the parser drops."""
+        from markdown_it.rules_block.table import escapedSplit
+
+        if not self._rows:
+            return
+        line = self._source[self._row].lstrip(" >")  # of a table within a quotation too
+        cells = [cell.strip() for cell in escapedSplit(line.rstrip())]
+        cells = cells[not cells[0] :]
+        if cells and not cells[-1]:
+            cells.pop()
+        for cell in cells[len(self._rows[0]) :]:
+            (token,) = _parser().parseInline(cell, {})
+            words = squeeze(tidy(_joined(self._words(token))))
+            self._cells.append(Traced.of(words, self._at(self._row)))
 
     def _end_table(self) -> None:
         if self._lists:

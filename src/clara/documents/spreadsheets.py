@@ -71,12 +71,14 @@ def read_spreadsheet(data: bytes, context: Context) -> Reading:
 def _sheets(
     data: bytes, links: Mapping[str, Mapping[Place, str]], losses: Losses
 ) -> Iterator[tuple[str, list[list[str]]]]:
-    """The name of each sheet, "" of an only one that nobody named, and its rows with the addresses of links."""
+    """The name of each sheet, "" of an only one that nobody named, and its rows with addresses of links."""
     import python_calamine
 
     try:
         book = python_calamine.CalamineWorkbook.from_filelike(BytesIO(data))
-        names = [one.name for one in book.sheets_metadata if one.typ != python_calamine.SheetTypeEnum.ChartSheet]
+        names = [
+            one.name for one in book.sheets_metadata if one.typ != python_calamine.SheetTypeEnum.ChartSheet
+        ]
         charts = [one for one in book.sheet_names if one not in names]
     except python_calamine.PasswordError as error:
         raise UnreadableError("is an encrypted spreadsheet; save a copy without a password") from error

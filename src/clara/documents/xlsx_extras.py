@@ -1,4 +1,4 @@
-"""What a spreadsheet in XLSX holds besides its values: addresses of links, text boxes, charts and comments."""
+"""What a spreadsheet (XLSX) holds besides values: addresses of links, text boxes, charts and comments."""
 
 from __future__ import annotations
 
