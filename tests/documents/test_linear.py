@@ -29,7 +29,10 @@ HOSTILE = {
     ".org": ["* a\n", "*   ", "** \n"],
     ".rst": ["a\n=\n\n", ".. a\n"],
     ".adoc": ["= a\n", "|===\n", "* a\n", "footnote:[", "====\n", "*a "],
-    ".tex": ["\\section{", "\\footnote{", "\\begin{itemize}\n", "\\item a\n", "{", "$"],
+    ".tex": [
+        "\\begin{tabular}{l}", "\\multirow{9}{*}{a} & b\\\\\n",
+        "\\section{", "\\footnote{", "\\begin{itemize}\n", "\\item a\n", "{", "$",
+    ],
     ".rtf": ["{\\footnote ", "\\strike a", "{\\super a}", "a\\cell\\row "],
     ".csv": ["a,b\n", '"a', ";"],
     ".json": ['[', '{"a":'],

@@ -205,3 +205,45 @@ def test_plain_parts_of_saved_pages_are_read() -> None:
     assert words(read_stream(page.as_bytes(), suffix=".mhtml")) == "As plain text."
     page.add_alternative("<p>As a page.</p>", subtype="html")
     assert words(read_stream(page.as_bytes(), suffix=".mhtml")) == "As a page."
+
+
+def latex(markup: str) -> str:
+    document = read_stream(f"\\begin{{document}}\n{markup}\n\\end{{document}}\n".encode(), suffix=".tex")
+    return words(document)
+
+
+def test_latex_cells_over_several_rows_and_cells_that_hold_tables() -> None:
+    markup = r"""Before. \begin{tabular}{|l|l|r|}
+\hline
+Region & Town & \multicolumn{1}{@{}c@{}}{Count} \\ \hline
+\multirow{2}{*}{North} & Alba & 3 \\
+ & Berg & 4 \\ \hline
+\multirow[t]{3}{2cm}{\textbf{South}} & Cove & \textcolor{red}{5} \\
+ & Dorn & {a \\ b} \\
+ & \begin{tabular}[c]{@{}l@{}}Two\\ lines\end{tabular} & \begin{tabular}{ll}x & y\\ z & w\end{tabular} \\
+East & {\bf Ern} & 7 \\
+\end{tabular} After."""
+    assert latex(markup) == (
+        "Before.\n\nRegion | Town | Count\nNorth | Alba | 3\nNorth | Berg | 4\nSouth | Cove | 5\n"
+        "South | Dorn | a b\nSouth | Two lines | x, y; z, w\nEast | Ern | 7\n\nAfter."
+    )
+
+
+def test_latex_tables_and_code_within_items() -> None:
+    markup = r"""\begin{enumerate}
+\item First:
+\begin{tabular}{ll}
+a & b \\
+c & d
+\end{tabular} and more
+\item Code:
+\begin{verbatim}
+x = 5 & y \\
+\item no item
+\end{verbatim}
+\item Last. \begin{itemize} \item inner \end{itemize}
+\end{enumerate}"""
+    assert latex(markup) == (
+        "1. First:\n  a | b\n  c | d\n  and more\n2. Code:\n  x = 5 & y \\\\\n  \\item no item\n"
+        "3. Last.\n  - inner"
+    )

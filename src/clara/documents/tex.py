@@ -5,9 +5,17 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from itertools import groupby
 
 from clara.documents.charsets import decode
-from clara.documents.grids import heads_by_content, spanned, table
+from clara.documents.grids import (
+    END_OF_CELL,
+    END_OF_ROW,
+    heads_by_content,
+    spanned,
+    table,
+    with_inner_rows,
+)
 from clara.documents.inline import address_after
 from clara.documents.lines import Traced, join
 from clara.documents.outline import Outline
@@ -20,8 +28,9 @@ _SECTION = re.compile(
     r"\s*\\(part|chapter|section|subsection|subsubsection|paragraph)(\*?)\s*(?:\[[^\]]*\])?\{"
 )
 _BEGIN = re.compile(r"\s*\\begin\{(\w+\*?)\}")
-_TABLES = ("tabular", "tabular*", "tabularx", "longtable")
+_TABLES = ("tabular", "tabular*", "tabularx", "tabulary", "longtable")
 _LISTS = ("itemize", "enumerate", "description")
+_EDGE = re.compile(r"\\(begin|end)\{(" + "|".join(map(re.escape, (*_TABLES, *_LISTS, *CODE))) + r")\}")
 _STATED = re.compile(rf"\\(title|author|date)\s*(?:\[[^\]]*\])?{GROUP}")
 _INPUT = re.compile(r"\\(?:input|include|subfile)\{([^{}]+)\}")
 _PICTURE = re.compile(r"\\includegraphics(?:\[[^\]]*\])?\{[^{}]*\}")
@@ -57,8 +66,22 @@ _DISPLAYED = re.compile(
 )
 _LABEL = re.compile(r"\\(?:label\{[^{}]*\}|nonumber\b|notag\b)")
 _SUPERSCRIPT = re.compile(r"(?<=\d)\\textsuperscript\{\s*([-+\u2212]?\d)")
-_MULTIROW = re.compile(r"\\multirow(?:\[[^\]]*\])?\{[^{}]*\}(?:\[[^\]]*\])?\{[^{}]*\}(?:\[[^\]]*\])?")
-_MULTICOLUMN = re.compile(r"\\multicolumn\{(\d{1,2})\}\{[^{}]*\}")
+_MULTIROW = re.compile(
+    r"\\multirow(?:\[[^\]]*\])?\{\s*(\d{1,4})\s*\}(?:\[[^\]]*\])?(?:\{[^{}]*\}|[*=])(?:\[[^\]]*\])?"
+)
+_MULTICOLUMN = re.compile(rf"\\multicolumn\s*\{{(\d{{1,2}})\}}\s*{GROUP}")
+_SPEC = re.compile(rf"^\s*\\begin\{{\w+\*?\}}(?:\[[^\]]*\])?(?:{GROUP})?")
+_SPEC_OF_WIDTH = re.compile(_SPEC.pattern + rf"(?:{GROUP})?")
+_WITH_WIDTH = ("tabular*", "tabularx", "tabulary")
+_INNER = re.compile(
+    r"\\begin\{tabular\}(?:(?!\\begin\{tabular\}|\\end\{tabular\}).)*+\\end\{tabular\}", re.DOTALL
+)
+_CELL_TOKEN = re.compile(r"\\\\\*?(?:\[[^\]]*\])?|\\tabularnewline\b|\\.|[{}&]", re.DOTALL)
+# what says how text looks, before the text
+_LOOKS = re.compile(
+    r"\\(?:textcolor|color|colorbox|rowcolor|cellcolor|columncolor|parbox|raisebox|scalebox|rotatebox)"
+    r"(?:\[[^\]]*\]){0,3}\{[^{}]*\}|\\(?:fontsize|resizebox\*?|rule)(?:\[[^\]]*\])?\{[^{}]*\}\{[^{}]*\}"
+)
 _RULE = re.compile(
     r"\\(?:hline|toprule|midrule|bottomrule|endhead|endfirsthead|endfoot|endlastfoot|cline\{[^}]*\}"
     r"|cmidrule(?:\([^)]*\))?\{[^}]*\})"
@@ -79,7 +102,7 @@ def read_tex(data: bytes, context: Context) -> Reading:
     Raises:
         UnreadableError: The bytes are not text.
     """
-    lines = prepared(list(numbered_lines(decode(data, losses=context.losses))))
+    lines = _parted(prepared(list(numbered_lines(decode(data, losses=context.losses)))))
     whole = "\n".join(line for _, line in lines)
     stated = {name: squeeze(_plain(text, Losses())) for name, text in _STATED.findall(whole)}
     title = stated.pop("title", "")
@@ -177,20 +200,37 @@ class _Body:
                 self._outline.block(Traced.of(words, (lines[0][0], lines[-1][0])))
 
     def _environment(self, name: str, lines: Sequence[Line]) -> None:
-        around = (lines[0][0], lines[-1][0])
-        if name in CODE:
-            code = [Traced.of(line.rstrip(), (number, number)) for number, line in lines[1:-1]]
-            self._outline.block(join("\n", code).whole())
-        elif name in _TABLES:
-            self._table("\n".join(line for _, line in lines), around)
-        else:
+        if name in _LISTS:
             self._list(lines)
+        else:
+            self._outline.block(self._block(name, lines))
+
+    def _block(self, name: str, lines: Sequence[Line]) -> Traced:
+        """Code or a table."""
+        if name in CODE:
+            return join(
+                "\n", [Traced.of(line.rstrip(), (number, number)) for number, line in lines[1:-1]]
+            ).whole()
+        return self._table("\n".join(line for _, line in lines), name, (lines[0][0], lines[-1][0]))
 
     def _list(self, lines: Sequence[Line]) -> None:
-        items: list[list[Line]] = []
+        items: list[list[Line | Traced]] = []
         kinds: list[list[object]] = []  # [kind, number of the last item] of the open lists
         marks: list[str] = []
-        for number, line in lines:
+        at = 0
+        while at < len(lines):
+            number, line = lines[at]
+            begin = _BEGIN.match(line)
+            if begin is not None and begin[1] in (*CODE, *_TABLES):
+                stop = _end_of(lines, at, begin[1])
+                block = self._block(begin[1], lines[at:stop])
+                if items:
+                    items[-1].append(block)
+                else:
+                    self._outline.block(block)
+                at = stop
+                continue
+            at += 1
             for part in re.split(
                 r"(\\(?:begin|end)\{(?:itemize|enumerate|description)\}(?:\[[^\]]*\])?|\\item\b)", line
             ):
@@ -208,27 +248,102 @@ class _Body:
                     items[-1].append((number, f"{label[1]}: {part[label.end() :]}" if label else part))
                 elif part.strip():
                     self._paragraph([(number, part)])
-        made = []
-        for mark, item in zip(marks, items, strict=True):
-            text = squeeze(_plain("\n".join(line for _, line in item), self._losses))
-            if text:
-                made.append(Traced.of(text, (item[0][0], item[-1][0])).prefixed(mark).whole())
-        self._outline.block(join("\n", made))
+        made = [self._item(mark, item) for mark, item in zip(marks, items, strict=True)]
+        self._outline.block(join("\n", [one.whole() for one in made if one.text]))
 
-    def _table(self, markup: str, around: tuple[int, int]) -> None:
-        inner = re.sub(rf"^\s*\\begin\{{\w+\*?\}}(?:\[[^\]]*\])?(?:{GROUP})?(?:{GROUP})?", "", markup)
-        inner = _RULE.sub("", re.sub(r"\\end\{\w+\*?\}\s*$", "", inner))
+    def _item(self, mark: str, parts: Sequence[Line | Traced]) -> Traced:
+        """An item of a list with its text, tables and code, each on lines of its own."""
+        indent = " " * (len(mark) - len(mark.lstrip()) + 2)
+        made: list[Traced] = []
+        for is_block, group in groupby(parts, lambda part: isinstance(part, Traced)):
+            if is_block:
+                blocks = [part for part in group if isinstance(part, Traced)]
+                for block in blocks:
+                    around = (block.spans[0][1], block.spans[-1][2]) if block.spans else None
+                    made += [Traced.of(line, around) for line in block.text.split("\n")]
+                continue
+            lines = [part for part in group if not isinstance(part, Traced)]
+            text = squeeze(_plain("\n".join(line for _, line in lines), self._losses))
+            made += [Traced.of(text, (lines[0][0], lines[-1][0]))] if text else []
+        return join("\n", [one.prefixed(indent if at else mark) for at, one in enumerate(made)])
+
+    def _table(self, markup: str, name: str, around: tuple[int, int]) -> Traced:
+        spec = _SPEC_OF_WIDTH if name in _WITH_WIDTH else _SPEC
+        inner = re.sub(r"\\end\{\w+\*?\}\s*$", "", spec.sub("", markup, count=1))
+        for _ in range(_MAX_DEPTH):
+            inner, number = _INNER.subn(_within_cell, inner)
+            if not number:
+                break
         rows = []
-        for row in re.split(r"\\\\(?:\[[^\]]*\])?|\\tabularnewline", inner):
-            cells = []
-            for cell in re.split(r"(?<!\\)&", row):
-                wide = _MULTICOLUMN.search(cell)
-                text = squeeze(_plain(_MULTICOLUMN.sub("", cell), self._losses))
-                cells.append((Traced.of(text, around), int(wide[1]) if wide else 1, 1))
+        open_: dict[int, tuple[int, Traced]] = {}  # of each column the rows still to fill, and with what
+        for row in _split(_RULE.sub("", inner)):
+            cells: list[tuple[Traced, int, int]] = []
+            column = 0
+            for cell in row:
+                wide, tall = _MULTICOLUMN.search(cell), _MULTIROW.search(cell)
+                text = Traced.of(squeeze(_plain(_MULTICOLUMN.sub("", cell), self._losses)), around)
+                text = Traced.of(with_inner_rows(text.text), around)
+                left, above = open_.pop(column, (0, text))
+                if left and not text.text:  # it goes on below the row where it is written
+                    text = above
+                if tall is not None and text.text:
+                    left = min(int(tall[1]), 1000)
+                if left > 1:
+                    open_[column] = (left - 1, text)
+                cells.append((text, int(wide[1]) if wide else 1, 1))
+                column += cells[-1][1]
             if any(cell[0].text for cell in cells):
                 rows.append(cells)
         grid = spanned(rows)
-        self._outline.block(table(grid, heads_by_content(grid) or int("rule" in markup and len(grid) > 1)))
+        return table(grid, heads_by_content(grid) or int("rule" in markup and len(grid) > 1))
+
+
+def _split(markup: str) -> list[list[str]]:
+    """The rows and cells of a table; what is within braces ends neither."""
+    rows, cells, open_, depth, at = [], list[str](), list[str](), 0, 0
+    for match in _CELL_TOKEN.finditer(markup):
+        open_.append(markup[at : match.start()])
+        at = match.end()
+        token = match[0]
+        is_row = token.startswith(("\\\\", "\\tabularnewline"))
+        if not depth and (token == "&" or is_row):
+            cells.append("".join(open_))
+            open_ = []
+            if is_row:
+                rows.append(cells)
+                cells = []
+        else:
+            open_.append(" " if is_row else token)
+        depth = max(0, depth + (token == "{") - (token == "}"))
+    return [*rows, [*cells, "".join([*open_, markup[at:]])]]
+
+
+def _within_cell(match: re.Match[str]) -> str:
+    """A table within a cell, of which one with a single column breaks lines."""
+    rows = _split(_SPEC.sub("", match[0], count=1).rpartition("\\end{")[0])
+    if all(len(row) < 2 for row in rows):
+        return " ".join(cell for row in rows for cell in row)
+    return "".join("".join(cell + END_OF_CELL for cell in row) + END_OF_ROW for row in rows)
+
+
+def _parted(lines: Sequence[Line]) -> list[Line]:
+    """The lines, where tables, lists and code begin on one of their own, and what follows them too."""
+    parted: list[Line] = []
+    inside = ""  # the code environment
+    for number, line in lines:
+        at = 0
+        for match in _EDGE.finditer(line):
+            if inside and match[0] != f"\\end{{{inside}}}":
+                continue
+            is_begin = match[1] == "begin"
+            place = match.start() if is_begin else match.end()
+            if line[at:place].strip():
+                parted.append((number, line[at:place]))
+                at = place
+            inside = match[2] if is_begin and match[2] in CODE else ""
+        if line[at:].strip() or not at:
+            parted.append((number, line[at:]))
+    return parted
 
 
 def _end_of(lines: Sequence[Line], at: int, name: str) -> int:
@@ -264,7 +379,7 @@ def _plain(text: str, losses: Losses) -> str:
     text = _MULTIROW.sub("", _SUPERSCRIPT.sub(r"^{\1", text))
     text, struck = _STRUCK.subn("", text)
     losses.count("struck-out text", struck)
-    text = _PICTURE.sub("", _SILENT.sub("", text))
+    text = _PICTURE.sub("", _LOOKS.sub("", _SILENT.sub("", text)))
     text = _HREF.sub(lambda match: f"{match[2]}{address_after(match[2], match[1])}", text)
     text = _URL.sub(r"\1", text)
     text = _CITE.sub(lambda match: f" [{match[2]}{', ' + match[1] if match[1] else ''}]", text)
