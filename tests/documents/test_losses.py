@@ -247,3 +247,31 @@ x = 5 & y \\
         "1. First:\n  a | b\n  c | d\n  and more\n2. Code:\n  x = 5 & y \\\\\n  \\item no item\n"
         "3. Last.\n  - inner"
     )
+
+
+def test_latex_as_pandoc_writes_it() -> None:
+    markup = r"""Text\footnote{First.
+
+Second.} goes on.
+
+\begin{itemize}
+\item[$\boxtimes$] done
+\item[{[~]}] open
+\end{itemize}
+\begin{Shaded}
+\begin{Highlighting}[]
+\KeywordTok{def}\NormalTok{ f(x):}
+    \ControlFlowTok{return}\NormalTok{ x}
+\end{Highlighting}
+\end{Shaded}"""
+    assert latex(markup) == (
+        "Text [First.\nSecond.] goes on.\n\n- $\\boxtimes$: done\n- [ ]: open\n\ndef f(x):\n    return x"
+    )
+    layout = "\\newcommand*\\bounded[1]{\\sbox\\a@box{#1}\\usebox\\a@box}\n"
+    layout += "\\begin{document}\nSee \\bounded{this}.\n"
+    assert words(read_stream(layout.encode(), suffix=".tex")) == "See this."
+
+
+def test_asciidoc_as_pandoc_writes_it() -> None:
+    text = "* {blank}++[++ ++]++ open\n* latexmath:[E = mc^2]\n* a{plus}b\n"
+    assert words(read_stream(text.encode(), suffix=".adoc")) == "- [ ] open\n- E = mc^2\n- a+b"

@@ -178,3 +178,50 @@ def test_list_item_with_a_table_is_read_once() -> None:
     items = "<text:list-item><text:p>One</text:p>{}<text:p>after</text:p></text:list-item>"
     document = odt(f"<text:list>{items.format(inner)}</text:list>")
     assert words(document) == "- One\n\na | b\nc | d\n\nafter"
+
+
+def test_formula_of_odt_stands_in_its_sentence() -> None:
+    frame = '<draw:frame><draw:object xlink:href="./Formula-0/"/></draw:frame>'
+    names = f'{NAMES} xmlns:draw="{ODF}:drawing:1.0" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    text = f"<text:p>Since {frame.replace('./', '')}, it holds.</text:p>"
+    math = "<math xmlns='http://www.w3.org/1998/Math/MathML'><mi>E</mi><mo>=</mo><mi>m</mi></math>"
+    content = f"<office:document-content {names}><office:body><office:text>{text}</office:text></office:body>"
+    files = {
+        "mimetype": "application/vnd.oasis.opendocument.text",
+        "content.xml": f"{content}</office:document-content>",
+        "Formula-0/content.xml": math,
+    }
+    assert words(read_stream(packed(files), suffix=".odt")) == "Since E=m , it holds."
+
+
+def test_lines_of_code_keep_their_indents() -> None:
+    style = '<w:style w:type="paragraph" w:styleId="C"><w:name w:val="Source Code"/></w:style>'
+    code = [
+        paragraph(run(line), properties='<w:pStyle w:val="C"/>') for line in ("def f(x):", "    return x")
+    ]
+    assert words(docx("".join(code), style)) == "def f(x):\n    return x"
+    styles = '<style:style style:name="P1" style:parent-style-name="Preformatted_20_Text"/>'
+    lines = (
+        '<text:p text:style-name="P1">def f(x):</text:p>'
+        '<text:p text:style-name="P1"><text:s text:c="4"/>return x</text:p>'
+    )
+    assert words(odt(lines, styles)) == "def f(x):\n    return x"
+
+
+def test_notes_of_word_are_numbered_as_they_are_shown() -> None:
+    notes = "".join(
+        f'<w:footnote w:id="{number}">{paragraph(run(text))}</w:footnote>'
+        for number, text in ((9, "A."), (3, "B."))
+    )
+    body = paragraph(
+        run("One"),
+        '<w:r><w:footnoteReference w:id="9"/></w:r>',
+        run(" two"),
+        '<w:r><w:footnoteReference w:id="3"/></w:r>',
+    )
+    files = {
+        "[Content_Types].xml": "<Types/>",
+        "word/document.xml": f'<w:document xmlns:w="{W}"><w:body>{body}</w:body></w:document>',
+        "word/footnotes.xml": f'<w:footnotes xmlns:w="{W}">{notes}</w:footnotes>',
+    }
+    assert words(read_stream(packed(files), suffix=".docx")) == "One [Footnote 1: A.] two [Footnote 2: B.]"

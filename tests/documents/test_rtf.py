@@ -78,3 +78,41 @@ def test_bytes_of_a_picture_are_no_text() -> None:
     document = read(rb"{\rtf1\ansi Before. " + picture + rb"After.\par}")
     assert document.sections[0].text == "Before. After."
     assert document.left_out == ("1 picture left out",)
+
+
+def test_addresses_of_links_follow_their_text() -> None:
+    code = r'{\*\fldinst {\f0 HYPERLINK "https://example.org/a" }{{\*\datafield 00}}}'
+    word = rf"{{\field{code}{{\fldrslt {{\ul the mill}}}}}}"
+    own = r'{\field{\*\fldinst{HYPERLINK "https://example.org/b"}}{\fldrslt{https://example.org/b}}}'
+    inside = r'{\field{\*\fldinst{HYPERLINK \\l "here"}}{\fldrslt{below}}}'
+    assert words(rf"{{\rtf1 See {word}, {own} and {inside}.\par}}") == (
+        "See the mill (https://example.org/a), https://example.org/b and below."
+    )
+
+
+def test_boxes_to_check() -> None:
+    def box(result: int, default: int) -> str:
+        form = rf"{{\*\formfield{{\fftype1\ffres{result}\fftypetxt0\ffdefres{default}}}}}"
+        return rf"{{\field{{\*\fldinst FORMCHECKBOX{form}}}{{\fldrslt}}}}"
+
+    assert (
+        words(rf"{{\rtf1 {box(1, 0)} paid {box(25, 0)} sent {box(25, 1)} dry\par}}")
+        == "[x] paid [ ] sent [x] dry"
+    )
+
+
+def test_notes_of_several_paragraphs_stay_whole() -> None:
+    note = r"{\footnote\pard\plain First.\par\pard Second.\par}"
+    assert words(rf"{{\rtf1 The mill{note} stands.\par}}") == "The mill [Note: First. Second.] stands."
+
+
+def test_rows_of_pandoc() -> None:
+    cells = (
+        r"{{\pard\intbl Open\par}"
+        "\n"
+        r"{\pard\intbl\sa180 daily\sa180\par}"
+        "\n"
+        r"\cell}{{\pard\intbl nine\par}\cell}"
+    )
+    row = rf"{{\trowd\cellx1\cellx2\trkeep\intbl{{{cells}}}\intbl\row}}"
+    assert words(rf"{{\rtf1 {row}{{\pard End.\par}}}}") == "Open daily | nine\n\nEnd."

@@ -49,6 +49,15 @@ _SEPARATORS = {"csv": ",", "tsv": "\t", "dsv": ":"}
 _DEFINED = frozenset(
     ["asciidoctor", "asciidoctor-version", "backend-html5", "backend", "basebackend-html", "basebackend"]
 )
+_MATH = re.compile(r"\b(?:latexmath|stem|asciimath):\[((?:[^\]\\]|\\.){0,2000})\]")
+_PASSED = re.compile(r"(?<!\w)(\+{1,3})(?=\S)([^\n]{1,300}?)(?<=\S)\1(?!\w)")
+# attributes that every file has
+_CHARACTERS = {
+    "blank": "", "empty": "", "sp": " ", "nbsp": " ", "zwsp": "", "wj": "", "apos": "'", "quot": '"',
+    "lsquo": "‘", "rsquo": "’", "ldquo": "“", "rdquo": "”", "deg": "°", "plus": "+", "brvbar": "¦", "vbar": "|",
+    "amp": "&", "lt": "<", "gt": ">", "startsb": "[", "endsb": "]", "caret": "^", "asterisk": "*", "tilde": "~",
+    "backslash": "\\", "backtick": "`", "two-colons": "::", "two-semicolons": ";;", "cpp": "C++", "pp": "++",
+}  # fmt: skip
 _CELL = re.compile(r"(?:(\d+)?(?:\.(\d+))?\+)?(?:[<^>]?\.?[<^>]?[aedhlmsv]?)\|")
 
 
@@ -159,7 +168,7 @@ class _Reader:
     def __init__(self, outline: Outline, losses: Losses) -> None:
         self._outline = outline
         self._losses = losses
-        self.attributes: dict[str, str] = {}
+        self.attributes = dict(_CHARACTERS)
         self._counts: dict[int, int] = {}
         self._items: list[Traced] = []
         self._numbers: dict[int, int] = {}
@@ -249,6 +258,7 @@ class _Reader:
         text = _NOTE.sub(r" [\1]", text)
         text = _LINK.sub(lambda match: f"{match[2]}{address_after(match[2], match[1], relative=True)}", text)
         text = _REFERENCE.sub(lambda match: match[2] or match[1], text)
+        text = _PASSED.sub(r"\2", _MATH.sub(r"\1", text))
         for _ in range(3):
             text = _STYLED.sub(r"\2", text)
         return _RAISED.sub(

@@ -28,7 +28,10 @@ class Body:
 
     def paragraph(self, parts: Parts, tag: str = "p") -> None:
         """A paragraph, or a block of another kind."""
-        if any(not isinstance(part, str) or part.strip() for part in parts):
+        before = self.top.children[-1] if self.top.children else None
+        if tag == "pre" and isinstance(before, Node) and before.tag == "pre" and not self._lists:
+            before.children += [element("br"), *parts]  # each line of code is a paragraph
+        elif any(not isinstance(part, str) or part.strip() for part in parts):
             self._add(element(tag, parts))
 
     def item(self, level: int, mark: str, parts: Parts) -> None:

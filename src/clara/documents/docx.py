@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from xml.etree.ElementTree import Element
@@ -34,6 +35,7 @@ _EMBEDDED = re.compile(r"word/embeddings/[^/]+\.(?:docx|xlsx|pptx|pdf|csv|txt)",
 # signs of the font Wingdings that forms and lists use
 _WINGDINGS = {0xFE: "[x]", 0xFD: "[x]", 0xA8: "[ ]", 0x6F: "[ ]", 0xFC: "✓", 0xFB: "✗", 0xE0: "→", 0xA7: "▪"}
 _MARKS = ("vanish", "strike", "dstrike")  # of text that is left out, by a style or by the text itself
+_CODE_STYLES = ("source code", "html preformatted", "preformatted text", "code", "macro")
 _OFF = ("0", "false", "off", "none")
 _MAX_DEPTH = 60
 
@@ -95,6 +97,7 @@ class _Reader:
         self._notes = {
             kind: self._read_notes(f"{kind}s.xml", kind) for kind in ("footnote", "endnote", "comment")
         }
+        self._numbered = Counter[str]()  # notes by kind, in the order of their references
         self._used: set[tuple[str, str]] = set()
         self.chunks: list[str] = []
 
@@ -226,7 +229,9 @@ class _Reader:
         elif mark is not None and not is_blank:
             body.item(level, mark, gathered.parts)
         else:
-            body.paragraph(gathered.parts, "blockquote" if "quote" in style.get("name", "") else "p")
+            name = style.get("name", "")
+            is_code = name in _CODE_STYLES
+            body.paragraph(gathered.parts, "pre" if is_code else "blockquote" if "quote" in name else "p")
         for box in gathered.boxes:
             if not self._is_too_deep(box, depth + 1):
                 self._blocks(box, body, depth + 1)
@@ -347,7 +352,8 @@ class _Reader:
         if kind == "comment":
             parts.append(f" [Comment{f' by {author}' if author else ''}: {text}]")
         else:
-            parts.append(f" [{kind.capitalize()} {name}: {text}]")
+            self._numbered[kind] += 1
+            parts.append(f" [{kind.capitalize()} {self._numbered[kind]}: {text}]")
 
     def _field(self, kind: str, to: _Paragraph) -> None:
         if kind == "begin":

@@ -243,6 +243,13 @@ class _Reader:
             style = self._parents.get(style, "")
         return ""
 
+    def _is_code(self, style: str) -> bool:
+        for _ in range(20):
+            if style.startswith("Preformatted_20_Text"):
+                return True
+            style = self._parents.get(style, "")
+        return False
+
     def _words(self, parent: Element, depth: int) -> str:
         """The text of all paragraphs within an element on one line."""
         return " ".join(
@@ -264,8 +271,10 @@ class _Reader:
     def _paragraph(self, one: Element, body: Body, depth: int) -> None:
         boxes: list[Element] = []
         parts = self._inline(one, boxes, 0)
-        is_struck = self._mark(one.get(f"{_T}style-name", "")) == "s"
-        body.paragraph([element("s", parts)] if is_struck else parts)
+        style = one.get(f"{_T}style-name", "")
+        is_code = self._is_code(style)
+        is_struck = self._mark(style) == "s"
+        body.paragraph([element("s", parts)] if is_struck else parts, "pre" if is_code else "p")
         self._boxes(boxes, body, depth)
 
     def _boxes(self, boxes: list[Element], body: Body, depth: int) -> None:
@@ -308,11 +317,14 @@ class _Reader:
 
     def _inline_part(self, one: Element, boxes: list[Element], depth: int) -> list[Node | str]:
         if one.tag.startswith(_DRAW):
+            objects = [self._formula(inner) for inner in one.iter(f"{_DRAW}object")]
+            if any(objects):
+                return [f" {formula} " for formula in objects]
             boxes.append(one)
             return []
         match one.tag.rpartition("}")[2]:
             case "s":
-                return [" "]
+                return [" " * min(_number(one.get(f"{_T}c"), 1), 100)]
             case "tab":
                 return [" "]
             case "line-break":
@@ -378,14 +390,20 @@ class _Reader:
 
     def _object(self, one: Element, body: Body) -> bool:
         """Add an embedded formula; other objects are left out."""
-        path = f"{one.get(_LINK, '').removeprefix('./')}/content.xml"
-        if path in self._names:
-            root = read_xml(self._archive, path)
-            if root.tag.endswith("}math"):
-                body.paragraph([_formula(root, 0)])
-                return True
-        self._losses.count("embedded object")
-        return False
+        formula = self._formula(one)
+        if formula:
+            body.paragraph([formula])
+        else:
+            self._losses.count("embedded object")
+        return bool(formula)
+
+    def _formula(self, one: Element) -> str:
+        """The formula that an object is, "" if it is another kind of object."""
+        path = f"{one.get(_LINK, '').removeprefix('./').rstrip('/')}/content.xml"
+        if path not in self._names:
+            return ""
+        root = read_xml(self._archive, path)
+        return _formula(root, 0) if root.tag.endswith("}math") else ""
 
     def _table(self, table: Element, depth: int) -> Node:
         rows: list[Node] = []

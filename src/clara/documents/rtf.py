@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from clara.documents.grids import END_OF_CELL, END_OF_ROW, heads_by_content, table, with_inner_rows
+from clara.documents.inline import address_after
 from clara.documents.lines import Traced, join
 from clara.documents.outline import Outline
 from clara.documents.raised import lowered, raised
@@ -31,7 +32,12 @@ _LEFT_OUT = {
 }  # fmt: skip
 _BOXES = ("shptxt", "dptxbxtext")
 _NAMES = {"doccomm": "description"}
-_NOTES = {"footnote": " [Note: ", "annotation": " [Comment: "}
+_BEGIN_NOTE, _END_NOTE = "\ue0f5", "\ue0f6"
+_AROUND_NOTE = re.compile(rf"{_BEGIN_NOTE}\s*|\s*{_END_NOTE}")
+_NOTES = {"footnote": f" [Note: {_BEGIN_NOTE}", "annotation": f" [Comment: {_BEGIN_NOTE}"}
+_LINK = re.compile(r'HYPERLINK\s+"([^"{}]+)"')
+_LONGEST_LINK = 2000  # tokens of a link's text that its address is compared with
+_CHECK_BOX = re.compile(r"FORMCHECKBOX.*?\\ffres(\d+)(?:.*?\\ffdefres(\d+))?", re.DOTALL)
 _EDGES = ("header", "headerl", "headerr", "headerf", "footer", "footerl", "footerr", "footerf")
 _RAISED, _LOWERED, _END = "\ue0f0", "\ue0f1", "\ue0f2"
 _MARKED = re.compile(f"([{_RAISED}{_LOWERED}])([^{_RAISED}{_LOWERED}{_END}]*){_END}")
@@ -39,13 +45,27 @@ _MARKED = re.compile(f"([{_RAISED}{_LOWERED}])([^{_RAISED}{_LOWERED}{_END}]*){_E
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What holds in a group: which kinds of text are left out, raised or lowered text, what closes with it,
-    whether it is in a table or in a copy for old programs, and the text around it where it is a text box."""
+    """What holds in a group.
+
+    Attributes:
+        left_out: The kinds of text that are left out, such as struck-out text.
+        shift: The mark of raised or lowered text.
+        close: What is written where it ends.
+        is_cell: It is text in a table.
+        is_note: It is a note or a comment.
+        is_code: It is the code of a field.
+        link: The address that a field leads to, and where its text begins.
+        is_copy: It is a copy of a shape for old programs.
+        around: The text around it, where it is set aside.
+    """
 
     left_out: frozenset[str] = frozenset()
     shift: str = ""
     close: str = ""
     is_cell: bool = False
+    is_note: bool = False
+    is_code: bool = False
+    link: tuple[str, int] | None = None
     is_copy: bool = False
     around: list[str] | None = None
 
@@ -70,7 +90,7 @@ def read_rtf(data: bytes, context: Context) -> Reading:
     }
     title = found.pop("title", "")
     values = facts({_NAMES.get(name, name): value for name, value in found.items()})
-    text = _text(_prepared(markup, context.losses))
+    text = _AROUND_NOTE.sub("", _text(_prepared(markup, context.losses)))
     outline = Outline()
     lines = [_unmarked(line) for line in text.split("\n")]
     for is_row, group in groupby(lines, lambda line: line.count("|") > 1 or line.rstrip().endswith("|")):
@@ -119,12 +139,13 @@ def _prepared(markup: str, losses: Losses) -> str:
     text, and raised text marked."""
     out: list[str] = []
     boxes: list[str] = []  # that stand in the open paragraph or row
+    is_row = False
     stack = [_State()]
     for match in _TOKEN.finditer(markup):
         token, word, number = match[0], match[1], match[2]
         state = stack[-1]
         if token == "{":
-            stack.append(replace(state, close="", around=None))
+            stack.append(replace(state, close="", around=None, link=None))
             out.append(token)
         elif token == "}":
             if len(stack) > 1:
@@ -134,32 +155,53 @@ def _prepared(markup: str, losses: Losses) -> str:
             if len(stack) == 1:
                 out += boxes
                 boxes = []
+            if state.link is not None:
+                said = _text("{\\rtf1 " + "".join(out[state.link[1] :][:_LONGEST_LINK]) + "}")
+                out.append(re.sub(r"[\\{}]", r"\\\g<0>", address_after(said, state.link[0])))
             out.append(state.close + token)
-            if state.around is not None:
+            if state.is_code and state.around is not None:
+                code, out = "".join(out), state.around
+                out.append(token)
+                address, box = _LINK.search(code), _CHECK_BOX.search(code)
+                if box is not None:  # 25 is neither
+                    out.append("[x]" if (box[2] if box[1] == "25" else box[1]) == "1" else "[ ]")
+                if address is not None:
+                    stack[-1] = replace(stack[-1], link=(address[1], len(out)))
+            elif state.around is not None:
                 boxes.append("\\par {" + "".join(out) + "\\par ")
                 out = state.around
                 out.append(token)
+        elif word == "fldinst":
+            stack[-1] = replace(state, around=out, is_code=True)
+            out = []
         elif word in _BOXES and not state.is_copy:
+            is_row = False
             stack[-1] = replace(state, around=out, is_cell=False)
             out = []
         elif word == "shprslt":
             stack[-1] = replace(state, is_copy=True)
             out.append(token)
+        elif word in ("trowd", "row"):
+            is_row = word == "trowd"
+            out.append(token)
+            if not is_row:
+                out += boxes
+                boxes = []
         elif word in ("pard", "intbl"):
             stack[-1] = replace(state, is_cell=word == "intbl")
             out.append(token)
-        elif word in ("par", "line") and state.is_cell:
-            out.append(" ")
+        elif word in ("par", "line") and (state.is_cell or is_row or state.is_note):
+            out.append("\\'20")  # after a control word a plain space would be no text
         elif word == "nestcell":
             out.append(END_OF_CELL)
         elif word == "nesttableprops" and out[-1:] == ["\\*"]:
             out[-2:-2] = [END_OF_ROW]
             out.append(token)
-        elif word in ("par", "sect", "row") and boxes and state.around is None and not state.is_copy:
+        elif word in ("par", "sect") and boxes and state.around is None and not state.is_copy:
             out += [token, *boxes]
             boxes = []
         elif word in _NOTES:
-            stack[-1] = replace(state, close="]")
+            stack[-1] = replace(state, close=f"{_END_NOTE}]", is_note=True)
             if out and out[-1].endswith("\\*"):
                 out.pop()
             out.append(_NOTES[word])

@@ -29,8 +29,11 @@ _SECTION = re.compile(
 )
 _BEGIN = re.compile(r"\s*\\begin\{(\w+\*?)\}")
 _TABLES = ("tabular", "tabular*", "tabularx", "tabulary", "longtable")
+_COLORED = "Highlighting"  # code in colors, by Pandoc
+_BLOCKS = (*CODE, _COLORED, *_TABLES)
 _LISTS = ("itemize", "enumerate", "description")
-_EDGE = re.compile(r"\\(begin|end)\{(" + "|".join(map(re.escape, (*_TABLES, *_LISTS, *CODE))) + r")\}")
+_ITEM_LABEL = re.compile(r"\s*\[((?:[^\[\]{}]|\{[^{}]*\})*)\]")
+_EDGE = re.compile(r"\\(begin|end)\{(" + "|".join(map(re.escape, (*_BLOCKS, *_LISTS))) + r")\}")
 _STATED = re.compile(rf"\\(title|author|date)\s*(?:\[[^\]]*\])?{GROUP}")
 _INPUT = re.compile(r"\\(?:input|include|subfile)\{([^{}]+)\}")
 _PICTURE = re.compile(r"\\includegraphics(?:\[[^\]]*\])?\{[^{}]*\}")
@@ -52,7 +55,7 @@ _LETTERS = {
     "L": "Ł", "ldots": "…", "dots": "…", "textdegree": "°", "euro": "€", "texteuro": "€", "pounds": "£",
     "textsterling": "£", "S": "§", "copyright": "©", "LaTeX": "LaTeX", "TeX": "TeX", "textbackslash": "\\",
     "textendash": "–", "textemdash": "—", "quad": " ", "qquad": " ", "newline": "\n", "par": "\n\n",
-    "item": "\n- ",
+    "item": "\n- ", "boxtimes": "[x]", "square": "[ ]",
 }  # fmt: skip
 _LETTER = re.compile(
     r"\\(" + "|".join(sorted(_LETTERS, key=len, reverse=True)) + r")(?![A-Za-z])\s?(?:\{\})?"
@@ -90,6 +93,7 @@ _ESCAPES = {r"\%": "%", r"\&": "&", r"\$": "$", r"\#": "#", r"\_": "_", r"\{": "
             "---": "—", "--": "–", "``": "“", "''": "”", r"\,": " ", r"\ ": " ", r"\-": "", r"\/": "",
             r"\;": " "}  # fmt: skip
 _MAX_DEPTH = 8
+_LONGEST_GROUP = 100  # lines
 _LONGEST_PARAGRAPH = 20_000  # characters
 
 
@@ -137,14 +141,16 @@ class _Body:
                 open_lines = []
                 at += self._heading(lines[at : at + 5])
                 continue
-            if begin is not None and begin[1] in (*CODE, *_TABLES, *_LISTS):
+            if begin is not None and begin[1] in (*_BLOCKS, *_LISTS):
                 self._paragraph(open_lines)
                 open_lines = []
                 stop = _end_of(lines, at, begin[1])
                 self._environment(begin[1], lines[at:stop])
                 at = stop
                 continue
-            if not line.strip():
+            if not line.strip() and _open_braces(open_lines) > 0 and len(open_lines) < _LONGEST_GROUP:
+                open_lines.append((number, ""))
+            elif not line.strip():
                 self._paragraph(open_lines)
                 open_lines = []
             elif r"\appendix" in line:
@@ -207,6 +213,9 @@ class _Body:
 
     def _block(self, name: str, lines: Sequence[Line]) -> Traced:
         """Code or a table."""
+        if name == _COLORED:
+            code = [Traced.of(_plain(line, self._losses).rstrip(), (at, at)) for at, line in lines[1:-1]]
+            return join("\n", code).whole()
         if name in CODE:
             return join(
                 "\n", [Traced.of(line.rstrip(), (number, number)) for number, line in lines[1:-1]]
@@ -221,7 +230,7 @@ class _Body:
         while at < len(lines):
             number, line = lines[at]
             begin = _BEGIN.match(line)
-            if begin is not None and begin[1] in (*CODE, *_TABLES):
+            if begin is not None and begin[1] in _BLOCKS:
                 stop = _end_of(lines, at, begin[1])
                 block = self._block(begin[1], lines[at:stop])
                 if items:
@@ -244,7 +253,7 @@ class _Body:
                     marks.append(indent + (f"{kinds[-1][1]}. " if kinds[-1][0] == "enumerate" else "- "))
                     items.append([])
                 elif part.strip() and items:
-                    label = re.match(r"\s*\[([^\]]*)\]", part)
+                    label = _ITEM_LABEL.match(part)
                     items[-1].append((number, f"{label[1]}: {part[label.end() :]}" if label else part))
                 elif part.strip():
                     self._paragraph([(number, part)])
@@ -344,6 +353,12 @@ def _parted(lines: Sequence[Line]) -> list[Line]:
         if line[at:].strip() or not at:
             parted.append((number, line[at:]))
     return parted
+
+
+def _open_braces(lines: Sequence[Line]) -> int:
+    """How many groups, such as a footnote of two paragraphs, go on after some lines."""
+    text = "".join(line for _, line in lines).replace("\\{", "").replace("\\}", "")
+    return text.count("{") - text.count("}")
 
 
 def _end_of(lines: Sequence[Line], at: int, name: str) -> int:

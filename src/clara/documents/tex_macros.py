@@ -104,10 +104,18 @@ def _code_lines(lines: Sequence[Line]) -> list[bool]:
 
 
 def _definitions(text: str) -> dict[str, _Definition]:
+    def shown(definition: str, count: int) -> str:
+        """A macro's text; of one that only a class or a package could write, what it is given."""
+        return " ".join(f"#{at}" for at in range(1, count + 1)) if "@" in definition else definition
+
     found = {
-        match[1]: _Definition(match[4], int(match[2] or 0), match[3]) for match in _COMMAND.finditer(text)
+        match[1]: _Definition(shown(match[4], int(match[2] or 0)), int(match[2] or 0), match[3])
+        for match in _COMMAND.finditer(text)
     }
-    return found | {match[1]: _Definition(match[3], match[2].count("#")) for match in _DEF.finditer(text)}
+    return found | {
+        match[1]: _Definition(shown(match[3], match[2].count("#")), match[2].count("#"))
+        for match in _DEF.finditer(text)
+    }
 
 
 def _without_definitions(text: str) -> str:
