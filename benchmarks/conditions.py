@@ -25,7 +25,9 @@ def parser(description: str | None, name: str) -> argparse.ArgumentParser:
     arguments = argparse.ArgumentParser(description=description)
     arguments.add_argument("--data", type=Path, required=True, help="folder with squad11_dev.jsonl.xz")
     arguments.add_argument(
-        "--model", default=None, help="model folder; the packaged small model if not given"
+        "--model",
+        default="extractive",
+        help="model folder, or a packaged model: extractive (default) or smollm2",
     )
     arguments.add_argument("--threads", type=int, default=os.cpu_count())
     arguments.add_argument("--json", type=Path, default=Path(__file__).parent / "results" / f"{name}.json")

@@ -32,7 +32,7 @@ from clara.store.search import RERANKED
 from clara.training.examples import EndToEndExample, ReadingExample, read_reading_examples
 from clara.training.memory_cache import MemoryCache
 from clara.training.objectives import ObjectiveOptions, end_to_end_loss
-from recipes.small.loop import LoopOptions, TrainingLoop
+from recipes.extractive.loop import LoopOptions, TrainingLoop
 
 CANDIDATES = 10
 WAYS = ("answers", "labels")

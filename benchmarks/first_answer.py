@@ -64,7 +64,7 @@ def main() -> None:
     )
     options = arguments.parse_args()
     start = time.perf_counter()
-    clara = Clara.from_pretrained()
+    clara = Clara.from_pretrained("extractive")
     figures: dict[str, Any] = {
         "imports": round(_IMPORTED - _STARTED, 2),
         "from_pretrained": round(time.perf_counter() - start, 2),

@@ -180,7 +180,9 @@ class Comparison:
                 "options": chosen,
             }
         )
-        return train(settings, stage, resume=True, report=print)
+        folder = train(settings, stage, resume=True, report=print)
+        assert folder is not None  # there is no deadline
+        return folder
 
 
 def mean_over_seeds(found: Sequence[Values], metric: str) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -270,7 +272,7 @@ def main() -> None:
     sizes = {key: getattr(options, key) for key in ("seeds", "key_seeds", "steps", "questions", "pool")}
     comparison = Comparison(
         options.work,
-        options.model or str(packaged_folder()),
+        options.model or str(packaged_folder("extractive")),
         answerable(options.data / "squad11_dev.jsonl.xz"),
         **sizes,
     )

@@ -121,7 +121,7 @@ def prepare(options: Namespace, case: str, size: int, folder: Path) -> dict[str,
     with MemoryStore.create(
         folder / "store",
         fingerprint="f",
-        model="small",
+        model="extractive",
         memory_dim=width if keys is None else 1,
         embedding_dim=None if keys is None else width,
     ) as store:
@@ -180,7 +180,7 @@ def _so_far(path: Path) -> dict[str, Any]:
     if path.exists():
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return found
-    return {"conditions": conditions("small") | {"best": BEST}, "cases": {}}
+    return {"conditions": conditions("extractive") | {"best": BEST}, "cases": {}}
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ MEMORY_TOKENS = 16
 def new_model(hidden: int, layers: int) -> tuple[ClaraModel, ClaraProcessor]:
     """A Llama of the given size with low-rank roles, on the tokenizer of the packaged model."""
     torch.manual_seed(0)
-    tokenizer = AutoTokenizer.from_pretrained(packaged_folder())
+    tokenizer = AutoTokenizer.from_pretrained(packaged_folder("extractive"))
     tokenizer.add_tokens([f"<MEM{slot}>" for slot in range(MEMORY_TOKENS)], special_tokens=True)
     base = LlamaForCausalLM(
         LlamaConfig(

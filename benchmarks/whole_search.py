@@ -48,7 +48,7 @@ def main() -> None:
     if options.searched:
         print(json.dumps(searched(options)))
         return
-    result: dict[str, Any] = {"conditions": conditions("small"), "sizes": {}}
+    result: dict[str, Any] = {"conditions": conditions("extractive"), "sizes": {}}
     for size in map(int, options.sizes.split(",")):
         folder = options.work / f"whole-{size}"
         built = filled(options, size, folder)

@@ -1,11 +1,10 @@
 """Answer the same questions from memories and from text, and compare F1 and time.
 
     python examples/compare_with_text.py --questions 20
-    python examples/compare_with_text.py --model smollm2      # a model that compresses
+    python examples/compare_with_text.py --model extractive      # restores the words: no compression
 
-Both ways read the same five passages. The packaged small model restores the words of a memory before reading,
-so its answers are nearly always the same; this is no compression. `clara evaluate` does this on public data
-sets, with controls and intervals.
+Both ways read the same five passages. `clara evaluate` does this on public data sets, with controls and
+intervals.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--questions", type=int, default=20)
-    parser.add_argument("--model", help="folder or hub id; the packaged small model by default")
+    parser.add_argument("--model", help="folder or hub id; the default model if not given")
     options = parser.parse_args()
     lines = (EXAMPLES / "questions.jsonl").read_text(encoding="utf-8").splitlines()[: options.questions]
     records = [json.loads(line) for line in lines]

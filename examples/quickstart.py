@@ -1,4 +1,4 @@
-"""Index the example documents and ask a question: the packaged small model, no network, no GPU.
+"""Index the example documents and ask a question: the default model, no network, no GPU.
 
 python examples/quickstart.py
 """

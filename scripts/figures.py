@@ -4,9 +4,9 @@
     python scripts/figures.py --check    fails if they differ from the measurements
 
 A table stands between `<!-- figures: RUN TABLE -->` and `<!-- end -->`. RUN is a folder of docs/results, and
-TABLE a name of `clara.evaluation.tables.TABLES`, or `short`. Other sources: `overview` takes all runs;
-`options GROUP`, `dtypes`, `recall SET` and `cost` are from benchmarks/results; `compressing` and docs/why.svg
-are from the log of the compressing model.
+TABLE a name of `clara.evaluation.tables.TABLES`. Other sources: `overview` takes all runs, `compared` those
+in docs/results/compared; `options GROUP`, `dtypes`, `recall SET` and `cost` are from benchmarks/results;
+`compressing` and docs/why.svg are from the log of smollm2.
 """
 
 from __future__ import annotations
@@ -51,46 +51,58 @@ def _made(run: str, name: str | None) -> str:
         return _cost()
     if run == "compressing":
         return table(LOG_HEAD, log_rows())
-    if name == "short":
-        return _short(_figures(RESULTS / run))
+    if run == "compared":
+        return _compared()
     if run == "overview":
-        return overview_table([_figures(folder) for folder in sorted(RESULTS.iterdir()) if folder.is_dir()])
+        folders = [folder for folder in sorted(RESULTS.iterdir()) if (folder / "metrics.json").is_file()]
+        return overview_table([_figures(folder) for folder in folders])
     if name not in TABLES:
         raise SystemExit(f"There is no table {name!r}; there are {', '.join(TABLES)}.")
     return TABLES[name](_figures(RESULTS / run))
 
 
-def _short(figures: dict[str, Any]) -> str:
-    """F1 of a run's answers in a sentence, and recall of its search in a table."""
-    rate, k = next(iter(figures["rates"])), figures["k"]
-    answers = {
-        "from the right passage": f"gold-memory-{rate}x",
-        f"with it among {k}": f"oracle-memory-{rate}x",
-    }
-    searches = {"Clara": f"joined-{rate}x", "BM25": "bm25", "sentence encoder": "dense"}
-    f1 = {label: percent(figures["answers"][name]["f1"]) for label, name in answers.items()}
-    rows = [
-        (label, *(percent(figures["retrieval"][name][metric]) for metric in ("recall@1", "recall@5")))
-        for label, name in searches.items()
-    ]
-    says = " and ".join(f"{value} {label}" for label, value in f1.items())
-    return f"F1 is {says}.\n\n{table(('search', 'recall@1', 'recall@5'), rows)}"
+_DEFAULT_READING = {"smollm2": "full-mixed-4x", "extractive": "full-text"}
+"""How each packaged model answers by default, as a name of a condition."""
+
+
+def _compared() -> str:
+    """F1 and recall of both packaged models on the same questions and passages."""
+    rows = []
+    for folder in sorted((RESULTS / "compared").iterdir(), reverse=True):
+        figures = _figures(folder)
+        model, (rate, *_) = figures["model"], figures["rates"]
+        answers, found = figures["answers"], figures["retrieval"][f"joined-{rate}x"]
+        default = answers[_DEFAULT_READING[model]]
+        rows.append(
+            (
+                f"{figures['data']}, {figures['questions']:,} over {figures['passages']:,}",
+                model,
+                percent(answers["gold-text"]["f1"]),
+                percent(default["f1"]),
+                percent(found["recall@1"]),
+                percent(found["recall@5"]),
+            )
+        )
+    head = ("questions over passages", "model", "F1, right passage", "F1, 5 found", "recall@1", "recall@5")
+    return table(head, rows)
 
 
 def _cost() -> str:
-    """Time and space of the packaged model."""
-    compression, answering = _benchmark("compression"), _benchmark("answering")
-    indexing, search = _benchmark("indexing"), _benchmark("whole_search")
-    million = search["sizes"]["1000000"]
-    rows = [
-        ("index files", f"{indexing['passages_per_second']['files to store']:.0f} passages/s"),
-        ("answer from 5 memories", f"{answering['total_ms']['memories']:.0f} ms"),
-        ("answer from 5 texts", f"{answering['total_ms']['text']:.0f} ms"),
-        ("search 1,000,000 passages", f"{million['median_ms']:.0f} ms"),
-        ("store", f"{answering['store']['bytes_per_passage'] / 1000:.1f} kB/passage"),
-        ("peak memory, indexing", f"{compression['peak_memory_mb'] / 1000:.2f} GB"),
-    ]
-    return table(("cost", "measured"), rows)
+    """Time and space of the packaged models, measured on one machine."""
+
+    def of(suffix: str) -> list[str]:
+        compression, answering = _benchmark(f"compression_{suffix}"), _benchmark(f"answering_{suffix}")
+        return [
+            f"{compression['passages_per_second']['by_length']:.1f} passages/s",
+            f"{answering['total_ms']['memories']:,.0f} ms",
+            f"{answering['total_ms']['text']:,.0f} ms",
+            f"{answering['store']['bytes_per_passage'] / 1000:.1f} kB/passage",
+            f"{answering['peak_memory_mb'] / 1000:.2f} GB",
+        ]
+
+    labels = ("compress", "answer from 5 memories", "answer from 5 texts", "store", "peak memory")
+    rows = list(zip(labels, of("smollm2"), of("float32"), strict=True))
+    return table(("cost", "smollm2", "extractive"), rows)
 
 
 LOG_HEAD = ("passages", "read as", "F1", "positions read")

@@ -6,6 +6,8 @@ import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# the faster packaged model, which needs no other package; test_smollm2_model.py is about the default
+os.environ["CLARA_MODEL"] = "extractive"
 
 from collections.abc import Callable
 from pathlib import Path

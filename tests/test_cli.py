@@ -813,7 +813,7 @@ def test_a_passage_elsewhere_is_named_once_and_an_endless_word_is_cut(
 
 @pytest.mark.parametrize(
     ("recorded", "found"),
-    [("smollm2", "smollm2"), ("extractive", "extractive"), ("small", None), ("a/b", None)],
+    [("smollm2", "smollm2"), ("extractive", "extractive"), ("small", "extractive"), ("a/b", None)],
 )
 def test_a_store_of_a_packaged_model_names_it(tmp_path: Path, recorded: str, found: str | None) -> None:
     path = tmp_path / "store"

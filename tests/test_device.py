@@ -14,7 +14,7 @@ from clara.model.modeling import ClaraModel
 from clara.processing import ClaraProcessor
 from clara.training.examples import ReadingExample
 from conftest import WORDS, tiny_model
-from recipes.small.reading import ReadingForm, reading_loss
+from recipes.extractive.reading import ReadingForm, reading_loss
 
 CPU = torch.device("cpu")
 

@@ -34,9 +34,9 @@ def test_info_names_versions_models_and_extras(
     found = json.loads(printed(monkeypatch, capsys, "info", "--json"))
     assert found["version"] == __version__
     assert found["libraries"]["torch"] == importlib.metadata.version("torch")
-    assert [model["name"] for model in found["models"]] == ["extractive", "smollm2"]
+    assert [model["name"] for model in found["models"]] == ["smollm2", "extractive"]
     assert all((Path(model["folder"]) / "config.json").is_file() for model in found["models"])
-    assert found["models"][0]["install"] == ""
+    assert found["models"][1]["install"] == ""
     assert {extra["name"] for extra in found["extras"]} <= EXTRAS.keys()
     index = next(extra for extra in found["extras"] if extra["name"] == "index")
     assert bool(index["missing"]) == (importlib.util.find_spec("faiss") is None)

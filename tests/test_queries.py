@@ -23,7 +23,7 @@ def test_a_batch_gives_what_each_question_gives(kind: str, make_model: ModelMake
 
 
 def test_words_match_as_in_each_question() -> None:
-    clara = Clara.from_pretrained(device="cpu")
+    clara = Clara.from_pretrained("extractive", device="cpu")
     questions = ["When was the bridge opened?", "Who?", "What is the largest moon of the planet Saturn?"]
     memories, _ = clara.compress(["The bridge opened in 1883.", "Titan is the largest moon.", "A man did."])
     for question, query in zip(questions, clara.queries(questions), strict=True):

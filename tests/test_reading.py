@@ -253,7 +253,7 @@ def test_search_joins_late_interaction_with_words(clara: Clara, tmp_path: Path) 
 
 
 def test_a_streamed_span_is_spelled_as_its_source_spells_it(tmp_path: Path) -> None:
-    with Library(Clara.from_pretrained(device="cpu"), tmp_path / "store") as library:
+    with Library(Clara.from_pretrained("extractive", device="cpu"), tmp_path / "store") as library:
         library.add_texts({"bridge.txt": "The bridge was opened on 24 May 1883 by Chester A. Arthur."})
         question = "On what day was the bridge opened?"
         answer = library.ask(question)

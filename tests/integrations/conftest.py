@@ -19,7 +19,7 @@ ANSWER = "24 May 1883"
 @pytest.fixture(scope="session")
 def clara() -> Clara:
     """The small model of the package."""
-    return Clara.from_pretrained()
+    return Clara.from_pretrained("extractive")
 
 
 @pytest.fixture(scope="session")

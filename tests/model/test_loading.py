@@ -341,8 +341,8 @@ def test_packaged_model(monkeypatch: pytest.MonkeyPatch, make_model: Any, tmp_pa
     with pytest.raises(CheckpointError, match="model folder or hub id"):
         loading.load()
     model, processor = make_model("bert")
-    model.save_pretrained(tmp_path / "models" / "small", weights="int8")
-    processor.save_pretrained(tmp_path / "models" / "small")
+    model.save_pretrained(tmp_path / "models" / "smollm2", weights="int8")
+    processor.save_pretrained(tmp_path / "models" / "smollm2")
     loaded, _ = loading.load(device="auto")
     assert loaded.config.compressor == "segment"
 

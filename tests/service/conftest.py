@@ -22,7 +22,7 @@ FOLDERS = ("technology", "space")
 def made_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of some examples, made once; not to be written to."""
     path = tmp_path_factory.mktemp("made") / "notes"
-    with Library(Clara.from_pretrained(device="cpu"), path) as library:
+    with Library(Clara.from_pretrained("extractive", device="cpu"), path) as library:
         library.add([DOCUMENTS / name for name in FOLDERS])
     return path
 
@@ -36,7 +36,7 @@ def store(made_store: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def library(made_store: Path) -> Iterator[Library]:
     """The library that answers are compared with."""
-    with Library(Clara.from_pretrained(device="cpu"), made_store, read_only=True) as opened:
+    with Library(Clara.from_pretrained("extractive", device="cpu"), made_store, read_only=True) as opened:
         yield opened
 
 
@@ -45,7 +45,7 @@ def service(made_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Servi
     """What answers behind `client`: two stores, of which the second is empty."""
     folder = tmp_path_factory.mktemp("served")
     shutil.copytree(made_store, folder / "notes")
-    return Service(Settings([folder / "notes", folder / "empty"], device="cpu"))
+    return Service(Settings([folder / "notes", folder / "empty"], model="extractive", device="cpu"))
 
 
 @pytest.fixture(scope="module")

@@ -124,7 +124,7 @@ def test_documents_are_changed_only_where_it_is_allowed(store: Path) -> None:
         assert refused.is_error
         assert "not a path" in refused.content[0].text
 
-    service = Service(Settings([store], device="cpu"))
+    service = Service(Settings([store], model="extractive", device="cpu"))
     service.start()
     try:
         connected(agent_server(service, allow_writes=True), use)
@@ -144,7 +144,7 @@ def test_long_documents_are_read_page_by_page(tmp_path: Path, library: Library) 
     with Library(library.clara, tmp_path / "long") as filled:
         filled.add_texts({"long": text})
         (first, *_) = filled.store.passages_of("long")
-    service = Service(Settings([tmp_path / "long"], device="cpu"))
+    service = Service(Settings([tmp_path / "long"], model="extractive", device="cpu"))
 
     async def use(client: Any) -> None:
         pages = [said(await client.call_tool("fetch", {"id": f"long:{first.id}"}))]

@@ -292,7 +292,9 @@ def test_hosts_origins_and_sizes_are_checked(client: TestClient) -> None:
 
 
 def test_a_key_is_asked_for(tmp_path: Path, service: Service) -> None:
-    settings = Settings([tmp_path / "new"], keys=("correct-key",), origins=("https://ok.example",))
+    settings = Settings(
+        [tmp_path / "new"], model="extractive", keys=("correct-key",), origins=("https://ok.example",)
+    )
     app = create_app(settings, service=Service(settings), own_key="own")
     opened = TestClient(app, base_url="http://127.0.0.1:8000")  # without its life: no model is loaded
     assert opened.get("/").status_code == 200
@@ -306,8 +308,8 @@ def test_a_key_is_asked_for(tmp_path: Path, service: Service) -> None:
 
 def test_nothing_is_open_to_the_network_without_a_key(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="without a key"):
-        Settings([tmp_path], host="0.0.0.0")
-    settings = Settings([tmp_path], host="0.0.0.0", keys=("long-enough",))
+        Settings([tmp_path], model="extractive", host="0.0.0.0")
+    settings = Settings([tmp_path], model="extractive", host="0.0.0.0", keys=("long-enough",))
     opened = TestClient(create_app(settings), base_url="http://127.0.0.1:8000")
     for host, status in (
         ("127.0.0.1", 401),
@@ -319,7 +321,7 @@ def test_nothing_is_open_to_the_network_without_a_key(tmp_path: Path) -> None:
 
 
 def test_a_server_that_only_answers_takes_no_documents(made_store: Path) -> None:
-    settings = Settings([made_store], device="cpu", allow_writes=False)
+    settings = Settings([made_store], model="extractive", device="cpu", allow_writes=False)
     opened = TestClient(create_app(settings), base_url="http://127.0.0.1:8000")
     assert opened.post("/api/stores/notes/uploads/a.txt", content=b"a").status_code == 403
     assert opened.delete("/api/stores/notes/documents/x").status_code == 403
@@ -327,7 +329,7 @@ def test_a_server_that_only_answers_takes_no_documents(made_store: Path) -> None
 
 def test_full_queues_and_late_answers_are_told(made_store: Path) -> None:
     limits = Limits(queue=1, seconds=0.3)
-    service = Service(Settings([made_store], device="cpu", limits=limits))
+    service = Service(Settings([made_store], model="extractive", device="cpu", limits=limits))
     service.engine.load()
     service._loaded.set()  # the model is there, but nobody works
     opened = TestClient(create_app(service.settings, service=service), base_url="http://127.0.0.1:8000")
@@ -352,7 +354,7 @@ def test_uploads_that_an_earlier_server_left_are_added(store: Path) -> None:
     (store / "files").mkdir()
     (store / "files" / "left.txt").write_text("The left file tells of green cheese.", encoding="utf-8")
     (store / "files" / ".half.part").write_text("half", encoding="utf-8")
-    service = Service(Settings([store], device="cpu"))
+    service = Service(Settings([store], model="extractive", device="cpu"))
     service.start()
     service.wait()
     end = time.monotonic() + 30

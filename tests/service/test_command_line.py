@@ -155,12 +155,12 @@ def test_another_model_or_store_or_device_is_not_asked(
     served: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", served.environment["XDG_RUNTIME_DIR"])
-    assert find_client(served.store, None, None, None, None) is not None
-    assert find_client(served.store, None, None, None, "cpu") is None
-    assert find_client(served.store, None, None, "another-base", None) is None
+    assert find_client(served.store, "extractive", None, None, None) is not None
+    assert find_client(served.store, "extractive", None, None, "cpu") is None
+    assert find_client(served.store, "extractive", None, "another-base", None) is None
     assert find_client(served.store, str(tmp_path), None, None, None) is None
     moved = Path(shutil.copytree(served.store, tmp_path / "notes"))
-    assert find_client(moved, None, None, None, None) is None
+    assert find_client(moved, "extractive", None, None, None) is None
 
 
 @pytest.mark.parametrize("fault", ["nobody listens", "wrong key", "process gone", "no note", "other model"])

@@ -199,6 +199,19 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(place: Path, stage: str) -> 
     assert run(place, stage, resume=True) == []  # finished: nothing to do
 
 
+def test_a_run_stops_at_its_deadline_and_goes_on_as_if_it_had_not(place: Path) -> None:
+    stage = STAGES[0]
+    whole = losses(run(place, stage, f"run.folder={place / 'whole'}"))
+    settings = read_settings(place / "recipe.toml", stage, ())
+    lines: Lines = []
+    assert train(settings, stage, resume=False, report=lines.append, deadline=time.monotonic()) is None
+    first, *rest = whole
+    assert list(losses(lines)) == [first]
+    again = losses(run(place, stage, resume=True))
+    assert list(again) == rest
+    assert losses(lines) | again == pytest.approx(whole, abs=1e-6)
+
+
 def test_a_resumed_run_must_be_the_same(place: Path) -> None:
     run(place, STAGES[1], "optimizer.steps=2")
     (place / "other").mkdir()

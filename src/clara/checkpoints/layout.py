@@ -45,10 +45,9 @@ class BaseRows:
     @classmethod
     def of(cls, base: Any) -> BaseRows:
         """Of a base as loaded, before tokens are added."""
-        return cls(
-            row_checksums(base.get_input_embeddings().weight),
-            row_checksums(base.get_output_embeddings().weight),
-        )
+        rows, head = base.get_input_embeddings().weight, base.get_output_embeddings().weight
+        own = row_checksums(rows)
+        return cls(own, own if head is rows else row_checksums(head))
 
 
 @torch.no_grad()

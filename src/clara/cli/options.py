@@ -28,7 +28,7 @@ ModelOption = Annotated[
         "--model",
         "-m",
         envvar="CLARA_MODEL",
-        help="Model folder or hub id, or a packaged model: extractive (default) or smollm2.",
+        help="Model folder or hub id, or a packaged model: smollm2 (default) or extractive.",
     ),
 ]
 SubfolderOption = Annotated[
@@ -125,6 +125,8 @@ def model_of(store: Path, model: str | None) -> str | None:
     from clara.models import PACKAGED
 
     recorded = _recorded_model(store / DATABASE)
+    if recorded == "small":  # the extractive reader's name in stores of format 2
+        return "extractive"
     return recorded if recorded in PACKAGED else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -44,10 +45,17 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue from the last checkpoint in the run's folder.")
     ] = False,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Stop with a checkpoint after this time; --resume continues [default: no limit]."
+        ),
+    ] = None,
 ) -> None:
     """Run a training stage of the method; on several processes when started with torchrun."""
     from clara.training.data import ALL_STAGES, ExampleFile
 
+    deadline = None if minutes is None else time.monotonic() + 60 * minutes
     if stage not in (*ALL_STAGES, "recipe"):
         raise InputError(f"The stage is {stage!r}, but must be one of {', '.join(ALL_STAGES)}, or recipe.")
     from clara.training.settings import read_recipe, read_settings
@@ -65,12 +73,15 @@ def train(
     for name, settings in runs.items():
         try:
             with training_progress(name) as show:
-                folder = run_stage(settings, name, resume=resume, report=show)
+                folder = run_stage(settings, name, resume=resume, report=show, deadline=deadline)
         except KeyboardInterrupt:
             typer.echo("Interrupted; continue from the last checkpoint with --resume.", err=True)
             raise typer.Exit(130) from None
         if os.environ.get("RANK", "0") == "0":
-            typer.echo(f"Wrote {folder}.")
+            done = f"Wrote {folder}." if folder else "The time is up; continue with --resume."
+            typer.echo(done)
+        if folder is None:
+            return
 
 
 @data_app.command("check")

@@ -7,7 +7,7 @@ import json
 from functools import cache
 from pathlib import Path
 
-_FILE = Path(__file__).parent.parent / "models" / "small" / "tokenizer.json"
+_FILE = Path(__file__).parent.parent / "models" / "extractive" / "tokenizer.json"
 
 
 def is_known(word: str) -> bool:

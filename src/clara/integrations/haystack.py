@@ -53,7 +53,7 @@ class ClaraDocumentStore:
 
     Args:
         path: The library's folder; made if it does not exist.
-        model: Where the model is, as for `clara.Clara.from_pretrained`; the packaged small model if None.
+        model: Where the model is, as for `clara.Clara.from_pretrained`; the default model if None.
         read_only: Never write; the store must exist.
         library: Instead of the folder, a library that is open; `model` then says what a saved pipeline loads.
 
@@ -400,7 +400,7 @@ class ClaraDocumentEmbedder(_Embedder):
     A document is read below the `title` and `heading` of its `meta`, as far as the model's passages reach.
 
     Args:
-        model: Where the model is, as for `clara.Clara.from_pretrained`; the packaged small model if None.
+        model: Where the model is, as for `clara.Clara.from_pretrained`; the default model if None.
         clara: The model where it is loaded already; `model` then says what a saved pipeline loads.
     """
 

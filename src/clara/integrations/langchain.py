@@ -119,7 +119,7 @@ class ClaraDocumentCompressor(BaseDocumentCompressor):
 
 
 class ClaraEmbeddings(Embeddings):
-    """Embeddings of a model whose score compares embeddings, as the small model's does.
+    """Embeddings of a model whose score compares embeddings, as the packaged models' does.
 
     A library's search is better than a search by these alone: it compares the words of memories too.
 
@@ -128,7 +128,7 @@ class ClaraEmbeddings(Embeddings):
 
     Example:
         >>> len(ClaraEmbeddings(clara).embed_query("When did the bridge open?"))
-        384
+        256
     """
 
     def __init__(self, clara: Clara) -> None:

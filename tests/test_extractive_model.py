@@ -25,7 +25,9 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
-    with Library(Clara.from_pretrained(), tmp_path_factory.mktemp("examples") / "store") as filled:
+    with Library(
+        Clara.from_pretrained("extractive"), tmp_path_factory.mktemp("examples") / "store"
+    ) as filled:
         report = filled.add(EXAMPLES / "documents")
         assert (report.added, report.refused) == (40, [])
         yield filled
@@ -38,7 +40,7 @@ def questions() -> list[dict[str, object]]:
 
 
 def test_it_fits_the_package() -> None:
-    size = sum(file.stat().st_size for file in packaged_folder().rglob("*") if file.is_file())
+    size = sum(file.stat().st_size for file in packaged_folder("extractive").rglob("*") if file.is_file())
     assert size <= 60_000_000
 
 
@@ -62,6 +64,7 @@ def test_answers_come_from_the_articles(library: Library, questions: list[dict[s
 def test_right_memories_answer_better_than_wrong_ones(
     library: Library, questions: list[dict[str, object]]
 ) -> None:
+    questions = questions[::3]  # each is read with ten passages
     asked = [str(question["question"]) for question in questions]
     passages = [[hit.stored.passage for hit in library.search(question, k=5)] for question in asked]
     answers = [question["answers"] for question in questions]
@@ -71,12 +74,12 @@ def test_right_memories_answer_better_than_wrong_ones(
         return sum(f1(text, gold) for text, gold in zip(given, answers, strict=True)) / len(given)  # type: ignore[arg-type]
 
     right = mean_f1(passages)
-    wrong = mean_f1([*passages[30:], *passages[:30]])
+    wrong = mean_f1([*passages[10:], *passages[:10]])
     assert right >= wrong + MEMORY_MARGIN
 
 
 def test_a_passage_that_spells_special_tokens_is_read_whole() -> None:
-    clara = Clara.from_pretrained()
+    clara = Clara.from_pretrained("extractive")
     text = "Sequences are filled with [PAD] or end with [SEP]. The author of this guide is Emma Stone."
     from_memory, from_text = (
         clara.answer(["Who is the author of this guide?"], [[text]], text_passages=count) for count in (0, 1)
@@ -86,5 +89,5 @@ def test_a_passage_that_spells_special_tokens_is_read_whole() -> None:
 
 def test_an_answer_is_spelled_as_in_the_passage_that_it_is_from() -> None:
     passages = ["She ate an apple on the train.", "Steve Jobs founded the company Apple in 1976."]
-    answers = Clara.from_pretrained().answer(["Which company did Steve Jobs found?"], [passages])
+    answers = Clara.from_pretrained("extractive").answer(["Which company did Steve Jobs found?"], [passages])
     assert answers == ["Apple"]

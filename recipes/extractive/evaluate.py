@@ -1,6 +1,6 @@
 """Measure the small model on every test set of DATA, as `clara evaluate` does, one run folder a set.
 
-    python recipes/small/evaluate.py --data DATA --runs runs/small [--model FOLDER] [--keep docs/results]
+    python recipes/extractive/evaluate.py --data DATA --runs runs/small [--model FOLDER] [--keep docs/results]
 
 Started again, it goes on where it was. `--keep` copies what the tables of the documentation are made of.
 """
