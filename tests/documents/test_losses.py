@@ -275,3 +275,31 @@ Second.} goes on.
 def test_asciidoc_as_pandoc_writes_it() -> None:
     text = "* {blank}++[++ ++]++ open\n* latexmath:[E = mc^2]\n* a{plus}b\n"
     assert words(read_stream(text.encode(), suffix=".adoc")) == "- [ ] open\n- E = mc^2\n- a+b"
+
+
+def test_page_of_a_mail_is_read_where_its_plain_alternative_is_blank() -> None:
+    mail = EmailMessage()
+    mail["Subject"] = "Offer"
+    mail.set_content("\n")
+    mail.add_alternative("<p>The price is 5.</p>", subtype="html")
+    mail.make_mixed()
+    footer = EmailMessage()
+    footer.set_content("Sent by the office.")
+    mail.attach(footer)
+    assert words(read_stream(mail.as_bytes(), suffix=".eml")).endswith("The price is 5.\nSent by the office.")
+
+
+def test_text_that_style_sheets_strike_out_is_counted() -> None:
+    document = html(
+        "<style>.c1{color:red}.c7{font-size:9pt;text-decoration:line-through}</style>"
+        "<p><span class='c1 c7'>5</span> <span class=c1>6</span> <i style='text-decoration: line-through'>7</i></p>"
+    )
+    assert (words(document), document.left_out) == ("6", ("2 struck-out texts left out",))
+
+
+def test_addresses_within_those_of_programs_are_read() -> None:
+    google = "https://www.google.com/url?q=https://example.org/x&amp;sa=D&amp;ust=1"
+    outlook = "https://eur01.safelinks.protection.outlook.com/?url=https%3A%2F%2Fexample.org%2Fy&amp;data=05"
+    assert words(html(f"<p><a href='{google}'>one</a> <a href='{outlook}'>two</a></p>")) == (
+        "one (https://example.org/x) two (https://example.org/y)"
+    )

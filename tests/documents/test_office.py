@@ -225,3 +225,26 @@ def test_notes_of_word_are_numbered_as_they_are_shown() -> None:
         "word/footnotes.xml": f'<w:footnotes xmlns:w="{W}">{notes}</w:footnotes>',
     }
     assert words(read_stream(packed(files), suffix=".docx")) == "One [Footnote 1: A.] two [Footnote 2: B.]"
+
+
+def test_parts_of_word_files_that_are_not_read_are_counted() -> None:
+    body = paragraph(run("Text.")) + paragraph('<w:subDoc r:id="rId7"/>')
+    names = f'xmlns:w="{W}" xmlns:r="{R}"'
+    files = {
+        "[Content_Types].xml": "<Types/>",
+        "word/document.xml": f"<w:document {names}><w:body>{body}</w:body></w:document>",
+        "word/embeddings/oleObject1.bin": "\0",
+    }
+    document = read_stream(packed(files), suffix=".docx")
+    assert sorted(document.left_out) == [
+        "1 embedded object left out",
+        "1 part in a file of its own left out",
+    ]
+
+
+def test_drawn_words_and_rows_that_begin_later() -> None:
+    drawn = '<w:r><w:pict xmlns:v="urn:schemas-microsoft-com:vml"><v:textpath string="DRAFT"/></w:pict></w:r>'
+    start = f"<w:tr><w:tc>{paragraph(run('5'))}"
+    later = start.replace("<w:tr>", '<w:tr><w:trPr><w:gridBefore w:val="1"/></w:trPr>')
+    rows = table(["Item", "Price"], ["5"]).replace(start, later)
+    assert words(docx(paragraph(drawn) + rows)) == "DRAFT\n\nItem | Price\n | 5"

@@ -55,8 +55,9 @@ _PASSED = re.compile(r"(?<!\w)(\+{1,3})(?=\S)([^\n]{1,300}?)(?<=\S)\1(?!\w)")
 _CHARACTERS = {
     "blank": "", "empty": "", "sp": " ", "nbsp": " ", "zwsp": "", "wj": "", "apos": "'", "quot": '"',
     "lsquo": "‘", "rsquo": "’", "ldquo": "“", "rdquo": "”", "deg": "°", "plus": "+", "brvbar": "¦",
-    "vbar": "|", "amp": "&", "lt": "<", "gt": ">", "startsb": "[", "endsb": "]", "caret": "^", "asterisk": "*", "tilde": "~",
-    "backslash": "\\", "backtick": "`", "two-colons": "::", "two-semicolons": ";;", "cpp": "C++", "pp": "++",
+    "vbar": "|", "amp": "&", "lt": "<", "gt": ">", "startsb": "[", "endsb": "]", "caret": "^",
+    "asterisk": "*", "tilde": "~", "backslash": "\\", "backtick": "`", "two-colons": "::",
+    "two-semicolons": ";;", "cpp": "C++", "pp": "++",
 }  # fmt: skip
 _CELL = re.compile(r"(?:(\d+)?(?:\.(\d+))?\+)?(?:[<^>]?\.?[<^>]?[aedhlmsv]?)\|")
 

@@ -23,6 +23,7 @@ _R = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
 _M = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 _A = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 _MC = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
+_V = "{urn:schemas-microsoft-com:vml}"
 _W14 = "{http://schemas.microsoft.com/office/word/2010/wordml}"
 _DRAWN = "{http://schemas.openxmlformats.org/drawingml/2006/wordprocessingDrawing}"
 _CHART = "{http://schemas.openxmlformats.org/drawingml/2006/chart}"
@@ -36,6 +37,7 @@ _EMBEDDED = re.compile(r"word/embeddings/[^/]+\.(?:docx|xlsx|pptx|pdf|csv|txt)",
 _WINGDINGS = {0xFE: "[x]", 0xFD: "[x]", 0xA8: "[ ]", 0x6F: "[ ]", 0xFC: "✓", 0xFB: "✗", 0xE0: "→", 0xA7: "▪"}
 _MARKS = ("vanish", "strike", "dstrike")  # of text that is left out, by a style or by the text itself
 _CODE_STYLES = ("source code", "html preformatted", "preformatted text", "code", "macro")
+_OBJECT = re.compile(r"word/embeddings/[^/]+")
 _OFF = ("0", "false", "off", "none")
 _MAX_DEPTH = 60
 
@@ -57,6 +59,8 @@ def read_docx(data: bytes, context: Context) -> Reading:
         reader = _Reader(archive, context)
         outline = outline_of_tree(reader.body(), context.losses)
         names = [*reader.chunks, *sorted(filter(_EMBEDDED.fullmatch, archive.namelist()))]
+        objects = sum(_OBJECT.fullmatch(name) is not None for name in set(archive.namelist()) - set(names))
+        context.losses.count("embedded object", objects)
         embedded = [(name.rpartition("/")[2], archive.read(name)) for name in names]
     title = title or outline.leading_heading
     sections = [*stated_section(values), *outline.sections(title)]
@@ -276,6 +280,8 @@ class _Reader:
                         self._inline(one, to, depth + 1)
                 case "commentReference" | "pPr" | "rPr":
                     pass
+                case "subDoc":
+                    self._losses.count("part in a file of its own", plural="parts in files of their own")
                 case _ if one.tag in (f"{_M}oMath", f"{_M}oMathPara"):
                     to.parts.append(f" {_formula(one, 0).strip()} ")
                 case _ if one.tag == f"{_MC}AlternateContent":
@@ -369,6 +375,7 @@ class _Reader:
         boxes = [box for box in one.iter(f"{W}txbxContent")]
         to.boxes += boxes
         described = [named.get("descr", "") for named in one.iter(f"{_DRAWN}docPr")]
+        described += [path.get("string", "") for path in one.iter(f"{_V}textpath")]
         text = " ".join(filter(None, described))
         if text:
             parts.append(text)
@@ -389,8 +396,9 @@ class _Reader:
                 self._losses.count("deleted row")
                 continue
             is_head = _is_on(row.find(f"{W}trPr"), "tblHeader")
-            cells: list[Node] = []
-            column = 0
+            before = row.find(f"{W}trPr/{W}gridBefore")
+            column = min(_int(_value(before)), 100) if before is not None else 0
+            cells = [element("td", colspan=str(column))] if column else []
             for cell in _inside(row, "tc"):
                 span = min(max(_int(_value(cell.find(f"{W}tcPr/{W}gridSpan"))), 1), 1000)
                 merged = cell.find(f"{W}tcPr/{W}vMerge")

@@ -9,7 +9,7 @@ from clara.documents import boilerplate
 from clara.documents.charsets import decode
 from clara.documents.grids import heads_by_content, spanned, table
 from clara.documents.html_tree import HEADINGS, MARK, Node, parse
-from clara.documents.inline import Inline, flat
+from clara.documents.inline import Inline, flat, struck_classes
 from clara.documents.lines import Lines, Traced, join
 from clara.documents.outline import Outline, item_prefixes
 from clara.documents.reading import Context, Losses, Reading, facts, facts_section
@@ -117,7 +117,8 @@ class _Walk:
         self._is_site = is_site
         self._notes = _notes_of(tree)
         self._most_hidden = 0.9 * tree.chars
-        self._inline = Inline(losses, self._note, self._most_hidden)
+        self._struck = struck_classes(tree)
+        self._inline = Inline(losses, self._note, self._most_hidden, self._struck)
         self._lists: list[_List] = []
         self._items: list[Traced] = []  # of the open outermost list, its finished items
         self._lines: list[str] = []  # of its open item
@@ -284,7 +285,8 @@ class _Walk:
             self._outline.block(whole)
 
     def _flat(self, node: Node) -> str:
-        return flat(node, Inline(self._losses, self._note, self._most_hidden), _BLOCKS | {"br"})
+        inline = Inline(self._losses, self._note, self._most_hidden, self._struck)
+        return flat(node, inline, _BLOCKS | {"br"})
 
     def _note(self, address: str) -> str:
         _, _, name = address.rpartition("#")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from math import inf
+from urllib.parse import parse_qs, urlsplit
 
 from clara.documents.formulas import linear
 from clara.documents.grids import END_OF_CELL, END_OF_ROW, with_inner_rows
@@ -16,12 +17,18 @@ from clara.documents.text import squeeze
 
 _WHITE_SPACE = re.compile(r"[ \t\r\n\f]+")
 _ADDRESS = re.compile(r"(?:(?:https?|ftp|tel|sip|geo|news|doi):|//)\S+", re.IGNORECASE)
+# of Google's documents, and of Outlook's protection
+_WRAPPED = re.compile(
+    r"https://(?:www\.google\.com/url\?(?:.*&)?(q)=|[\w.-]+\.safelinks\.protection\.outlook\.com/\?)"
+)
 _LONGEST_ADDRESS = 300
 _STRUCK = frozenset({"del", "s", "strike"})
 _SILENT = frozenset({"script", "style", "head", "title", "rp"})
 _NOT_SHOWN = re.compile(
     r"(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\s*hidden|mso-hide\s*:\s*all)", re.IGNORECASE
 )
+_LINE_THROUGH = re.compile(r"text-decoration[^;]*line-through", re.IGNORECASE)
+_STRUCK_RULE = re.compile(r"\.([\w-]{1,60})\s*\{[^{}]*text-decoration[^;{}]*line-through", re.IGNORECASE)
 _EMBEDDED = {
     "iframe": "embedded frame", "object": "embedded object", "embed": "embedded object",
     "video": "video", "audio": "sound", "canvas": "drawing",
@@ -46,6 +53,7 @@ def address_after(text: str, address: str, *, relative: bool = False) -> str:
         is_file = relative and address and address[0] not in "#?" and ":" not in address.partition("/")[0]
         if not is_file:
             return ""
+    address = _target(address)
     if len(address) > _LONGEST_ADDRESS or not address:
         return ""
     bare = address.partition(":")[2].lstrip("/") if ":" in address else address
@@ -53,6 +61,14 @@ def address_after(text: str, address: str, *, relative: bool = False) -> str:
     if said in (address.rstrip("/"), bare.rstrip("/")):
         return ""
     return f" ({address})" if said else address
+
+
+def _target(address: str) -> str:
+    """Where an address leads that a program has put into one of its own."""
+    if (found := _WRAPPED.match(address)) is None:
+        return address
+    inner = parse_qs(urlsplit(address).query).get(found[1] or "url", [""])[0]
+    return inner if _ADDRESS.match(inner) else address
 
 
 class Inline:
@@ -63,11 +79,17 @@ class Inline:
         note: The text of a note by the address that a reference leads to; "" where there is none.
         most_hidden: Characters of an element that its style hides; a larger one is the page itself, which
             scripts show.
+        struck: The classes whose text is struck out.
     """
 
     def __init__(
-        self, losses: Losses, note: Callable[[str], str] = lambda _: "", most_hidden: float = inf
+        self,
+        losses: Losses,
+        note: Callable[[str], str] = lambda _: "",
+        most_hidden: float = inf,
+        struck: frozenset[str] = frozenset(),
     ) -> None:
+        self._struck = struck
         self._most_hidden = most_hidden
         self._said: set[tuple[str, str]] = set()
         self._losses = losses
@@ -76,6 +98,9 @@ class Inline:
         self._open: list[tuple[Node, list[str]]] = []
         self._links = 0
         self.preformatted = 0
+
+    def _is_struck(self, node: Node) -> bool:
+        return bool(self._struck) and not self._struck.isdisjoint(node.get("class").split())
 
     def text(self, text: str) -> None:
         """Take text as it stands in the page."""
@@ -107,7 +132,7 @@ class Inline:
             self._count(
                 "part for browsers without scripts", node, plural="parts for browsers without scripts"
             )
-        elif tag in _STRUCK:
+        elif tag in _STRUCK or _LINE_THROUGH.search(node.get("style")) or self._is_struck(node):
             self._count("struck-out text", node)
         elif tag in _EMBEDDED:
             self._losses.count(_EMBEDDED[tag])
@@ -193,6 +218,12 @@ class Inline:
             self._pieces.append(words)
         elif "alt" not in node.attributes:
             self._losses.count("picture without a description", plural="pictures without a description")
+
+
+def struck_classes(tree: Node) -> frozenset[str]:
+    """The classes that a page's own style sheets say are struck out."""
+    sheets = ("".join(one for one in style.children if isinstance(one, str)) for style in tree.all("style"))
+    return frozenset(name for sheet in sheets for name in _STRUCK_RULE.findall(sheet))
 
 
 def flat(node: Node, inline: Inline, blocks: frozenset[str]) -> str:

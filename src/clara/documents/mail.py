@@ -100,7 +100,7 @@ def _first_body(message: EmailMessage) -> EmailMessage | None:
 
 
 def _texts(message: EmailMessage, body: EmailMessage | None) -> Iterator[EmailMessage]:
-    """The body and the texts beside it, such as a footer; of alternatives only the body, or the first."""
+    """The body and the texts beside it, such as a footer; of alternatives only one with text."""
     stack: list[Any] = [message]
     while stack:
         part = stack.pop()
@@ -110,7 +110,8 @@ def _texts(message: EmailMessage, body: EmailMessage | None) -> Iterator[EmailMe
         if part.is_multipart():
             inner = part.get_payload()
             if kind == "multipart/alternative":
-                inner = [one for one in inner if body in one.walk()] or inner[:1]
+                chosen = body if body in part.walk() else _first_body(part)
+                inner = [one for one in inner if chosen in one.walk()] or inner[:1]
             stack.extend(reversed(inner))
         elif part is body or (kind in _TEXTS and not _is_attached(part)):
             yield part
