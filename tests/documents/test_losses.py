@@ -292,7 +292,8 @@ def test_page_of_a_mail_is_read_where_its_plain_alternative_is_blank() -> None:
 def test_text_that_style_sheets_strike_out_is_counted() -> None:
     document = html(
         "<style>.c1{color:red}.c7{font-size:9pt;text-decoration:line-through}</style>"
-        "<p><span class='c1 c7'>5</span> <span class=c1>6</span> <i style='text-decoration: line-through'>7</i></p>"
+        "<p><span class='c1 c7'>5</span> <span class=c1>6</span> "
+        "<i style='text-decoration: line-through'>7</i></p>"
     )
     assert (words(document), document.left_out) == ("6", ("2 struck-out texts left out",))
 
