@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+import clara.service as service_package
 from clara.errors import ClaraError
 from clara.library import Library
 from clara.service.app import create_app
@@ -271,6 +273,14 @@ def test_the_page_has_a_strict_policy(client: TestClient) -> None:
     assert "<script src=" in answer.text
     for name in ("page.js", "page.css"):
         assert client.get(f"/{name}").status_code == 200
+
+
+def test_the_script_of_the_page_is_sound() -> None:
+    playwright = pytest.importorskip("playwright", reason="Playwright carries Node.js")
+    node = Path(playwright.__file__).parent / "driver" / "node"
+    script = Path(service_package.__file__).parent / "page" / "page.js"
+    done = subprocess.run([node, "--check", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_hosts_origins_and_sizes_are_checked(client: TestClient) -> None:

@@ -75,10 +75,10 @@ function marked(text, evidence) {
   const shown = element("p", { class: "text" });
   if (!evidence) return shown.append(text), shown;
   const { start, stop, answer } = evidence;
-  const evidence = element("mark", { "data-kind": "evidence" });
-  if (answer) evidence.append(piece(start, answer[0]), element("mark", { "data-kind": "answer" }, piece(...answer)), piece(answer[1], stop));
-  else evidence.append(piece(start, stop));
-  shown.append(piece(0, start), evidence, piece(stop));
+  const mark = element("mark", { "data-kind": "evidence" });
+  if (answer) mark.append(piece(start, answer[0]), element("mark", { "data-kind": "answer" }, piece(...answer)), piece(answer[1], stop));
+  else mark.append(piece(start, stop));
+  shown.append(piece(0, start), mark, piece(stop));
   return shown;
 }
 
