@@ -304,3 +304,15 @@ def test_addresses_within_those_of_programs_are_read() -> None:
     assert words(html(f"<p><a href='{google}'>one</a> <a href='{outlook}'>two</a></p>")) == (
         "one (https://example.org/x) two (https://example.org/y)"
     )
+
+
+def test_colors_of_a_terminal_are_no_text_of_a_notebook() -> None:
+    outputs = [{"output_type": "stream", "name": "stdout", "text": ["\x1b[31mred\x1b[0m text\n"]}]
+    book = {"cells": [{"cell_type": "code", "source": "x", "outputs": outputs}], "metadata": {}}
+    assert words(read_stream(json.dumps(book).encode(), suffix=".ipynb")) == "x\n\nred text"
+
+
+def test_gauges_and_areas_of_pages_are_not_glued() -> None:
+    page = "<p>Done<progress value=3>30%</progress><meter value=3>3 of 5</meter></p>"
+    page += "<map><area alt='North'></map>"
+    assert words(html(page)) == "Done 30% 3 of 5\n\nNorth"

@@ -13,7 +13,8 @@ from clara.records import Document
 
 W14 = "http://schemas.microsoft.com/office/word/2010/wordml"
 ODF = "urn:oasis:names:tc:opendocument:xmlns"
-NAMES = " ".join(f'xmlns:{one}="{ODF}:{one}:1.0"' for one in ("office", "text", "table", "style", "drawing"))
+NAMES = " ".join(f'xmlns:{one}="{ODF}:{one}:1.0"' for one in ("office", "text", "table", "style", "form"))
+NAMES += f' xmlns:draw="{ODF}:drawing:1.0"'
 
 
 def words(document: Document) -> str:
@@ -182,7 +183,7 @@ def test_list_item_with_a_table_is_read_once() -> None:
 
 def test_formula_of_odt_stands_in_its_sentence() -> None:
     frame = '<draw:frame><draw:object xlink:href="./Formula-0/"/></draw:frame>'
-    names = f'{NAMES} xmlns:draw="{ODF}:drawing:1.0" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    names = f'{NAMES} xmlns:xlink="http://www.w3.org/1999/xlink"'
     text = f"<text:p>Since {frame.replace('./', '')}, it holds.</text:p>"
     math = "<math xmlns='http://www.w3.org/1998/Math/MathML'><mi>E</mi><mo>=</mo><mi>m</mi></math>"
     content = f"<office:document-content {names}><office:body><office:text>{text}</office:text></office:body>"
@@ -248,3 +249,22 @@ def test_drawn_words_and_rows_that_begin_later() -> None:
     later = start.replace("<w:tr>", '<w:tr><w:trPr><w:gridBefore w:val="1"/></w:trPr>')
     rows = table(["Item", "Price"], ["5"]).replace(start, later)
     assert words(docx(paragraph(drawn) + rows)) == "DRAFT\n\nItem | Price\n | 5"
+
+
+def test_groups_forms_titles_and_first_numbers_of_odt() -> None:
+    text = (
+        '<office:forms><form:form><form:textarea form:id="c1" form:current-value="typed"/><form:checkbox '
+        'form:id="c2" form:label="paid" form:current-state="checked"/></form:form></office:forms>'
+        '<text:list text:style-name="L"><text:list-item text:start-value="5"><text:p>five</text:p>'
+        "</text:list-item><text:list-item><text:p>six</text:p></text:list-item></text:list>"
+        "<table:table><table:title>Costs</table:title><table:table-row><table:table-cell><text:p>a</text:p>"
+        "</table:table-cell><table:table-cell><text:p>b</text:p></table:table-cell></table:table-row>"
+        '</table:table><text:p>Form: <draw:control draw:control="c1"/>, <draw:control draw:control="c2"/>'
+        "</text:p><text:p>Drawn:<draw:g><draw:g><draw:rect><text:p>in a group</text:p></draw:rect></draw:g>"
+        "</draw:g></text:p>"
+    )
+    level = '<text:list-level-style-number text:level="1" style:num-suffix="." style:num-format="1"/>'
+    document = odt(text, f'<text:list-style style:name="L">{level}</text:list-style>')
+    assert words(document) == (
+        "5. five\n6. six\n\nCosts\n\na | b\n\nForm: typed , [x] paid\n\nDrawn:\n\nin a group"
+    )

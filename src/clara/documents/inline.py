@@ -145,7 +145,9 @@ class Inline:
             self._pieces.append(_formula(node))
         elif tag == "img":
             self._picture(node)
-        elif tag in ("input", "select", "textarea"):
+        elif tag == "area":
+            self._pieces.append(f" {node.get('alt')} ")
+        elif tag in ("input", "select", "textarea", "progress", "meter"):
             self._pieces.append(f" {_control(node)} ")
         elif tag == "a" and _is_note_reference(node):
             self._refer(node)
@@ -266,7 +268,7 @@ def _with_note(reference: str, note: str) -> str:
 
 def _control(node: Node) -> str:
     """What a form's control holds, as a reader sees it."""
-    if node.tag == "textarea":
+    if node.tag in ("textarea", "progress", "meter"):
         return node.words()
     if node.tag == "select":
         options = list(node.all("option"))

@@ -54,7 +54,7 @@ def _cell(cell: Any, language: str, losses: Losses) -> list[str]:
 def _output(output: Any, losses: Losses) -> list[str]:
     """What an output says, in the form that keeps most of it: tables are HTML."""
     if "text" in output:
-        return [_fenced(_text(output["text"]))]
+        return [_fenced(_TERMINAL.sub("", _text(output["text"])))]
     if "traceback" in output:
         said = output["traceback"] or [f"{output.get('ename', '')}: {output.get('evalue', '')}"]
         return [_fenced(_TERMINAL.sub("", "\n".join(map(str, said))))]

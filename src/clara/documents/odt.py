@@ -23,6 +23,8 @@ _TABLE = f"{{{_OASIS}:table:1.0}}"
 _DRAW = f"{{{_OASIS}:drawing:1.0}}"
 _STYLE = f"{{{_OASIS}:style:1.0}}"
 _OFFICE = f"{{{_OASIS}:office:1.0}}"
+_FORM = f"{{{_OASIS}:form:1.0}}"
+_XML_ID = "{http://www.w3.org/XML/1998/namespace}id"
 _SVG = f"{{{_OASIS}:svg-compatible:1.0}}"
 _SHOW = f"{{{_OASIS}:presentation:1.0}}"
 _LINK = "{http://www.w3.org/1999/xlink}href"
@@ -91,6 +93,12 @@ class _Reader:
         self._losses = losses
         self._content = read_xml(archive, "content.xml")
         self._styles = read_xml(archive, "styles.xml") if "styles.xml" in self._names else None
+        self._controls = {
+            one.get(name, ""): one
+            for one in self._content.iter()
+            if one.tag.startswith(_FORM)
+            for name in (f"{_FORM}id", _XML_ID)
+        }
         self._parents: dict[str, str] = {}
         self._marks: dict[str, str] = {}  # of each style the element that its text is in
         self._lists: dict[str, dict[int, _Level]] = {}
@@ -299,6 +307,8 @@ class _Reader:
                 elif part.tag == f"{_T}p" and not self._is_hidden(part):
                     boxes: list[Element] = []
                     parts = self._inline(part, boxes, 0)
+                    if is_first and (start := _number(item.get(f"{_T}start-value"), 0)):
+                        state.reached[level] = start - 1
                     mark = state.mark(levels, level) if is_first else ""
                     body.item(level - 1, mark, parts)
                     is_first = False
@@ -316,6 +326,8 @@ class _Reader:
         return parts
 
     def _inline_part(self, one: Element, boxes: list[Element], depth: int) -> list[Node | str]:
+        if one.tag == f"{_DRAW}control":
+            return [self._control(one.get(f"{_DRAW}control", ""))]
         if one.tag.startswith(_DRAW):
             objects = [self._formula(inner) for inner in one.iter(f"{_DRAW}object")]
             if any(objects):
@@ -383,6 +395,9 @@ class _Reader:
                 self._blocks(frame, body, depth + 1)
                 is_text = True
                 break
+            elif one.tag.startswith(_DRAW) and name != "image":  # of a group
+                self._frame(one, body, depth + 1)
+                is_text = True
         if described:
             body.paragraph([described])
         elif not is_text and frame.find(f"{_DRAW}image") is not None:
@@ -397,6 +412,23 @@ class _Reader:
             self._losses.count("embedded object")
         return bool(formula)
 
+    def _control(self, name: str) -> str:
+        """What a form's control holds, as it is shown."""
+        one = self._controls.get(name) if name else None
+        if one is None:
+            return ""
+        label = one.get(f"{_FORM}label", "")
+        if one.tag in (f"{_FORM}checkbox", f"{_FORM}radio"):
+            state = one.get(f"{_FORM}current-state") or one.get(f"{_FORM}current-selected")
+            return f" {'[x]' if state in ('checked', 'true') else '[ ]'} {label} "
+        chosen = [
+            item.get(f"{_FORM}label", "")
+            for item in one
+            if "true" in (item.get(f"{_FORM}current-selected"), item.get(f"{_FORM}selected"))
+        ]
+        words = one.get(f"{_FORM}current-value") or one.get(f"{_FORM}value") or self._words(one, 0)
+        return f" {' '.join(filter(None, (label, words, *chosen)))} "
+
     def _formula(self, one: Element) -> str:
         """The formula that an object is, "" if it is another kind of object."""
         path = f"{one.get(_LINK, '').removeprefix('./').rstrip('/')}/content.xml"
@@ -406,7 +438,9 @@ class _Reader:
         return _formula(root, 0) if root.tag.endswith("}math") else ""
 
     def _table(self, table: Element, depth: int) -> Node:
-        rows: list[Node] = []
+        named = [table.findtext(f"{_TABLE}{name}") or "" for name in ("title", "desc")]
+        caption = " ".join(filter(None, named))
+        rows: list[Node] = [element("caption", [caption])] if caption else []
 
         def add(parent: Element, tag: str) -> None:
             for one in parent:
