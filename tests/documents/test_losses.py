@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 from email.message import EmailMessage
+from io import BytesIO
+from zipfile import ZipFile
+
+from writers import epub, packed
 
 from clara.documents import read_stream
 from clara.records import Document
@@ -316,3 +320,22 @@ def test_gauges_and_areas_of_pages_are_not_glued() -> None:
     page = "<p>Done<progress value=3>30%</progress><meter value=3>3 of 5</meter></p>"
     page += "<map><area alt='North'></map>"
     assert words(html(page)) == "Done 30% 3 of 5\n\nNorth"
+
+
+def test_titles_of_drawings_are_their_words_and_not_the_page_s() -> None:
+    page = "<body><svg><title>Map of the mill</title><text>Weir</text></svg><p>Text.</p>"
+    document = html(page)
+    assert (document.title, words(document)) == ("stdin", "Map of the mill Weir\n\nText.")
+
+
+def test_pages_of_a_book_that_are_drawings_are_counted() -> None:
+    with ZipFile(BytesIO(epub("Mills", [("text", "The mill stands.")]))) as archive:
+        files = {name: archive.read(name).decode() for name in archive.namelist()}
+    files["a.opf"] = files["a.opf"].replace(
+        "</manifest><spine>",
+        '<item id="s" href="s.svg" media-type="image/svg+xml"/></manifest><spine><itemref idref="s"/>',
+    )
+    document = read_stream(packed(files), suffix=".epub")
+    assert (words(document), document.left_out) == (
+        "The mill stands.", ("1 page that is a drawing left out",)
+    )  # fmt: skip

@@ -79,9 +79,30 @@ def test_org() -> None:
     assert read(ORG, ".org") == (
         "My notes",
         (
-            Section("Before.", lines=(3, 3)),
-            Section("Text\n  of it", "One", lines=(5, 6)),
-            Section("- item", "One > Two", lines=(12, 12)),
-            Section("#+begin_src sh\nls\n#+end_src", "Three", lines=(14, 16)),
+            Section("author: me", metadata={"author": "me"}),
+            Section("Before.", lines=(3, 3), metadata={"author": "me"}),
+            Section("Text\n  of it", "One", lines=(5, 6), metadata={"author": "me"}),
+            Section("- item", "One > Two", lines=(12, 12), metadata={"author": "me"}),
+            Section("#+begin_src sh\nls\n#+end_src", "Three", lines=(14, 16), metadata={"author": "me"}),
         ),
     )
+
+
+def test_comments_and_properties_are_counted() -> None:
+    document = read_stream(ORG.encode(), "x", ".org")
+    assert document.left_out == ("1 comment left out", "1 property left out")
+    text = "* A\n#+CAPTION: The mill\n#+begin_comment\nhidden\n#+end_comment\nShown.\n"
+    document = read_stream(text.encode(), "x", ".org")
+    assert (document.sections[0].text, document.left_out) == ("The mill\nShown.", ("1 comment left out",))
+
+
+def test_substitutions_and_addresses_of_restructured_text() -> None:
+    text = (
+        "See |mill| and `the weir`_.\n\n.. |mill| replace:: the old mill\n.. _the weir: https://example.org/w\n\n"
+        ".. a comment\n   of two lines\n\nLast |line|.\n"
+    )
+    document = read_stream(text.encode(), "x", ".rst")
+    assert document.sections[0].text == (
+        "See the old mill and `the weir`_.\n\nthe weir: https://example.org/w\n\nLast |line|."
+    )
+    assert document.left_out == ("1 comment left out",)

@@ -116,3 +116,16 @@ def test_rows_of_pandoc() -> None:
     )
     row = rf"{{\trowd\cellx1\cellx2\trkeep\intbl{{{cells}}}\intbl\row}}"
     assert words(rf"{{\rtf1 {row}{{\pard End.\par}}}}") == "Open daily | nine\n\nEnd."
+
+
+def test_merged_cells_are_repeated_and_results_of_objects_are_read() -> None:
+    rows = (
+        r"\trowd\clvmgf\cellx1\cellx2\pard\intbl North\cell Alba\cell\row"
+        r"\trowd\clvmrg\cellx1\cellx2\pard\intbl\cell Berg\cell\row"
+    )
+    assert words(rf"{{\rtf1 {rows}\pard End.\par}}") == "North | Alba\nNorth | Berg\n\nEnd."
+    thing = r"{\object\objemb{\*\objclass Excel.Sheet}{\*\objdata 0105}{\result{\pard Total 5\par}}}"
+    picture = r"{\*\shppict{\pict\pngblip 89}}{\nonshppict{\pict\wmetafile8 01}}"
+    document = read(rf"{{\rtf1 See {thing}below.{picture}\par}}")
+    assert document.sections[0].text == "See below.\n\nTotal 5"
+    assert document.left_out == ("1 picture left out", "1 embedded object left out")

@@ -75,6 +75,8 @@ class _Book:
             for each in package.iterfind("{*}manifest/{*}item")
         }
         spine = [items.get(each.get("idref", "")) for each in package.iterfind("{*}spine/{*}itemref")]
+        drawn = sum(item is not None and item.media_type == "image/svg+xml" for item in spine)
+        self._losses.count("page that is a drawing", drawn, plural="pages that are drawings")
         pages = [item for item in (*spine, *items.values()) if item is not None and item.media_type in _PAGES]
         chapters = list({item.name: item for item in pages if not item.is_contents}.values())
         self._refuse_protected({item.name for item in chapters})

@@ -78,7 +78,7 @@ def outline_of(markup: str, losses: Losses, *, is_site: bool = True) -> tuple[st
     tree = parse(markup)
     outline = Outline()
     _Walk(tree, outline, losses, None, is_site=is_site).run()
-    title = next((one for one in tree.all("title")), None)
+    title = next((one for head in tree.all("head") for one in head.elements("title")), None)
     metadata = facts({
         _FACTS[name]: one.get("content")
         for one in tree.all("meta")

@@ -139,7 +139,7 @@ class Inline:
         elif tag == "button":
             self._count("button", node)
         elif tag == "svg":
-            words = " ".join(one.words() for one in node.outermost("text"))
+            words = " ".join(one.words() for tag in ("title", "desc", "text") for one in node.outermost(tag))
             self._pieces.append(f" {words} " if words.strip() else "")
         elif tag == "math":
             self._pieces.append(_formula(node))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from clara.documents.grids import END_OF_CELL, END_OF_ROW, heads_by_content, table, with_inner_rows
 from clara.documents.inline import address_after
@@ -30,8 +30,10 @@ _LEADS = {"932": "8[1-9a-f]|9[0-9a-f]|e[0-9a-f]|f[0-9a-c]", "936": _LEAD, "949":
 _LEFT_OUT = {
     "strike": "struck-out text", "striked": "struck-out text", "v": "hidden text", "deleted": "deleted text"
 }  # fmt: skip
-_BOXES = ("shptxt", "dptxbxtext")
+_BOXES = ("shptxt", "dptxbxtext", "result")
+_ABOVE = "\ue0f7"  # a cell that goes on one above
 _NAMES = {"doccomm": "description"}
+_PICTURE = re.compile(r"\\pict(?![a-z])")
 _BEGIN_NOTE, _END_NOTE = "\ue0f5", "\ue0f6"
 _AROUND_NOTE = re.compile(rf"{_BEGIN_NOTE}\s*|\s*{_END_NOTE}")
 _NOTES = {"footnote": f" [Note: {_BEGIN_NOTE}", "annotation": f" [Comment: {_BEGIN_NOTE}"}
@@ -84,7 +86,8 @@ def read_rtf(data: bytes, context: Context) -> Reading:
     found_page = _CODE_PAGE.search(markup)
     code_page = found_page[1] if found_page else "1252"
     markup = _escaped(markup, code_page)
-    context.losses.count("picture", markup.count("\\pict"))
+    context.losses.count("picture", len(_PICTURE.findall(markup)) - markup.count("\\nonshppict"))
+    context.losses.count("embedded object", markup.count("\\objdata"))
     found = {
         name: squeeze(_text(f"{{\\rtf1\\ansicpg{code_page} {text}}}")) for name, text in _INFO.findall(markup)
     }
@@ -99,6 +102,10 @@ def read_rtf(data: bytes, context: Context) -> Reading:
                 [Traced(tidy(with_inner_rows(cell))) for cell in line.rstrip().removesuffix("|").split("|")]
                 for line in group
             ]
+            for above, row in pairwise(grid):
+                for at, cell in enumerate(row):
+                    if cell.text == _ABOVE:
+                        row[at] = above[at] if at < len(above) else Traced("")
             width = max(map(len, grid))
             grid = [row + [Traced("")] * (width - len(row)) for row in grid]
             outline.block(table(grid, heads_by_content(grid)))
@@ -140,6 +147,9 @@ def _prepared(markup: str, losses: Losses) -> str:
     out: list[str] = []
     boxes: list[str] = []  # that stand in the open paragraph or row
     is_row = False
+    merged: list[bool] = []  # of each cell of a row whether it goes on the one above
+    goes_on = False
+    cells = 0
     stack = [_State()]
     for match in _TOKEN.finditer(markup):
         token, word, number = match[0], match[1], match[2]
@@ -184,9 +194,18 @@ def _prepared(markup: str, losses: Losses) -> str:
         elif word in ("trowd", "row"):
             is_row = word == "trowd"
             out.append(token)
-            if not is_row:
+            if is_row:
+                merged = []
+            else:
                 out += boxes
-                boxes = []
+                boxes, cells = [], 0
+        elif word in ("clvmrg", "cellx"):
+            if word == "cellx":
+                merged.append(goes_on)
+            goes_on = word == "clvmrg"
+        elif word == "cell":
+            out += [_ABOVE, token] if cells < len(merged) and merged[cells] else [token]
+            cells += 1
         elif word in ("pard", "intbl"):
             stack[-1] = replace(state, is_cell=word == "intbl")
             out.append(token)
