@@ -35,11 +35,11 @@ def shots(page: Any, url: str) -> None:
 
     page.goto(url)
     page.wait_for_selector("#store option", state="attached")
-    ask(page, "When was the Brooklyn Bridge opened?")
+    ask(page, "On what day was the Brooklyn Bridge opened?")
     ask(page, "How long is its main span?")
     keep("ask")
     page.locator("#sources button", has_text="Memory").first.click()
-    page.wait_for_selector("#memory[open] ol li")
+    page.wait_for_selector("#memory[open] #paraphrase")
     keep("memory")
     page.keyboard.press("Escape")
     page.click("nav a[href='#search']")

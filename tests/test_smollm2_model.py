@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from clara.cli import app
+from clara.evaluation.inspection import inspect_document
 from clara.evaluation.metrics import f1
 from clara.library import Library
 from clara.models import packaged_folder
@@ -49,6 +50,12 @@ def test_it_is_the_default_and_answers_from_compressed_documents(
         answer = library.ask("On what day was the Brooklyn Bridge opened?")
         assert "May 1883" in answer.text
         assert [source.read_as for source in answer.sources][:2] == ["text", "memory"]
+    found = inspect_document(
+        clara, "The bridge was opened in 1883. Its builder was Washington Roebling.", draws=2
+    )
+    assert found.paraphrase
+    assert {*found.kept, *found.lost} == {"1883", "washington roebling"}
+    assert found.nearest == ()  # memories enter behind layer 12
 
 
 @needs_base

@@ -107,6 +107,20 @@ def test_nearest_words_are_those_of_a_loop(clara: Clara) -> None:
         assert [one.cosine for one in nearest] == pytest.approx([scores[t] for t in best], abs=1e-3)
 
 
+def test_the_paraphrase_tells_which_names_and_numbers_are_kept(
+    monkeypatch: pytest.MonkeyPatch, clara: Clara
+) -> None:
+    if clara.name == "bert":
+        assert inspect_document(clara, TEXT).paraphrase is None
+        return
+    written = "It says that 1,203 men lived in old Ghent"
+    monkeypatch.setattr(Clara, "paraphrase", lambda self, memories, rate: [written])
+    found = inspect_document(clara, "In old Ghent lived 1203 men, and 77 of Bruges")
+    assert (found.kept, found.lost) == (("ghent", "1203"), ("bruges", "77"))
+    assert found.paraphrase == written
+    assert Inspection.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+
+
 def test_a_question_has_a_memory_too(clara: Clara) -> None:
     found = inspect_question(clara, "w3 w4", nearest=2)
     assert found.words == ()

@@ -125,7 +125,6 @@ def test_a_memory_and_the_model_are_shown(page) -> None:
     ask(page, QUESTION)
     page.locator("#sources button", has_text="Memory").first.click()
     page.wait_for_selector("#memory[open]")
-    assert "give every word back" in page.inner_text("#memory-body")
     assert page.locator("#memory-body ol li").count() > 3
     is_accessible(page)
     shot(page, "memory")

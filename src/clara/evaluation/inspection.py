@@ -1,4 +1,4 @@
-"""What is in a memory: how much it depends on each word, and which words of the vocabulary lie near it."""
+"""What is in a memory: its dependence on each word, what is written from it, and which words lie near it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from clara.errors import InputError
+from clara.errors import InputError, PromptError
+from clara.evaluation import metrics
 from clara.pipeline import Clara
 from clara.processing import collate_texts
 
@@ -60,12 +63,19 @@ class Inspection:
         text: A passage, or a question.
         words: Its words with their weights.
         nearest: Of each memory token the nearest tokens of the vocabulary, nearest first; the words that it
-            spells, in their order, where it does.
+            spells, in their order, where it does. Empty for memories that enter the generator behind its
+            first layers, which have no place in the vocabulary.
+        paraphrase: What the generator writes from the memory alone; None if it was not taught to.
+        kept: Names and numbers of the passage that the paraphrase holds, in lower case.
+        lost: Those that it does not hold.
     """
 
     text: str
     words: tuple[Word, ...]
     nearest: tuple[tuple[Near, ...], ...]
+    paraphrase: str | None = None
+    kept: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -78,6 +88,9 @@ class Inspection:
             values["text"],
             tuple(Word(**word) for word in values["words"]),
             tuple(tuple(Near(**one) for one in tokens) for tokens in values["nearest"]),
+            values.get("paraphrase"),
+            tuple(values.get("kept", ())),
+            tuple(values.get("lost", ())),
         )
 
 
@@ -114,6 +127,9 @@ def inspect_document(
     spans = clara.processor.document_spans(text)
     memories, _ = clara.compress([text], rate=rate)
     weights = _sensitivity(clara, encoded, rate, draws, seed, _grouped(text, spans))
+    paraphrase = _paraphrase(clara, memories[0], rate)
+    facts = metrics.names(text) + metrics.numbers(text)
+    kept = metrics.held(facts, paraphrase or "")
     return Inspection(
         text,
         tuple(
@@ -126,7 +142,18 @@ def inspect_document(
             rate or clara.model.config.compression_rate,
             nearest,
         ),
+        paraphrase,
+        () if paraphrase is None else tuple(kept),
+        () if paraphrase is None else tuple(fact for fact in facts if fact not in kept),
     )
+
+
+def _paraphrase(clara: Clara, memory: NDArray[np.float16], rate: int | None) -> str | None:
+    """What the generator writes from a memory (m, H) alone; None if its prompts have no paraphrases."""
+    try:
+        return clara.paraphrase([memory], rate=rate)[0]
+    except PromptError:
+        return None
 
 
 @torch.inference_mode()
@@ -226,6 +253,8 @@ def _nearest(clara: Clara, memory: Tensor, rate: int, count: int) -> tuple[tuple
             )
             for row in spelled
         )
+    if clara.model.config.memory_layer:
+        return ()
     rows = clara.model.output_rows.float()
     centre = rows.mean(dim=0)
     cosines = torch.nn.functional.normalize(memory.float() - centre, dim=-1) @ (

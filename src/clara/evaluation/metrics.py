@@ -151,11 +151,13 @@ def preserved(original: Counter[str], rewritten: str) -> float | None:
         original: `numbers` or `names` of the original; each counts once.
         rewritten: The whole text; names are looked up anywhere in it, numbers as numbers.
     """
-    if not original:
-        return None
+    return len(held(original, rewritten)) / len(original) if original else None
+
+
+def held(original: Counter[str], rewritten: str) -> list[str]:
+    """The numbers or names of an original that a rewritten text holds; arguments as for `preserved`."""
     own, lower = numbers(rewritten), rewritten.lower()
-    found = sum(item in own if item[0].isdigit() else _holds(lower, item) for item in original)
-    return found / len(original)
+    return [item for item in original if (item in own if item[0].isdigit() else _holds(lower, item))]
 
 
 def _holds(text: str, name: str) -> bool:

@@ -58,8 +58,9 @@ def write_page(inspections: Sequence[Inspection], path: Path, title: str) -> Non
     body = "\n".join(line for inspection in inspections for line in _section(inspection))
     legend = (
         "<p><small>The darker a word, the more the memory depends on it; the darkest count twice the mean or "
-        "more. Point at a word for its share. Below each text stand its memory tokens with the nearest words "
-        "of the vocabulary and their cosines.</small></p>"
+        "more. Point at a word for its share. Below each text stands what the model writes from "
+        "its memory, or each memory token with the nearest words of the vocabulary and their cosines."
+        "</small></p>"
     )
     head = '<meta charset="utf-8">\n<meta name="viewport" content="width=device-width">\n'
     head += f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>"
@@ -74,6 +75,14 @@ def _section(inspection: Inspection) -> Iterator[str]:
     yield f"<h2>{html.escape(inspection.text.splitlines()[0][:80])}</h2>"
     if inspection.words:
         yield f"<p>{''.join(_marked(inspection))}</p>"
+    if inspection.paraphrase is not None:
+        facts = {"kept": inspection.kept, "lost": inspection.lost}
+        yield f"<p>Written from the memory: {html.escape(inspection.paraphrase)}</p>"
+        for label, found in facts.items():
+            listed = html.escape(", ".join(found)) or "none"
+            yield f"<p><small>Names and numbers {label}: {listed}</small></p>"
+    if not inspection.nearest:
+        return
     yield "<table><tr><th>memory token</th><th>nearest words</th></tr>"
     for number, tokens in enumerate(inspection.nearest, start=1):
         words = ", ".join(f"{html.escape(one.text)} <small>{one.cosine:.2f}</small>" for one in tokens)

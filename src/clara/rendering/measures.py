@@ -115,8 +115,14 @@ def print_inspections(inspections: Sequence[Inspection], *, as_json: bool) -> No
             shares = ", ".join(f"{word.text} {100 * word.weight:.1f} %" for word in heaviest)
             shown.print(f"Most weight: {shares}")
             shown.print()
-        table = Table("memory token", "nearest words, cosine", box=None)
-        for number, tokens in enumerate(inspection.nearest, start=1):
-            table.add_row(str(number), Text(", ".join(f"{one.text} {one.cosine:.2f}" for one in tokens)))
-        print_table(shown, table)
-        shown.print()
+        if inspection.paraphrase is not None:
+            shown.print(Text(f"Written from the memory: {inspection.paraphrase}"))
+            for label, facts in (("kept", inspection.kept), ("lost", inspection.lost)):
+                shown.print(Text(f"Names and numbers {label}: {', '.join(facts) or 'none'}"))
+            shown.print()
+        if inspection.nearest:
+            table = Table("memory token", "nearest words, cosine", box=None)
+            for number, tokens in enumerate(inspection.nearest, start=1):
+                table.add_row(str(number), Text(", ".join(f"{one.text} {one.cosine:.2f}" for one in tokens)))
+            print_table(shown, table)
+            shown.print()

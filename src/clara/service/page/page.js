@@ -197,10 +197,10 @@ function busy(isBusy) {
 const STEPS = {
   filter: "The conditions leave these passages.",
   index: "The index puts candidates forward.",
-  exact: "The question's key is compared with the key of every memory (cosine).",
+  exact: "The question's embedding is compared with that of every passage (cosine).",
   lexical: "The question's words are looked up (BM25).",
   fused: "Both rankings are joined.",
-  rerank: "The words that the memories hold are matched with the question's, each in its context.",
+  rerank: "The question's tokens are compared with what the candidates' memories hold.",
 };
 
 async function search(question, where) {
@@ -321,7 +321,7 @@ async function showDocument(id, passage = null) {
 async function showMemory(id) {
   tell("Looking into the memory …");
   const found = await call(inStore(`passages/${id}/memory`));
-  const { words, nearest, text } = found.inspection;
+  const { words, nearest, text, paraphrase, kept, lost } = found.inspection;
   const all = Array.from(text);
   const mean = words.reduce((sum, word) => sum + word.weight, 0) / Math.max(1, words.length);
   const shown = element("p", { class: "text" });
@@ -333,15 +333,16 @@ async function showMemory(id) {
     at = stop;
   }
   shown.append(all.slice(at).join(""));
-  const held = nearest.flat().map((one) => one.text.toLowerCase());
-  const lost = [...new Set(words.map((one) => one.text).filter((one) => /[\p{L}\p{N}]/u.test(one) && !held.includes(one.toLowerCase()) && !held.join("").replaceAll("##", "").includes(one.toLowerCase())))];
   $("memory-body").replaceChildren(
     element("p", {}, `${found.rows} memory tokens of ${found.size} numbers stand for ${words.length} words: ${found.bytes.toLocaleString()} bytes.`),
     element("h3", {}, "Words by weight"), element("p", { class: "dim" }, "The darker a word, the more the memory depends on it."), shown,
-    element("h3", {}, "Words that survive"),
-    element("p", {}, lost.length ? `Not among the words that the memory's tokens give back: ${lost.slice(0, 60).join(", ")}` : "The memory's tokens give every word back."),
-    element("h3", {}, "Token by token"),
-    element("ol", {}, ...nearest.map((tokens) => element("li", {}, tokens.map((one) => one.text).join(" ")))));
+    ...(paraphrase === null ? [] : [
+      element("h3", {}, "Written from the memory alone"), element("p", { id: "paraphrase" }, paraphrase),
+      element("h3", {}, "Names and numbers"),
+      element("p", {}, `Kept: ${kept.join(", ") || "none"}.`), element("p", {}, `Lost: ${lost.join(", ") || "none"}.`)]),
+    ...(nearest.length === 0 ? [] : [
+      element("h3", {}, "Token by token"),
+      element("ol", {}, ...nearest.map((tokens) => element("li", {}, tokens.map((one) => one.text).join(" "))))]));
   tell("");
   $("memory").showModal();
 }
