@@ -99,10 +99,10 @@ def test_comments_and_properties_are_counted() -> None:
 def test_substitutions_and_addresses_of_restructured_text() -> None:
     text = (
         "See |mill| and `the weir`_.\n\n.. |mill| replace:: the old mill\n.. _the weir: https://example.org/w\n\n"
-        ".. a comment\n   of two lines\n\nLast |line|.\n"
+        ".. a comment\n   of two lines\n\n.. |pic| image:: a.png\n   :alt: A\n\nLast |line|.\n"
     )
     document = read_stream(text.encode(), "x", ".rst")
     assert document.sections[0].text == (
         "See the old mill and `the weir`_.\n\nthe weir: https://example.org/w\n\nLast |line|."
     )
-    assert document.left_out == ("1 comment left out",)
+    assert document.left_out == ("1 comment left out", "1 picture or sign left out")

@@ -148,7 +148,7 @@ class Inline:
         elif tag == "area":
             self._pieces.append(f" {node.get('alt')} ")
         elif tag in ("input", "select", "textarea", "progress", "meter"):
-            self._pieces.append(f" {_control(node)} ")
+            self._pieces.append(f" {_control(node).strip()} ")
         elif tag == "a" and _is_note_reference(node):
             self._refer(node)
         else:

@@ -13,6 +13,7 @@ from clara.documents.text import Line, numbered_lines, paragraphs_of, squeeze, u
 _ADORNMENT = re.compile(r"([!-/:-@\[-`{-~])\1+$")
 _RST_SUBSTITUTE = re.compile(r"\.\. \|([^|\n]{1,100})\| +replace:: *(.*)")
 _RST_SUBSTITUTED = re.compile(r"\|(\S(?:[^|\n]{0,98}\S)?)\|_{0,2}")
+_RST_SIGN = re.compile(r"\.\. \|[^|\n]{1,100}\| +(?:image|unicode|date)::")
 _RST_TARGET = re.compile(r"\.\. _(`[^`]*`|[^:]*): *(.*)|__ +(\S.*)")
 _RST_COMMENT = re.compile(r"\.\. (?!\[|\S+::|_|\|)|\.\.$")
 _ORG_HEADING = re.compile(r"(\*+) (?:(?:TODO|DONE) )?(.*?)(?:\s+:[\w@#%:]+:)?$")
@@ -70,6 +71,9 @@ def _rst_shown(lines: Sequence[Line], losses: Losses) -> list[Line]:
         is_comment = False
         if (stands := _RST_SUBSTITUTE.match(line)) is not None:
             texts[stands[1].casefold()] = stands[2]
+        elif _RST_SIGN.match(line):  # a picture, or a sign that is seldom a word
+            is_comment = True
+            losses.count("picture or sign", plural="pictures and signs")
         elif (target := _RST_TARGET.match(line)) is not None:
             address = target[2] or target[3]
             if address:
