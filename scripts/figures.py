@@ -52,7 +52,7 @@ def _made(run: str, name: str | None) -> str:
     if run == "compressing":
         return table(LOG_HEAD, log_rows())
     if run == "compared":
-        return _compared()
+        return _compared(("recall@5",) if name == "short" else ("recall@1", "recall@5"))
     if run == "overview":
         folders = [folder for folder in sorted(RESULTS.iterdir()) if (folder / "metrics.json").is_file()]
         return overview_table([_figures(folder) for folder in folders])
@@ -65,7 +65,7 @@ _DEFAULT_READING = {"smollm2": "full-mixed-4x", "extractive": "full-text"}
 """How each packaged model answers by default, as a name of a condition."""
 
 
-def _compared() -> str:
+def _compared(recall: tuple[str, ...]) -> str:
     """F1 and recall of both packaged models on the same questions and passages."""
     rows = []
     for folder in sorted((RESULTS / "compared").iterdir(), reverse=True):
@@ -79,12 +79,10 @@ def _compared() -> str:
                 model,
                 percent(answers["gold-text"]["f1"]),
                 percent(default["f1"]),
-                percent(found["recall@1"]),
-                percent(found["recall@5"]),
+                *(percent(found[metric]) for metric in recall),
             )
         )
-    head = ("questions over passages", "model", "F1, right passage", "F1, 5 found", "recall@1", "recall@5")
-    return table(head, rows)
+    return table(("questions over passages", "model", "F1, right passage", "F1, 5 found", *recall), rows)
 
 
 def _cost() -> str:
