@@ -47,9 +47,6 @@ def shots(page: Any, url: str) -> None:
     page.press("#query", "Enter")
     page.wait_for_selector("#found .source")
     page.evaluate("document.activeElement.blur()")
-    page.evaluate(
-        "document.querySelector('#found ol').previousElementSibling.scrollIntoView({ block: 'center' })"
-    )
     keep("search")
     page.click("nav a[href='#documents']")
     page.wait_for_selector("#documents tbody tr")

@@ -109,6 +109,9 @@ def test_documents_are_added_read_and_removed(page, tmp_path: Path) -> None:
     page.set_input_files("#files", [file, broken])
     page.wait_for_selector("#additions [data-state=done]")
     page.wait_for_selector("#additions [data-state=failed] button")
+    page.set_input_files("#files", broken)
+    page.wait_for_selector("#additions [data-state=failed]")
+    assert page.locator("#additions li", has_text="broken.pdf").count() == 1
     is_accessible(page)
     shot(page, "documents")
     page.fill("#filter", "cheese")
@@ -142,9 +145,17 @@ def test_dark_and_narrow_screens(page) -> None:
     ask(page, QUESTION)
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert ground == "rgb(23, 24, 26)"
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    is_accessible(page)
-    shot(page, "dark-narrow")
+    for view, shown in (
+        ("ask", "#sources .source"),
+        ("search", "#query"),
+        ("documents", "#documents tbody tr"),
+        ("about", "#about table"),
+    ):
+        page.click(f"nav a[href='#{view}']")
+        page.wait_for_selector(shown)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360, view
+        is_accessible(page)
+        shot(page, f"dark-narrow-{view}")
 
 
 def test_errors_are_told(page) -> None:

@@ -213,8 +213,9 @@ async function search(question, where) {
     element("p", { class: "dim" }, step.candidates.slice(0, 8).map((one) => `${named.get(one.id) || `passage ${one.id}`} (${one.score.toFixed(3)})`).join(", "))));
   $("found").replaceChildren(
     element("p", { class: "dim" }, `${found.allowed.toLocaleString()} of ${found.passages.toLocaleString()} passages could be found.`),
-    element("h3", {}, "What was found"), ...found.results.map((one) => sourceCard(one, null)),
-    element("h3", {}, "How it was found"), element("ol", {}, ...steps));
+    element("div", { class: "split" },
+      element("div", {}, element("h3", {}, "What was found"), ...found.results.map((one) => sourceCard(one, null))),
+      element("aside", { "aria-label": "How it was found" }, element("h3", {}, "How it was found"), element("ol", {}, ...steps))));
   tell(`${found.results.length} passages found.`);
 }
 
@@ -247,7 +248,10 @@ function showAdditions(additions) {
   const words = { waiting: "waits", done: "done", failed: "failed" };
   const lines = [...sending].map(([name, share]) => element("li", {}, `${name} `,
     element("progress", { max: 1, value: share, "aria-label": `Sending ${name}` }), ` ${Math.round(share * 100)} % sent`));
-  for (const one of additions.slice(0, 20)) {
+  const names = new Set(); // the newest addition of a name counts
+  for (const one of additions) {
+    if (names.has(one.name) || names.size === 20) continue;
+    names.add(one.name);
     const now = one.state === "working" ? `is read and compressed, ${one.passages} passages so far` : words[one.state];
     lines.push(element("li", { class: one.state === "failed" ? "bad" : "", "data-state": one.state }, `${one.name}: ${now}. ${one.state === "working" ? "" : one.message} `,
       one.state === "working" ? element("progress", { "aria-label": `Adding ${one.name}` }) : null,
