@@ -21,7 +21,6 @@ from clara.training.objectives import (
     ObjectiveOptions,
     compress_texts,
     compression_loss,
-    count_items,
     end_to_end_loss,
 )
 from clara.training.stages import STAGE_OF, StageModule, measure, prepare
@@ -235,7 +234,7 @@ def test_shares_of_a_batch_add_up_to_its_loss(
     options = ObjectiveOptions(contrastive_weight=0.2, distillation_weight=0.1)
     module = StageModule(model, processor, STAGE_OF[stage], options)
     examples: Any = asked if stage == STAGES[2] else read
-    counts = count_items(processor, examples)
+    counts = module.count_items(examples)
     whole = module.stage_loss(examples, options)
     assert {name: term.count for name, term in whole.terms.items()} == {
         name: counts[name] for name in whole.terms

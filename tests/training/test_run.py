@@ -241,10 +241,8 @@ def test_a_folder_says_what_was_run(place: Path) -> None:
     ]
 
 
-def test_event_files_are_written_where_asked(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("TENSORBOARD_LOGGING_DIR", raising=False)
+def test_event_files_are_written_where_asked(place: Path) -> None:
     run(place, STAGES[1], "run.tensorboard=true", "optimizer.steps=2")
-    monkeypatch.delenv("TENSORBOARD_LOGGING_DIR")
     (events,) = (place / "run" / "tensorboard").iterdir()
     assert events.stat().st_size > 0
 
@@ -373,6 +371,28 @@ def test_two_processes_are_one_with_their_batches_together(place: Path, sharding
         models = [load(place / name / stage / "model")[0] for name in ("run", "two")]
         for name, left in models[0].named_parameters():
             torch.testing.assert_close(dict(models[1].named_parameters())[name], left, atol=1e-3, rtol=1e-3)
+
+
+def test_a_sharded_run_goes_on_as_if_it_had_been_one_process(place: Path) -> None:
+    stage = STAGES[1]
+    whole = losses(run(place, stage, f"run.folder={place / 'whole'}"))
+    result = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"),
+            *("-m", "clara", "train", stage, str(place / "recipe.toml"), "--minutes", "0"),
+            *("--set", "optimizer.sharding=fsdp"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "The time is up" in result.stdout
+    again = losses(run(place, stage, resume=True))
+    assert list(again) == [2, 3, 4, 5, 6]
+    assert again == pytest.approx({step: whole[step] for step in again}, abs=1e-5)
 
 
 def test_from_a_base_and_data_to_an_answer(

@@ -60,7 +60,7 @@ def test_a_file_is_read_and_overridden(tmp_path: Path) -> None:
             3,
             "lora_rank cannot change in a model that exists",
         ),
-        ("batch_size = 4", 'sharding = "fsdp"\ndeepspeed = "a.json"', 7, "not both"),
+        ("batch_size = 4", 'sharding = "zero"', 9, "optimizer.sharding is 'zero'"),
         ("batch_size = 4", 'precision = "float16"', 9, "optimizer.precision is 'float16'"),
         ("batch_size = 4", "[options]\nnested_rates = [4, 0]", 9, "nested_rates are"),
     ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Annotated
@@ -33,8 +32,8 @@ def train(
     stage: Annotated[
         str,
         typer.Argument(
-            help="compression-pretraining, instruction-tuning, end-to-end, or recipe for every stage with a "
-            "table in the file."
+            help="joint, compression-pretraining, instruction-tuning, end-to-end, or recipe for every stage "
+            "with a table in the file."
         ),
     ],
     config: Annotated[Path, typer.Argument(help="TOML file with the settings.")],
@@ -68,6 +67,7 @@ def train(
     for name, settings in runs.items():  # a fault in the last stage's data is told before the first one runs
         ExampleFile([*settings.data.train, *settings.data.validation], name).close()
     from clara.rendering.progress import training_progress
+    from clara.training import processes
     from clara.training.run import train as run_stage
 
     for name, settings in runs.items():
@@ -77,11 +77,11 @@ def train(
         except KeyboardInterrupt:
             typer.echo("Interrupted; continue from the last checkpoint with --resume.", err=True)
             raise typer.Exit(130) from None
-        if os.environ.get("RANK", "0") == "0":
-            done = f"Wrote {folder}." if folder else "The time is up; continue with --resume."
-            typer.echo(done)
+        if processes.is_main():
+            typer.echo(f"Wrote {folder}." if folder else "The time is up; continue with --resume.")
         if folder is None:
-            return
+            break
+    processes.leave()
 
 
 @data_app.command("check")

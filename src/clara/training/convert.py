@@ -16,9 +16,8 @@ from pathlib import Path
 from clara.datasets.formats import Item, Record, read_items
 from clara.datasets.json_lines import read_records
 from clara.errors import InputError
-from clara.training.data import STAGES
+from clara.training.data import END_TO_END, INSTRUCTION_TUNING, PRETRAINING, STAGES
 
-PRETRAINING, INSTRUCTION_TUNING, END_TO_END = STAGES
 _STAGES = {
     "texts with paraphrases": (PRETRAINING,),
     "passages with questions": (PRETRAINING,),

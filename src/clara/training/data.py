@@ -25,7 +25,8 @@ from clara.training.examples import CompressionExample, EndToEndExample, JointEx
 
 StageExample = CompressionExample | EndToEndExample | JointExample
 
-STAGES = ("compression-pretraining", "instruction-tuning", "end-to-end")
+PRETRAINING, INSTRUCTION_TUNING, END_TO_END = "compression-pretraining", "instruction-tuning", "end-to-end"
+STAGES = (PRETRAINING, INSTRUCTION_TUNING, END_TO_END)
 """The paper's, in its order."""
 
 JOINT = "joint"
@@ -229,8 +230,8 @@ def _stage_of(path: Path) -> str:
         if key in keys:
             return stage
     raise InputError(
-        f"{path} has a first line that fits no stage: it needs data_type ({STAGES[0]}), answer "
-        f"({STAGES[1]}), gold_answer ({STAGES[2]}) or rows ({JOINT}); name the stage with --stage."
+        f"{path} has a first line that fits no stage: it needs data_type ({PRETRAINING}), answer "
+        f"({INSTRUCTION_TUNING}), gold_answer ({END_TO_END}) or rows ({JOINT}); name the stage with --stage."
     )
 
 

@@ -17,10 +17,9 @@ from clara.corpus_index import CorpusIndex
 from clara.errors import InputError
 from clara.pipeline import Clara
 from clara.ranking import bm25_ranker
-from clara.training.data import STAGES
+from clara.training.data import END_TO_END, INSTRUCTION_TUNING
 from clara.training.examples import read_reading_examples
 
-_, INSTRUCTION_TUNING, END_TO_END = STAGES
 QUESTIONS_AT_ONCE = 256
 
 _Asked = tuple[str, str, int]

@@ -462,17 +462,29 @@ def _numbers(texts: Iterator[str]) -> dict[str, int]:
     return {text: at for at, text in enumerate(dict.fromkeys(texts))}
 
 
-def count_items(
-    processor: ClaraProcessor, examples: Sequence[CompressionExample | EndToEndExample]
+def count_compression_items(
+    model: ClaraModel,
+    processor: ClaraProcessor,
+    examples: Sequence[CompressionExample],
+    options: ObjectiveOptions = DEFAULTS,
 ) -> dict[str, int]:
-    """The items of each term of a batch (`StageLoss.total`), without running the model."""
-    tokens = documents = labelled = 0
+    """The items of each term of a batch of `compression_loss`, without running the model."""
+    tokens = documents = 0
     for example in examples:
         slots = [MemorySlot(1)] * len(example.documents)
-        if isinstance(example, EndToEndExample):
-            tokens += processor.prompt(example.question, slots[:1], example.answer).num_targets
-            labelled += bool(example.positives)
-        else:
-            tokens += compression_prompt(processor, example, slots).num_targets
-            documents += len(example.documents)
-    return {"answer": tokens, "alignment": documents, "contrastive": labelled, "distillation": tokens}
+        tokens += compression_prompt(processor, example, slots).num_targets
+        documents += len(example.documents)
+    return {"answer": tokens, "alignment": documents, "distillation": tokens}
+
+
+def count_end_to_end_items(
+    model: ClaraModel,
+    processor: ClaraProcessor,
+    examples: Sequence[EndToEndExample],
+    options: ObjectiveOptions = DEFAULTS,
+) -> dict[str, int]:
+    """The items of each term of a batch of `end_to_end_loss`, without running the model."""
+    slot = [MemorySlot(1)]
+    tokens = sum(processor.prompt(example.question, slot, example.answer).num_targets for example in examples)
+    labelled = sum(bool(example.positives) for example in examples)
+    return {"answer": tokens, "contrastive": labelled, "distillation": tokens}

@@ -4,7 +4,7 @@ run/
   settings.json     the settings as resolved
   provenance.json   versions, precision, git commit, data files with their hashes, machine
   metrics.jsonl     one line per report
-  checkpoints/      checkpoint-<step>/: the model, the Trainer's state, complete.json
+  checkpoints/      checkpoint-<step>/ (`clara.training.checkpoints`)
   model/            the finished model
 """
 
@@ -12,21 +12,16 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import re
 import shutil
 import signal
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
-from transformers import TrainerCallback, TrainingArguments, set_seed
-from transformers.trainer_utils import SchedulerType
+from transformers import set_seed
 
 from clara import loading
 from clara.device import Precision, native_precision, set_attention
@@ -34,15 +29,16 @@ from clara.errors import InputError, MissingExtraError
 from clara.model.modeling import ClaraModel
 from clara.processing import ClaraProcessor
 from clara.provenance import file_sha256, provenance, version, write_json
+from clara.training import processes
+from clara.training.checkpoints import MODEL_FOLDER, Checkpoints, save_model
 from clara.training.data import ExampleFile, StageExample
+from clara.training.loop import Report, TrainingLoop
 from clara.training.memory_cache import MemoryCache
 from clara.training.objectives import ObjectiveOptions
 from clara.training.settings import Settings
-from clara.training.sharding import most, shard
+from clara.training.sharding import shard
 from clara.training.stages import STAGE_OF, Stage, StageModule, prepare
-from clara.training.trainer import COMPLETE_FILE, MODEL_FOLDER, StageTrainer, save_model
 
-Report = Callable[[dict[str, float]], None]
 CHECKPOINTS = "checkpoints"
 METRICS_FILE = "metrics.jsonl"
 PROVENANCE_FILE = "provenance.json"
@@ -73,49 +69,57 @@ def train(
         TrainingError: The loss is not finite, or a checkpoint could not be written.
         KeyboardInterrupt: Interrupted; a checkpoint was saved.
     """
-    if version("accelerate") is None:
-        raise MissingExtraError("Training needs more packages; run: pip install 'clara-rag[train]'.")
     folder = settings.run.folder
     model_folder = folder / MODEL_FOLDER
-    checkpoint = _last_checkpoint(folder / CHECKPOINTS)
-    if _is_main():
+    checkpoints = Checkpoints(folder / CHECKPOINTS, settings.run.keep)
+    checkpoint = checkpoints.newest()
+    if processes.is_main():
         _check_folder(folder, settings, stage, resume)
     if resume and (model_folder / "config.json").is_file():
         return model_folder
-    with ExitStack() as files:
-        examples = files.enter_context(ExampleFile(settings.data.train, stage))
+    with ExitStack() as stack:
+        examples = stack.enter_context(ExampleFile(settings.data.train, stage))
         validation = _validation(settings, stage)
-        arguments = _arguments(settings, len(examples))  # joins the processes
-        _log_directory(folder, settings)
-        if _is_main():
+        processes.join()
+        if processes.is_main():
             _write_start(folder, settings, stage, examples)
-        _wait_for_all()
-        cache = files.enter_context(MemoryCache(folder / "scratch")) if stage == "end-to-end" else None
-        module = _module(settings, STAGE_OF[stage], checkpoint, cache)
-        set_attention(module.model.base, arguments.device, arguments.bf16)
-        if settings.optimizer.sharding == "fsdp" and dist.is_initialized():
-            module.options = replace(module.options, rounds=most)
-            shard(module.to(arguments.device), module.model.base.base_model)
-        clock = _Clock(report, folder / METRICS_FILE)
-        interruption = _Interruption(deadline)
-        trainer = StageTrainer(module, arguments, examples, validation, clock, [interruption, clock])
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    if trainer.state.global_step < trainer.state.max_steps:
-        if interruption.asked:
-            raise KeyboardInterrupt
-        return None
+        processes.wait_for_all()
+        cache = (
+            stack.enter_context(MemoryCache(folder / "scratch"))
+            if STAGE_OF[stage].freezes_compressor
+            else None
+        )
+        device, precision = processes.device(), _precision(settings)
+        module = _module(settings, STAGE_OF[stage], checkpoint, cache).to(device)
+        set_attention(module.model.base, device, precision.bfloat16)
+        if settings.optimizer.sharding == "fsdp" and processes.num_processes() > 1:
+            module.options = replace(module.options, rounds=processes.largest)
+            shard(module, module.model.base.base_model)
+        metrics = stack.enter_context(_Metrics(folder, report, tensorboard=settings.run.tensorboard))
+        loop = TrainingLoop(
+            module,
+            settings,
+            examples,
+            validation,
+            bfloat16=precision.bfloat16,
+            checkpoints=checkpoints,
+            report=metrics,
+        )
+        if checkpoint is not None:
+            loop.restore(checkpoint)
+        metrics.start(loop.step, loop.steps)
+        interruption = stack.enter_context(_Interruption(deadline))
+        if not loop.run(interruption.should_stop):
+            if interruption.asked:
+                raise KeyboardInterrupt
+            return None
     temporary = folder / f"{MODEL_FOLDER}.new"
-    save_model(module, temporary, write=_is_main())
-    if _is_main():
+    save_model(module, temporary, write=processes.is_main())
+    if processes.is_main():
         temporary.rename(model_folder)
         shutil.rmtree(folder / "scratch", ignore_errors=True)
-    _wait_for_all()  # the next stage of a recipe reads the model
+    processes.wait_for_all()  # the next stage of a recipe reads the model
     return model_folder
-
-
-def _wait_for_all() -> None:
-    if dist.is_initialized():
-        dist.barrier()
 
 
 def _validation(settings: Settings, stage: str) -> list[StageExample]:
@@ -170,58 +174,10 @@ def _load_model(
     return model, processor
 
 
-def _arguments(settings: Settings, num_examples: int) -> TrainingArguments:
-    wanted, run = settings.optimizer, settings.run
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    if wanted.batch_size % processes:
-        raise InputError(
-            f"optimizer.batch_size is {wanted.batch_size}, but must be a multiple of the {processes} "
-            "processes."
-        )
-    share = wanted.batch_size // processes
-    micro = next(size for size in range(min(share, wanted.micro_batch_size), 0, -1) if share % size == 0)
-    steps = wanted.steps or max(1, round(wanted.epochs * num_examples / wanted.batch_size))
-    device = _device()
-    return TrainingArguments(
-        output_dir=str(run.folder / CHECKPOINTS),
-        max_steps=steps,
-        per_device_train_batch_size=micro,
-        gradient_accumulation_steps=share // micro,
-        learning_rate=wanted.learning_rate,
-        lr_scheduler_type={
-            "cosine": SchedulerType.COSINE,
-            "linear": SchedulerType.LINEAR,
-            "constant": SchedulerType.CONSTANT_WITH_WARMUP,
-        }[wanted.schedule],
-        warmup_steps=round(wanted.warmup * steps),
-        max_grad_norm=wanted.clip,
-        weight_decay=wanted.weight_decay,
-        bf16=_precision(settings).bfloat16,
-        use_cpu=device.type == "cpu",
-        deepspeed=None if wanted.deepspeed is None else str(wanted.deepspeed),
-        ddp_find_unused_parameters=False,
-        ddp_backend="gloo" if device.type == "cpu" and processes > 1 else None,
-        seed=run.seed,
-        data_seed=run.seed,
-        logging_steps=run.log_every,
-        logging_nan_inf_filter=False,
-        save_steps=run.save_every,
-        save_total_limit=run.keep + 1,
-        dataloader_drop_last=num_examples >= wanted.batch_size,
-        remove_unused_columns=False,
-        disable_tqdm=True,
-        report_to=["tensorboard"] if run.tensorboard else [],
-    )
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def _precision(settings: Settings) -> Precision:
     wanted = settings.optimizer.precision
     if wanted == "auto":
-        return native_precision(_device())
+        return native_precision(processes.device())
     return Precision(wanted == "bfloat16", "optimizer.precision")
 
 
@@ -264,7 +220,6 @@ _MAY_CHANGE = {
     ("optimizer", "micro_batch_size"),
     ("optimizer", "gradient_checkpointing"),
     ("optimizer", "sharding"),
-    ("optimizer", "deepspeed"),
 }
 """Settings that leave what is trained as it is."""
 
@@ -276,7 +231,7 @@ def _resolved(settings: Settings, stage: str) -> dict[str, Any]:
 def _write_start(folder: Path, settings: Settings, stage: str, examples: ExampleFile) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "settings.json", _resolved(settings, stage))
-    packages = ("torch", "transformers", "accelerate", "safetensors", "numpy")
+    packages = ("torch", "transformers", "safetensors", "numpy")
     precision = _precision(settings)
     _tell_other_precision(folder / PROVENANCE_FILE, precision)
     write_json(
@@ -285,7 +240,7 @@ def _write_start(folder: Path, settings: Settings, stage: str, examples: Example
             **provenance(packages),
             "precision": precision.name,
             "precision_reason": precision.reason,
-            "processes": dist.get_world_size() if dist.is_initialized() else 1,
+            "processes": processes.num_processes(),
             "examples": len(examples),
             "data": {str(path): file_sha256(path) for path in settings.data.train + settings.data.validation},
         },
@@ -307,77 +262,63 @@ def _tell_other_precision(file: Path, precision: Precision) -> None:
         )
 
 
-def _last_checkpoint(folder: Path) -> Path | None:
-    """The complete checkpoint of the latest step."""
-    found = [
-        (int(match[1]), path)
-        for path in (folder.iterdir() if folder.is_dir() else ())
-        if (match := re.fullmatch(r"checkpoint-(\d+)", path.name)) and (path / COMPLETE_FILE).is_file()
-    ]
-    return max(found)[1] if found else None
-
-
-def _is_main() -> bool:
-    """Whether this is the first process; known before they are joined."""
-    return int(os.environ.get("RANK", "0")) == 0
-
-
-def _log_directory(folder: Path, settings: Settings) -> None:
-    if settings.run.tensorboard:
-        if version("tensorboard") is None:
-            raise MissingExtraError("run.tensorboard needs TensorBoard; run: pip install 'clara-rag[train]'.")
-        os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / "tensorboard")
-
-
 # -- what goes on beside the steps ------------------------------------------------------------------------
 
 
-class _Interruption(TrainerCallback):
-    """Ctrl-C, a request to end and a deadline give a checkpoint after the step in progress, and the end."""
+class _Interruption:
+    """Ctrl-C, a request to end and a deadline, each of which ends a run after the step in progress.
+
+    Attributes:
+        asked: Whether a signal came.
+    """
 
     def __init__(self, deadline: float | None) -> None:
         self.asked = False
         self._deadline = deadline
         self._before: dict[int, Any] = {}
 
+    def should_stop(self) -> bool:
+        return self.asked or (self._deadline is not None and time.monotonic() >= self._deadline)
+
     def _ask(self, number: int, frame: Any) -> None:
         self.asked = True
         signal.signal(number, self._before[number])  # a second time ends it at once
 
-    def on_train_begin(self, *unused: Any, **also: Any) -> None:
+    def __enter__(self) -> _Interruption:
         for number in (signal.SIGINT, signal.SIGTERM):
             self._before[number] = signal.signal(number, self._ask)
+        return self
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
-        is_late = self._deadline is not None and time.monotonic() >= self._deadline
-        asked = torch.tensor(int(self.asked or is_late), device=args.device)
-        if dist.is_initialized():
-            dist.all_reduce(asked, dist.ReduceOp.MAX)
-        if asked and state.global_step < state.max_steps:
-            control.should_save = True
-            control.should_training_stop = True
-
-    def on_train_end(self, *unused: Any, **also: Any) -> None:
+    def __exit__(self, *unused: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
 
-class _Clock(TrainerCallback):
-    """Adds rate and time left to each line of metrics, and writes it to the run's file."""
+class _Metrics:
+    """Adds rate and time left to each line of metrics, and writes it to the run's files.
 
-    def __init__(self, report: Report, file: Path) -> None:
+    Args:
+        folder: Of the run.
+        report: Called with each line.
+        tensorboard: Write event files too.
+
+    Raises:
+        MissingExtraError: Event files are wanted, and TensorBoard is not installed.
+    """
+
+    def __init__(self, folder: Path, report: Report, *, tensorboard: bool) -> None:
         self._report = report
-        self._file = file
+        self._file = folder / METRICS_FILE
+        self._events = _event_writer(folder / "tensorboard") if tensorboard and processes.is_main() else None
         self._started, self._first, self._last = time.perf_counter(), 0, 0
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
-        self._started, self._first, self._last = time.perf_counter(), state.global_step, state.max_steps
+    def start(self, step: int, steps: int) -> None:
+        """Begin to measure time, at a step of so many."""
+        self._started, self._first, self._last = time.perf_counter(), step, steps
 
     def __call__(self, line: dict[str, float]) -> None:
         step = int(line["step"])
         seconds = (time.perf_counter() - self._started) / max(1, step - self._first)
-        if "train_runtime" in line:  # the Trainer's summary, which says nothing new
-            return
         line = {
             **{name: round(value, 6) for name, value in line.items()},
             "step": step,
@@ -387,4 +328,22 @@ class _Clock(TrainerCallback):
         }
         with self._file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+        if self._events is not None:
+            for name, value in line.items():
+                self._events.add_scalar(name, value, step)
         self._report(line)
+
+    def __enter__(self) -> _Metrics:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        if self._events is not None:
+            self._events.close()
+
+
+def _event_writer(folder: Path) -> Any:
+    if version("tensorboard") is None:
+        raise MissingExtraError("run.tensorboard needs TensorBoard; run: pip install 'clara-rag[train]'.")
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder))

@@ -116,7 +116,6 @@ class OptimizerSettings(_Section):
             overflows.
         gradient_checkpointing: Recompute the layers in the backward pass to save memory.
         sharding: "fsdp" spreads weights, gradients and moments over the processes.
-        deepspeed: A DeepSpeed configuration file instead.
     """
 
     learning_rate: Number = Field(1e-4, gt=0)
@@ -131,13 +130,6 @@ class OptimizerSettings(_Section):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     gradient_checkpointing: Switch = False
     sharding: Literal["none", "fsdp"] = "none"
-    deepspeed: Path | None = None
-
-    @model_validator(mode="after")
-    def _one_way_to_shard(self) -> OptimizerSettings:
-        if self.deepspeed is not None and self.sharding != "none":
-            raise ValueError("give either sharding or deepspeed, not both")
-        return self
 
 
 class OptionSettings(_Section):

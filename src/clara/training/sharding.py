@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 from typing import Any, cast
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -35,14 +33,6 @@ def shard(module: nn.Module, body: nn.Module) -> None:
     for layer in layers or ():
         fully_shard(layer)
     fully_shard(module)
-
-
-def most(count: int) -> int:
-    """The largest of all processes' counts. All must call it."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    largest = torch.tensor(count, device=device)
-    dist.all_reduce(largest, dist.ReduceOp.MAX)
-    return int(largest)
 
 
 def is_sharded(module: nn.Module) -> bool:
@@ -74,8 +64,7 @@ def optimizer_state(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict
     return get_optimizer_state_dict(module, optimizer, options=_WHOLE)
 
 
-def load_optimizer(module: nn.Module, optimizer: torch.optim.Optimizer, file: Path) -> None:
-    """Give every process its shard of a saved whole state."""
-    state = torch.load(file, map_location="cpu", weights_only=True)
+def load_optimizer(module: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Give every process its shard of a whole state, of `optimizer_state`."""
     options = StateDictOptions(full_state_dict=True)
     set_optimizer_state_dict(module, optimizer, state, options=options)

@@ -1,10 +1,11 @@
-"""The three stages as data: what each trains, from what, by which loss."""
+"""The stages as objects: what each trains, by which loss, over which items."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,43 +15,51 @@ from clara import roles
 from clara.errors import InputError
 from clara.model.modeling import ClaraModel
 from clara.processing import ClaraProcessor
-from clara.training.data import JOINT, STAGES, StageExample
-from clara.training.examples import CompressionExample, EndToEndExample, JointExample
+from clara.training.data import END_TO_END, INSTRUCTION_TUNING, JOINT, PRETRAINING, StageExample
 from clara.training.joint import count_joint_items, joint_loss
 from clara.training.memory_cache import MemoryCache
 from clara.training.objectives import (
     ObjectiveOptions,
     StageLoss,
     compression_loss,
-    count_items,
+    count_compression_items,
+    count_end_to_end_items,
     end_to_end_loss,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What a stage trains.
+    """A stage of training.
 
     Attributes:
-        name: One of `clara.training.data.ALL_STAGES`.
+        name: One of `clara.training.data.ALL_STAGES`, which also say how its examples are read.
         roles: The roles that train.
-        trains_memory: What makes memories besides the roles trains too: the memory tokens' embeddings, or the
-            pooling.
+        loss: (model, processor, examples, options) to the terms of the loss; with `cache` as well where
+            `freezes_compressor`.
+        count_items: (model, processor, examples, options) to the items of each term, without running the
+            model.
+        freezes_compressor: What makes memories does not train: the memory tokens' embeddings or the pooling,
+            besides the role. A document's memory is then computed once, and the query reasoner starts from
+            the compressor (the paper, section 4).
     """
 
     name: str
     roles: tuple[str, ...]
-    trains_memory: bool
+    loss: Callable[..., StageLoss]
+    count_items: Callable[..., dict[str, int]]
+    freezes_compressor: bool = False
 
 
 _COMPRESSION = (roles.COMPRESSOR, roles.GENERATOR)
+_SEARCH = (roles.QUERY_REASONER, roles.GENERATOR)
 STAGE_OF = {
     stage.name: stage
     for stage in (
-        Stage(JOINT, roles.ROLES, trains_memory=True),
-        Stage(STAGES[0], _COMPRESSION, trains_memory=True),
-        Stage(STAGES[1], _COMPRESSION, trains_memory=True),
-        Stage(STAGES[2], (roles.QUERY_REASONER, roles.GENERATOR), trains_memory=False),
+        Stage(JOINT, roles.ROLES, joint_loss, count_joint_items),
+        Stage(PRETRAINING, _COMPRESSION, compression_loss, count_compression_items),
+        Stage(INSTRUCTION_TUNING, _COMPRESSION, compression_loss, count_compression_items),
+        Stage(END_TO_END, _SEARCH, end_to_end_loss, count_end_to_end_items, freezes_compressor=True),
     )
 }
 
@@ -62,8 +71,9 @@ def prepare(
 
     Args:
         model: Changed in place.
-        stage: The stage. The query reasoner starts from the compressor (the paper, section 4).
-        keep_query_reasoner: It goes on from what it has learnt instead.
+        stage: The stage.
+        keep_query_reasoner: The query reasoner goes on from what it has learnt, and does not start from the
+            compressor.
 
     Returns:
         (name, parameter) of all that trains.
@@ -74,11 +84,11 @@ def prepare(
     for name in stage.roles:
         if name not in model.config.roles:
             raise InputError(f"The stage {stage.name} trains the role {name}, which the model does not have.")
-    if stage.name == STAGES[2] and not keep_query_reasoner:
+    if stage.freezes_compressor and not keep_query_reasoner:
         roles.copy_role(model.base, roles.COMPRESSOR, roles.QUERY_REASONER)
     model.requires_grad_(False)
     chosen = [parameter for name in stage.roles for _, parameter in roles.role_parameters(model.base, name)]
-    if stage.trains_memory:
+    if not stage.freezes_compressor:
         model.train_memory_tokens()
         if model.memory_tokens is not None:
             chosen.append(model.memory_tokens)
@@ -119,7 +129,7 @@ class StageModule(nn.Module):
         self.stage = stage
         self.options = options
         self.nested_rates = tuple(nested_rates)
-        self.cache = cache
+        self._loss = partial(stage.loss, cache=cache) if stage.freezes_compressor else stage.loss
 
     def forward(
         self, examples: Sequence[StageExample], counts: dict[str, int] | None = None, seed: str = ""
@@ -142,22 +152,11 @@ class StageModule(nn.Module):
 
     def count_items(self, examples: Sequence[StageExample]) -> dict[str, int]:
         """The items of each term of a batch, which its shares are divided by, without running the model."""
-        if self.stage.name == JOINT:
-            groups = [example for example in examples if isinstance(example, JointExample)]
-            return count_joint_items(self.model, self.processor, groups, self.options)
-        others = [example for example in examples if not isinstance(example, JointExample)]
-        return count_items(self.processor, others)
+        return self.stage.count_items(self.model, self.processor, examples, self.options)
 
     def stage_loss(self, examples: Sequence[StageExample], options: ObjectiveOptions) -> StageLoss:
         """The terms of the loss of some examples."""
-        if self.stage.name == JOINT:
-            groups = [example for example in examples if isinstance(example, JointExample)]
-            return joint_loss(self.model, self.processor, groups, options)
-        if self.stage.name == STAGES[2]:
-            asked = [example for example in examples if isinstance(example, EndToEndExample)]
-            return end_to_end_loss(self.model, self.processor, asked, options, self.cache)
-        texts = [example for example in examples if isinstance(example, CompressionExample)]
-        return compression_loss(self.model, self.processor, texts, options)
+        return self._loss(self.model, self.processor, examples, options)
 
 
 def measure(module: StageModule, examples: Sequence[StageExample], batch_size: int) -> dict[str, float]:
