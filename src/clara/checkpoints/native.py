@@ -1,4 +1,7 @@
-"""Folders of our own format, read: the configuration, and the base from the folder or from elsewhere."""
+"""Folders of our own format, written and read: configuration, weights, a PEFT adapter per low-rank role.
+
+The base's weights are in the folder, or the configuration says where they are.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,135 @@ import copy
 import logging
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from clara.checkpoints import adapters, bases, layout
+from clara import roles
+from clara.checkpoints import adapters, bases, layout, storage
 from clara.configuration import ClaraConfig
 from clara.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
+
+
+class Model(Protocol):
+    """What is written and read of a Clara model (`clara.model.modeling.ClaraModel`)."""
+
+    config: ClaraConfig
+    base: PreTrainedModel
+    base_rows: layout.BaseRows | None
+
+    @property
+    def input_rows(self) -> Tensor: ...
+
+    def own_modules(self) -> dict[str, nn.Module]: ...
+
+    def remember_base_rows(self, rows: layout.BaseRows | None = None) -> None: ...
+
+    def eval(self) -> Any: ...
+
+
+M = TypeVar("M", bound=Model)
+
+
+def write_model(model: Model, folder: Path, weights: str, include_base: bool | None) -> None:
+    """Write a model's folder; arguments and errors as for `ClaraModel.save_pretrained`."""
+    if include_base is None:
+        include_base = model.config.base_model_name is None
+    if not include_base and model.config.base_model_name is None:
+        raise CheckpointError("The base cannot be left out unless config.base_model_name says where it is.")
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = layout.model_tensors(
+        model.base,
+        model.own_modules(),
+        _roles(model.config, "full"),
+        include_base=include_base,
+        base_rows=model.base_rows,
+    )
+    storage.write_tensors(folder / layout.MODEL_FILE, tensors, weights)
+    for name in _roles(model.config, "lora"):
+        write_role(model, name, folder / layout.ADAPTERS_FOLDER / name, weights)
+    config = copy.deepcopy(model.config)
+    config.dtype = model.base.dtype
+    config.architectures = [type(model).__name__]
+    config.text_config.vocab_size = len(model.input_rows)
+    # a path of the machine that made the model means nothing elsewhere
+    config.text_config.name_or_path = ""
+    config.save_pretrained(folder)
+
+
+def read_model(
+    kind: type[M],
+    folder: Path,
+    config: ClaraConfig,
+    base: str | os.PathLike[str] | None,
+    dtype: torch.dtype | str | None,
+    attn_implementation: str | None,
+) -> M:
+    """A model from its folder, in evaluation mode.
+
+    Args:
+        kind: Its class, called with the configuration and the base.
+        folder: The model's.
+        config: Of `read_config`.
+        base: As for `ClaraModel.from_pretrained`, like the others.
+        dtype: Likewise.
+        attn_implementation: Likewise.
+
+    Raises:
+        CheckpointError: A file is missing or broken, or does not fit the base.
+    """
+    path = folder / layout.MODEL_FILE
+    tensors = storage.read_tensors(path)
+    made: Any = kind
+    own = read_base(path, config, tensors, base, wanted_dtype(dtype, config), attn_implementation)
+    model: Any = made(config, own)
+    if not layout.base_tensors(tensors):
+        model.remember_base_rows()
+    if len(model.input_rows) != config.text_config.vocab_size:
+        model.base.resize_token_embeddings(config.text_config.vocab_size, mean_resizing=False)
+    layout.fill_model(model.base, model.own_modules(), _roles(config, "full"), tensors, path)
+    for name in _roles(config, "lora"):
+        read_role(model, name, folder / layout.ADAPTERS_FOLDER / name)
+    model.eval()
+    return model  # type: ignore[no-any-return]
+
+
+def write_role(model: Model, name: str, folder: Path, weights: str) -> None:
+    """Write a low-rank role as an adapter that PEFT loads too; int8 becomes float16."""
+    adapters.write_adapter(
+        folder,
+        roles.role_state(model.base, name),
+        rank=model.config.lora_rank,
+        alpha=model.config.lora_alpha,
+        dropout=model.config.lora_dropout,
+        target_modules=roles.target_modules(model.base, name),
+        base_model_name=model.config.base_model_name,
+        weights="float16" if weights == "int8" else weights,
+    )
+
+
+def read_role(model: Model, name: str, folder: Path) -> None:
+    """Read a low-rank role from an adapter that `write_role` or PEFT wrote.
+
+    Raises:
+        CheckpointError: The adapter is broken, or made for other layers, rank or alpha.
+    """
+    adapter = adapters.read_adapter(folder)
+    wanted = model.config
+    if (adapter.rank, adapter.alpha) != (wanted.lora_rank, wanted.lora_alpha):
+        raise CheckpointError(
+            f"{folder} has rank {adapter.rank} and alpha {adapter.alpha:g}, but the model has "
+            f"{wanted.lora_rank} and {wanted.lora_alpha:g}; load it into a model made for it."
+        )
+    storage.fill(roles.role_state(model.base, name), adapter.tensors, folder / adapters.WEIGHTS_FILE)
+
+
+def _roles(config: ClaraConfig, kind: str) -> list[str]:
+    return [name for name, its_kind in config.roles.items() if its_kind == kind]
 
 
 def read_config(

@@ -8,7 +8,6 @@ Shapes: B rows, D documents, T tokens, M memory tokens, H hidden, V vocabulary, 
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -23,10 +22,10 @@ from transformers.cache_utils import Cache, DynamicCache
 from transformers.utils.generic import ModelOutput
 
 from clara import roles
-from clara.checkpoints import adapters, layout, native, storage
+from clara.checkpoints import layout, native
 from clara.checkpoints.folders import find_folder
 from clara.configuration import ClaraConfig
-from clara.errors import CheckpointError, InputError, MissingRoleError
+from clara.errors import InputError, MissingRoleError
 from clara.model import selection
 from clara.model.compression import Memories, compress_appended, length_mask
 from clara.model.fusion import splice
@@ -665,32 +664,7 @@ class ClaraModel(PreTrainedModel):
             )
         if not is_main_process:
             return
-        if include_base is None:
-            include_base = self.config.base_model_name is None
-        if not include_base and self.config.base_model_name is None:
-            raise CheckpointError(
-                "The base cannot be left out unless config.base_model_name says where it is."
-            )
-        folder = Path(save_directory)
-        folder.mkdir(parents=True, exist_ok=True)
-        tensors = layout.model_tensors(
-            self.base,
-            self.own_modules(),
-            self._roles("full"),
-            include_base=include_base,
-            base_rows=self.base_rows,
-        )
-        storage.write_tensors(folder / layout.MODEL_FILE, tensors, weights)
-        for name in self._roles("lora"):
-            self.save_role(name, folder / layout.ADAPTERS_FOLDER / name, weights)
-        config = copy.deepcopy(self.config)
-        config.dtype = self.base.dtype
-        config.architectures = [type(self).__name__]
-        config.text_config.vocab_size = len(self.input_rows)
-        config.text_config.name_or_path = (
-            ""  # a path of the machine that made the model means nothing elsewhere
-        )
-        config.save_pretrained(folder)
+        native.write_model(self, Path(save_directory), weights, include_base)
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
@@ -736,23 +710,7 @@ class ClaraModel(PreTrainedModel):
             local_files_only=local_files_only,
         )
         config = native.read_config(folder, config, kwargs, cls.config_class)
-        path = folder / layout.MODEL_FILE
-        tensors = storage.read_tensors(path)
-        model = cls(
-            config,
-            native.read_base(
-                path, config, tensors, base, native.wanted_dtype(dtype, config), attn_implementation
-            ),
-        )
-        if not layout.base_tensors(tensors):
-            model.remember_base_rows()
-        if len(model.input_rows) != config.text_config.vocab_size:
-            model.base.resize_token_embeddings(config.text_config.vocab_size, mean_resizing=False)
-        layout.fill_model(model.base, model.own_modules(), model._roles("full"), tensors, path)
-        for name in model._roles("lora"):
-            model.load_role(name, folder / layout.ADAPTERS_FOLDER / name)
-        model.eval()
-        return model
+        return native.read_model(cls, folder, config, base, dtype, attn_implementation)
 
     def save_role(self, name: str, folder: str | os.PathLike[str], weights: str = "float32") -> None:
         """Write a low-rank role as an adapter that PEFT loads too.
@@ -762,16 +720,7 @@ class ClaraModel(PreTrainedModel):
             folder: Made if missing.
             weights: As for `save_pretrained`; int8 becomes float16.
         """
-        adapters.write_adapter(
-            Path(folder),
-            roles.role_state(self.base, name),
-            rank=self.config.lora_rank,
-            alpha=self.config.lora_alpha,
-            dropout=self.config.lora_dropout,
-            target_modules=roles.target_modules(self.base, name),
-            base_model_name=self.config.base_model_name,
-            weights="float16" if weights == "int8" else weights,
-        )
+        native.write_role(self, name, Path(folder), weights)
 
     def load_role(self, name: str, folder: str | os.PathLike[str]) -> None:
         """Read a low-rank role from an adapter that this class or PEFT wrote.
@@ -783,20 +732,11 @@ class ClaraModel(PreTrainedModel):
         Raises:
             CheckpointError: The adapter is broken, or made for other layers, rank or alpha.
         """
-        adapter = adapters.read_adapter(Path(folder))
-        if (adapter.rank, adapter.alpha) != (self.config.lora_rank, self.config.lora_alpha):
-            raise CheckpointError(
-                f"{folder} has rank {adapter.rank} and alpha {adapter.alpha:g}, but the model has "
-                f"{self.config.lora_rank} and {self.config.lora_alpha:g}; load it into a model made for it."
-            )
-        storage.fill(roles.role_state(self.base, name), adapter.tensors, Path(folder) / adapters.WEIGHTS_FILE)
+        native.read_role(self, name, Path(folder))
 
     def own_modules(self) -> dict[str, nn.Module]:
         """What the model has besides its base and roles, by name."""
         return {name: module for name, module in self.named_children() if name != "base"}
-
-    def _roles(self, kind: str) -> list[str]:
-        return [name for name, its_kind in self.config.roles.items() if its_kind == kind]
 
 
 def _tokens_first(tokens: Tensor) -> tuple[Tensor, Tensor]:
