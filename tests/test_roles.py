@@ -113,20 +113,6 @@ def test_checkpointing_recomputes(make_model: Any) -> None:
     assert calls == [roles.COMPRESSOR] * 2
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_roles_by_row_equal_separate_batches(make_model: Any, kind: str) -> None:
-    model, _ = make_model(kind)
-    rows = inputs(6)
-    names = (*roles.ROLES, *reversed(roles.ROLES))
-    mixed = states(model, names, rows)
-    for row, name in enumerate(names):
-        torch.testing.assert_close(
-            mixed[row : row + 1], states(model, name, rows[row : row + 1]), atol=1e-5, rtol=1e-5
-        )
-    with pytest.raises(ValueError, match="2 roles were given for a batch of 6 rows"):
-        states(model, names[:2], rows)
-
-
 @pytest.mark.parametrize("kind", ["mistral", "bert"])
 def test_threads_do_not_see_each_others_role(make_model: Any, kind: str) -> None:
     model, _ = make_model(kind)

@@ -24,18 +24,15 @@ QUERY_REASONER = "query_reasoner"
 GENERATOR = "generator"
 ROLES = (COMPRESSOR, QUERY_REASONER, GENERATOR)
 
-Role = str | tuple[str, ...] | None
-
-_current: ContextVar[Role] = ContextVar("clara_role", default=None)
+_current: ContextVar[str | None] = ContextVar("clara_role", default=None)
 
 
 @contextmanager
-def role(name: Role) -> Iterator[None]:
+def role(name: str | None) -> Iterator[None]:
     """Run the enclosed forward passes under a role.
 
     Args:
-        name: A role for the whole batch, a tuple with one role per row of the batch, or None for the base
-            model alone.
+        name: A role, or None for the base model alone.
     """
     token = _current.set(name)
     try:
@@ -109,31 +106,13 @@ class RoleLayer(nn.Module):
         return self.base.weight  # type: ignore[return-value]
 
     def forward(self, inputs: Tensor) -> Tensor:
-        current = _current.get()
-        if not isinstance(current, tuple):
-            return self._forward_as(current, inputs)
-        return self._forward_rows(current, inputs)
-
-    def _forward_as(self, name: str | None, inputs: Tensor) -> Tensor:
+        name = _current.get()
         if name is None or name not in self.variants:
             return self.base(inputs)  # type: ignore[no-any-return]
         variant = self.variants[name]
         if isinstance(variant, LowRank):
             return variant(inputs, self.base(inputs))  # type: ignore[no-any-return]
         return variant(inputs)  # type: ignore[no-any-return]
-
-    def _forward_rows(self, names: tuple[str, ...], inputs: Tensor) -> Tensor:
-        if inputs.shape[0] != len(names):
-            raise ValueError(f"{len(names)} roles were given for a batch of {inputs.shape[0]} rows.")
-        order: list[int] = []
-        parts: list[Tensor] = []
-        for name in dict.fromkeys(names):
-            rows = [row for row, other in enumerate(names) if other == name]
-            order += rows
-            parts.append(self._forward_as(name, inputs[rows]))
-        back = torch.empty(len(order), dtype=torch.long, device=inputs.device)
-        back[torch.tensor(order, device=inputs.device)] = torch.arange(len(order), device=inputs.device)
-        return torch.cat(parts)[back]
 
 
 def add_roles(

@@ -78,10 +78,6 @@ class Rules:
                 file = printable(str(folder / name))
                 self.faults[file] = f"The file {file} was not heeded: {error}"
 
-    def leaves_out(self, path: PurePath, *, is_folder: bool = False) -> bool:
-        """Whether a file or folder is left out, by its path below the top folder."""
-        return self.why(path, is_folder=is_folder) is not None
-
     def why(self, path: PurePath, *, is_folder: bool = False) -> str | None:
         """The ignore file that leaves out a file or folder, "" where something else does; None if nothing
         does."""

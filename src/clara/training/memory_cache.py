@@ -26,7 +26,6 @@ class MemoryCache:
         folder.mkdir(parents=True, exist_ok=True)
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - see close
         self._places: dict[Hashable, list[tuple[int, torch.dtype, torch.Size]]] = {}
-        self._end = 0
 
     def close(self) -> None:
         """Give the file's space back."""
@@ -55,9 +54,9 @@ class MemoryCache:
         places = []
         for tensor in (vectors, embedding):
             content = tensor.detach().cpu().contiguous()
-            written = os.pwrite(self._file.fileno(), content.view(torch.uint8).numpy().tobytes(), self._end)
-            places.append((self._end, content.dtype, content.shape))
-            self._end += written
+            self._file.seek(0, os.SEEK_END)
+            places.append((self._file.tell(), content.dtype, content.shape))
+            self._file.write(content.view(torch.uint8).numpy().tobytes())
         self._places[document] = places
 
     def get(self, document: Hashable, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -71,6 +70,5 @@ class MemoryCache:
 
     def _read(self, start: int, dtype: torch.dtype, shape: torch.Size) -> Tensor:
         size = shape.numel() * dtype.itemsize
-        return torch.frombuffer(bytearray(os.pread(self._file.fileno(), size, start)), dtype=dtype).reshape(
-            shape
-        )
+        self._file.seek(start)
+        return torch.frombuffer(bytearray(self._file.read(size)), dtype=dtype).reshape(shape)
