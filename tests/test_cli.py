@@ -18,10 +18,10 @@ import torch
 import typer
 
 from clara import cli, loading
-from clara.cli.options import model_of
 from clara.documents import ocr
 from clara.errors import InputError
 from clara.library import Library
+from clara.models.stored import model_of
 from clara.records import Answer, Source
 from clara.rendering.answers import print_answer
 from clara.rendering.basics import counted

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from clara.errors import StoreMismatchError
 from clara.evaluation.metrics import f1
 from clara.library import Library
 from clara.models import packaged_folder
@@ -91,3 +92,14 @@ def test_an_answer_is_spelled_as_in_the_passage_that_it_is_from() -> None:
     passages = ["She ate an apple on the train.", "Steve Jobs founded the company Apple in 1976."]
     answers = Clara.from_pretrained("extractive").answer(["Which company did Steve Jobs found?"], [passages])
     assert answers == ["Apple"]
+
+
+def test_a_library_opens_with_the_model_that_wrote_it(tmp_path: Path) -> None:
+    clara = Clara.from_pretrained("extractive")
+    with Library(clara, tmp_path / "store") as library:
+        library.add_texts({"bridge": "The bridge was opened on 24 May 1883."})
+    with Library.open(tmp_path / "store", read_only=True) as library:
+        assert library.clara.fingerprint == clara.fingerprint
+        assert [document.source for document in library.documents()] == ["bridge"]
+    with pytest.raises(StoreMismatchError, match="written by the model extractive"):
+        Library.open(tmp_path / "store", model="smollm2")

@@ -27,10 +27,10 @@ QUESTIONS = [
 clara = Clara.from_pretrained()
 retriever, generator = ClaraRetriever(clara=clara), ClaraGenerator(clara=clara)
 documents = [
-    {"id": f"{file.name}, paragraph {number}", "content": f"{text.splitlines()[0].lstrip('# ')}\n{paragraph}"}
+    {"id": f"{file.name}, section {number}", "content": f"{text.splitlines()[0].lstrip('# ')}\n{section}"}
     for file in sorted(DOCUMENTS.glob("*.md"))
     if (text := file.read_text(encoding="utf-8"))
-    for number, paragraph in enumerate(text.split("\n\n"), 1)
+    for number, section in enumerate(text.split("\n## "), 1)
 ]
 
 embeddings = retriever("doc", retriever.collate_fn(documents, "doc"))["embedding"]

@@ -16,6 +16,7 @@ from clara.documents.ignore import Rules
 from clara.errors import InputError
 from clara.indexing import AddReport, Progress, cut_document, index_documents, index_files
 from clara.missing_files import AnyPath, files_of, missing_files
+from clara.models.stored import model_of
 from clara.pipeline import Clara
 from clara.records import Answer, Document, Hit, Section, StoredDocument
 from clara.store import Explanation, MemoryStore, StoredReading
@@ -85,6 +86,39 @@ class Library:
                 clara.name,
                 clara.precision,
             )
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        model: str | os.PathLike[str] | None = None,
+        device: str | None = None,
+        read_only: bool = False,
+    ) -> Library:
+        """The library of a folder, with its model loaded.
+
+        Args:
+            path: The store's folder; created at the first `add` if it does not exist.
+            model: As for `Clara.from_pretrained`; if None, the packaged model that wrote the store, or the
+                default model.
+            device: As for `Clara.from_pretrained`.
+            read_only: Open for reading only; the store must exist.
+
+        Raises:
+            CheckpointError: The model is missing, broken or unsafe.
+            StoreError: The folder is not a store, is broken, or (to write) is being written by another
+                process.
+            StoreMismatchError: Another model wrote it.
+
+        Example:
+            ```python
+            with Library.open("clara-store", read_only=True) as library:
+                print(library.ask("On what day was the Brooklyn Bridge opened?").text)
+            ```
+        """
+        name = model_of(Path(path), None if model is None else str(model))
+        return cls(Clara.from_pretrained(name, device=device), path, read_only=read_only)
 
     def add(
         self,

@@ -108,7 +108,7 @@ def test_chat_answers_the_last_question_with_its_sources(library: Library) -> No
     )
     told = answer.response_metadata
     assert answer.text == ANSWER
-    assert told["model_name"] == "small"
+    assert told["model_name"] == "extractive"
     assert not told["is_doubtful"]
     taken = next(source for source in told["sources"] if source["id"] == told["taken_from"])
     assert taken["file"] == BRIDGE

@@ -17,9 +17,9 @@ from test_format import FIXTURES
 from test_store import content, create, expected, item
 
 from clara.errors import StoreError
+from clara.models.stored import DATABASE
 from clara.store import MemoryStore
 from clara.store.maintenance import check
-from clara.store.schema import DATABASE
 from clara.store.segments import FileRows
 
 

@@ -29,13 +29,13 @@ from clara.cli.options import (
     WhereOption,
     check_reading,
     field_names,
-    model_of,
     open_library,
     text_passages_of,
 )
 from clara.cli.questions import STDIN, check_question, typed_questions
 from clara.cli.remote import ask_remotely, find_client, search_remotely, tried
 from clara.errors import ClaraError, InputError
+from clara.models.stored import model_of
 
 if TYPE_CHECKING:
     from clara.library import Library

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from clara.errors import InputError, StoreError
-from clara.service.running import DATABASE
+from clara.models.stored import DATABASE
 
 if TYPE_CHECKING:
     from clara.library import Library
@@ -116,32 +115,6 @@ def open_library(
     clara = load_model(model, subfolder, base, device)
     with Library(clara, store, read_only=not writes, memory_dtype=memory_dtype, rate=rate) as library:
         yield library
-
-
-def model_of(store: Path, model: str | None) -> str | None:
-    """The model to load: the one that is named, else the packaged one that wrote the store, else None."""
-    if model is not None:
-        return model
-    from clara.models import PACKAGED
-
-    recorded = _recorded_model(store / DATABASE)
-    if recorded == "small":  # the extractive reader's name in stores of format 2
-        return "extractive"
-    return recorded if recorded in PACKAGED else None
-
-
-def _recorded_model(path: Path) -> str | None:
-    """The name of the model that wrote a store, from its database; None if there is none that can be read.
-
-    With the standard library alone, since a command that asks a running server loads nothing else.
-    """
-    if not path.is_file():
-        return None
-    address = f"{path.absolute().as_uri()}?mode=ro"
-    with suppress(sqlite3.Error), closing(sqlite3.connect(address, uri=True)) as connection:
-        row = connection.execute("SELECT value FROM meta WHERE key = 'model'").fetchone()
-        return None if row is None else str(row[0])
-    return None
 
 
 def check_store(path: Path) -> None:

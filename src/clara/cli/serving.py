@@ -22,11 +22,11 @@ from clara.cli.options import (
     StoreOption,
     SubfolderOption,
     check_store,
-    model_of,
     open_library,
 )
 from clara.cli.questions import check_question
 from clara.errors import ClaraError, InputError, MissingExtraError
+from clara.models.stored import model_of
 
 if TYPE_CHECKING:
     from clara.records import Answer

@@ -53,7 +53,7 @@ class ClaraDocumentStore:
 
     Args:
         path: The library's folder; made if it does not exist.
-        model: Where the model is, as for `clara.Clara.from_pretrained`; the default model if None.
+        model: Where the model is, as for `clara.Library.open`.
         read_only: Never write; the store must exist.
         library: Instead of the folder, a library that is open; `model` then says what a saved pipeline loads.
 
@@ -79,7 +79,7 @@ class ClaraDocumentStore:
         if library is None:
             if path is None:
                 raise InputError("The document store needs the folder of a library; give it as path.")
-            library = Library(Clara.from_pretrained(model), path, read_only=read_only)
+            library = Library.open(path, model=model, read_only=read_only)
         self.library = library
         self.model = model
 

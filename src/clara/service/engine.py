@@ -124,8 +124,8 @@ class Engine:
             ClaraError: Of the model or of a store.
         """
         from clara.library import Library
+        from clara.models.stored import DATABASE
         from clara.pipeline import Clara
-        from clara.store.schema import DATABASE
 
         settings = self._settings
         clara = Clara.from_pretrained(

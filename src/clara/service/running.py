@@ -17,9 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from clara.errors import ClaraError
+from clara.models.stored import DATABASE
 
-DATABASE = "store.sqlite3"
-"""As `clara.store.schema` has it, whose import takes numpy."""
 _POLL = 0.05
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clara.errors import StoreError, StoreMismatchError
+from clara.models.stored import DATABASE
 from clara.records import StoredDocument, StoredPassage
 from clara.store.codebooks import StoreCodecs
 from clara.store.codecs import Rows
@@ -23,7 +24,7 @@ from clara.store.filters import Filter, unknown_field
 from clara.store.lexical import MOST_LOOKED_UP, match_expression, rarest_terms
 from clara.store.lock import WriterLock
 from clara.store.offsets import OffsetsFile
-from clara.store.schema import DATABASE, SEGMENTS
+from clara.store.schema import SEGMENTS
 from clara.store.scoring import VectorTable
 from clara.store.segments import Segment, SegmentFiles
 from clara.store.validation import EMBEDDINGS, MEMORIES

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from clara.errors import StoreError
+from clara.models.stored import DATABASE
 from clara.store.lock import LOCK_NAME
 
-DATABASE = "store.sqlite3"
 SEGMENTS = "segments"
 
 FORMAT_VERSION = 3

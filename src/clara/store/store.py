@@ -22,12 +22,12 @@ from typing import Self
 
 from clara.errors import InputError, StoreError, StoreMismatchError
 from clara.files import sync_folder
+from clara.models.stored import DATABASE
 from clara.store.codecs import check_memory_dtype
 from clara.store.database import Offsets
 from clara.store.lock import WriterLock
 from clara.store.reader import StoreInfo, StoreReader
 from clara.store.schema import (
-    DATABASE,
     SEGMENTS,
     Manifest,
     as_stored,
