@@ -50,6 +50,20 @@ def texts(document: Document) -> list[str]:
     return [f"{each.heading.removeprefix('Data > ')}: {each.text}" for each in document.sections]
 
 
+def test_rows_and_cells_on_lines_of_their_own_are_read() -> None:
+    def indented(*cells: str) -> str:
+        value = 'office:value-type="string"'
+        made = [
+            f"  <table:table-cell {value}>\n   <text:p>{one}</text:p>\n  </table:table-cell>" for one in cells
+        ]
+        return "\n <table:table-row>\n" + "\n".join(made) + "\n </table:table-row>\n"
+
+    spaced = "the <text:span>North</text:span> <text:span>Sea</text:span>"
+    document = ods(indented("Place", "Depth"), indented("Skarne", "31 m"), indented(spaced, "95 m"))
+    assert texts(document) == ["Data: Place: Skarne\nDepth: 31 m", "Data: Place: the North Sea\nDepth: 95 m"]
+    assert document.left_out == ()
+
+
 def test_rows_that_repeat_a_million_times_are_cut_and_told() -> None:
     document = ods(*HEAD, row(cell("Zinc"), cell("7"), repeated=1_048_574))
     assert len(document.sections) == 1001

@@ -31,6 +31,21 @@ def packed(files: dict[str, str]) -> bytes:
     return stream.getvalue()
 
 
+def opendocument(kind: str, content: str) -> bytes:
+    """A package with the parts that other libraries ask for: its list of files, and styles even where there are none."""
+    whole = f"application/vnd.oasis.opendocument.{kind}"
+    entries = "".join(
+        f'<m:file-entry m:full-path="{path}" m:media-type="{media}"/>'
+        for path, media in (("/", whole), ("content.xml", "text/xml"), ("styles.xml", "text/xml"))
+    )
+    return packed({
+        "mimetype": whole,
+        "META-INF/manifest.xml": f'<m:manifest xmlns:m="{ODF}:manifest:1.0">{entries}</m:manifest>',
+        "content.xml": content,
+        "styles.xml": f'<office:document-styles xmlns:office="{ODF}:office:1.0"/>',
+    })  # fmt: skip
+
+
 def markdown(title: str, blocks: Sequence[Block]) -> bytes:
     lines, notes = [f"# {title}"], []
     for block in blocks:
@@ -99,9 +114,10 @@ def epub(title: str, blocks: Sequence[Block]) -> bytes:
     )
     return packed({
         "mimetype": "application/epub+zip",
-        "META-INF/container.xml": f'<container xmlns="{container}"><rootfiles><rootfile full-path="a.opf"/>'
+        "META-INF/container.xml": f'<container version="1.0" xmlns="{container}"><rootfiles><rootfile full-path="a.opf" '
+        'media-type="application/oebps-package+xml"/>'
         "</rootfiles></container>",
-        "a.opf": '<package xmlns="http://www.idpf.org/2007/opf"><metadata xmlns:dc="http://purl.org/dc/elements/1.1/">'
+        "a.opf": '<package version="3.0" xmlns="http://www.idpf.org/2007/opf"><metadata xmlns:dc="http://purl.org/dc/elements/1.1/">'
         f"<dc:title>{escape(title)}</dc:title></metadata><manifest>"
         '<item id="a" href="a.xhtml" media-type="application/xhtml+xml"/></manifest><spine><itemref idref="a"/>'
         "</spine></package>",
@@ -167,7 +183,7 @@ def docx(title: str, blocks: Sequence[Block]) -> bytes:
         "word/document.xml": f"<w:document {names}><w:body>{''.join(parts)}</w:body></w:document>",
         "word/footnotes.xml": f"<w:footnotes {names}>{footnotes}</w:footnotes>",
         "word/_rels/document.xml.rels": f'<Relationships xmlns="{PACKAGE}/relationships">{relations}</Relationships>',
-        "word/styles.xml": f'<w:styles {names}><w:style w:styleId="Title"><w:name w:val="Title"/></w:style></w:styles>',
+        "word/styles.xml": f'<w:styles {names}><w:style w:type="paragraph" w:styleId="Title"><w:name w:val="Title"/></w:style></w:styles>',
         "word/numbering.xml": f'<w:numbering {names}><w:abstractNum w:abstractNumId="0">{level}</w:abstractNum>'
         '<w:num w:numId="1"><w:abstractNumId w:val="0"/></w:num></w:numbering>',
     })  # fmt: skip
@@ -210,7 +226,7 @@ def odt(title: str, blocks: Sequence[Block]) -> bytes:
                 parts.append(f'<text:list text:style-name="n">{"".join(made)}</text:list>')
     names = " ".join(f'xmlns:{name}="{ODF}:{name}:1.0"' for name in ("office", "text", "table", "style"))
     styles = (
-        '<style:style style:name="up"><style:text-properties style:text-position="super 58%"/></style:style>'
+        '<style:style style:name="up" style:family="text"><style:text-properties style:text-position="super 58%"/></style:style>'
         '<text:list-style style:name="n"><text:list-level-style-number text:level="1" style:num-format="1" '
         'style:num-suffix="."/></text:list-style>'
     )
@@ -219,7 +235,7 @@ def odt(title: str, blocks: Sequence[Block]) -> bytes:
         f"{styles}</office:automatic-styles><office:body><office:text>{''.join(parts)}</office:text></office:body>"
         "</office:document-content>"
     )
-    return packed({"mimetype": "application/vnd.oasis.opendocument.text", "content.xml": content})
+    return opendocument("text", content)
 
 
 def pdf(title: str, blocks: Sequence[Block]) -> bytes:
@@ -529,12 +545,7 @@ def sheets(title: str, blocks: Sequence[Block]) -> bytes:
         f'<table:table table:name="{escape(title)}">{made}</table:table></office:spreadsheet></office:body>'
         "</office:document-content>"
     )
-    manifest = f'<m:manifest xmlns:m="{ODF}:manifest:1.0"><m:file-entry m:full-path="/"/></m:manifest>'
-    return packed({
-        "mimetype": "application/vnd.oasis.opendocument.spreadsheet",
-        "META-INF/manifest.xml": manifest,
-        "content.xml": content,
-    })  # fmt: skip
+    return opendocument("spreadsheet", content)
 
 
 def lines_of(blocks: Sequence[Block]) -> list[str]:

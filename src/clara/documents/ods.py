@@ -29,6 +29,7 @@ _TAG = re.compile(
     rb"""((?:[^"'<>]|"[^"<]*"|'[^'<]*')*?)(/?)>"""
 )
 _REPEATED = re.compile(rb"""\s*table:number-(?:columns|rows)-repeated\s*=\s*["']\s*(\d*)[^"']*["']""")
+_INDENT = re.compile(rb">\s++(?=</?table:)")
 _VALUE = re.compile(rb"\boffice:(?:value-type|value|string-value)\b|\bcalcext:value-type\b")
 _HREF = re.compile(rb"""\bxlink:href\s*=\s*["']([^"']*)["']""")
 _PARAGRAPH = re.compile(r"<text:p(?![\w:.-])[^>]*>(.*?)</text:p>", re.DOTALL)
@@ -63,9 +64,10 @@ def capped(data: bytes, losses: Losses) -> tuple[bytes, list[str]]:
     with ZipFile(BytesIO(data)) as archive:
         content = archive.read("content.xml")
         _check(archive, content)
-        scan = _Scan(content, losses)
+        close = _INDENT.sub(b">", content)  # calamine refuses lines between rows and cells, as KSpread writes
+        scan = _Scan(close, losses)
         scan.run()
-        if not scan.edits:
+        if close == content and not scan.edits:
             return data, scan.comments
         stream = BytesIO()
         with ZipFile(stream, "w") as copy:
