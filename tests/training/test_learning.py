@@ -78,7 +78,7 @@ alignment_weight = 0.0
 [data]
 train = ["{written(tmp_path / "reading.jsonl", [corpus.reading() for _ in range(2000)])}"]
 [optimizer]
-steps = 400
+steps = 300
 batch_size = 20
 micro_batch_size = 20
 learning_rate = 5e-3
@@ -106,7 +106,7 @@ precision = "float32"
         "optimizer.learning_rate=2e-3",
         "optimizer.batch_size=16",
         "optimizer.micro_batch_size=16",
-        "optimizer.steps=300",
+        "optimizer.steps=180",
     ]
     asking: list[dict[str, float]] = []
     train(read_settings(recipe, "end-to-end", changes), "end-to-end", resume=False, report=asking.append)
