@@ -46,6 +46,6 @@ rows = [
 ]
 _, questions, _, answers, _, _ = generator.eval(rows)
 for answer, places in zip(answers, best, strict=True):
-    print(f"{answer}  ({documents[places[0]]['id']})")
+    print(f"{answer}  (from {'; '.join(documents[place]['id'] for place in places)})")
 _, metrics = ClaraContextProcessor(clara=clara).process([row["doc"] for row in rows], questions)
 print(f"for another generator: {metrics['context_compression']:.0f} % of the retrieved characters left out")

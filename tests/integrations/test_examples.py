@@ -15,7 +15,11 @@ EXAMPLES = ROOT / "examples" / "integrations"
 GUIDE = ROOT / "docs" / "integrations.md"
 NEEDED = {"haystack": "haystack", "langchain": "langchain_core", "llamaindex": "llama_index.core"}
 PRINTED = {
-    "bergen": ["24 May 1883  (brooklyn-bridge.md, section ", "Joseph Strauss  (golden-gate-bridge.md"],
+    "bergen": [
+        "24 May 1883  (from brooklyn-bridge.md, section 1; ",
+        "; brooklyn-bridge.md, section 4; ",  # which has the answer
+        "Joseph Strauss  (from golden-gate-bridge.md, section 1",
+    ],
     "flashrag": ["24 May 1883  (brooklyn-bridge.md, Opening, lines [15, 15])", "1,280 metres"],
     "haystack": ["24 May 1883  (brooklyn-bridge.md, Opening, lines [15, 15])", "Ada Park  (lease, 0."],
     "langchain": ["24 May 1883  (brooklyn-bridge.md, Opening, lines [15, 15])", "Ada Park.  (lease, 2024)"],

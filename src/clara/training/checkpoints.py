@@ -73,8 +73,6 @@ class Checkpoints:
                 torch.save(state, folder / _OPTIMIZER_FILE)
                 content = json.dumps({"step": step, "fingerprint": identity})
                 (folder / _COMPLETE_FILE).write_text(content + "\n", encoding="utf-8")
-                for path in list(self.complete().values())[: -1 - self._keep]:
-                    shutil.rmtree(path)
         except (OSError, RuntimeError, SafetensorError) as failure:
             shutil.rmtree(folder, ignore_errors=True)
             error = (str(failure) or type(failure).__name__).splitlines()[0].rstrip(".")
@@ -83,6 +81,9 @@ class Checkpoints:
                 f"The checkpoint of step {step} could not be written to {folder} ({reason}); the one before "
                 "it is kept."
             )
+        if processes.is_main():
+            for path in list(self.complete().values())[: -1 - self._keep]:
+                shutil.rmtree(path, ignore_errors=True)
 
     @staticmethod
     def restore(path: Path, module: StageModule, optimizer: Optimizer, schedule: LRScheduler) -> int:

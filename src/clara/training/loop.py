@@ -80,7 +80,7 @@ class TrainingLoop:
         self._micro_batch_size = _micro_batch_size(wanted)
         self._parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
         self._optimizer = torch.optim.AdamW(
-            _groups(module, wanted.weight_decay), lr=wanted.learning_rate, betas=(0.9, 0.999), eps=1e-8
+            _groups(self._parameters, wanted.weight_decay), lr=wanted.learning_rate
         )
         warmup = round(wanted.warmup * self.steps)
         self._schedule = get_scheduler(_SCHEDULES[wanted.schedule], self._optimizer, warmup, self.steps)
@@ -200,7 +200,7 @@ class Batches:
         if epoch not in self._orders:
             generator = torch.Generator().manual_seed(self._seed * 1_000_003 + epoch)
             order = torch.randperm(len(self._examples), generator=generator).tolist()
-            # a batch spans two epochs where the data is larger than it, and the ones before are done with
+            # a batch spans two epochs, or more where the data are fewer than it; older orders are not needed
             self._orders = {number: old for number, old in self._orders.items() if number == epoch - 1}
             self._orders[epoch] = order
         return self._orders[epoch][within]
@@ -241,11 +241,10 @@ def _micro_batch_size(settings: OptimizerSettings) -> int:
     return next(size for size in range(min(share, settings.micro_batch_size), 0, -1) if share % size == 0)
 
 
-def _groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """The parameters that train: matrices decay; vectors, as those of norms and biases, do not."""
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    matrices = [parameter for parameter in trained if parameter.dim() > 1]
-    vectors = [parameter for parameter in trained if parameter.dim() <= 1]
+def _groups(parameters: Sequence[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    """Groups of the optimizer: matrices decay; vectors, as those of norms and biases, do not."""
+    matrices = [parameter for parameter in parameters if parameter.dim() > 1]
+    vectors = [parameter for parameter in parameters if parameter.dim() <= 1]
     groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
 
